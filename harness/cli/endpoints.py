@@ -1,0 +1,112 @@
+"""`harness endpoints`: who can be asked, and whether they answer."""
+
+import asyncio
+from collections import defaultdict
+from pathlib import Path
+
+import click
+
+from harness.cli.dependencies import Dependencies, dependencies, read_endpoints
+from harness.cli.lazy import LazyCommand, LazyGroup
+from harness.cli.options import ENDPOINTS_FILE
+from harness.cli.signals import run_until_signal
+from harness.endpoints.config import Endpoint
+from harness.endpoints.fleet import open_fleet
+from harness.endpoints.model_info import ModelInfo
+from harness.errors import HarnessError, UnreachableError
+
+
+@click.command("list")
+@ENDPOINTS_FILE
+def list_command(endpoints_file: Path | None) -> None:
+    """List the endpoints and the file that they come from; nothing is started."""
+    file = read_endpoints(endpoints_file)
+    click.echo(f"{file.path}:")
+    width = max(len(endpoint.name) for endpoint in file.endpoints)
+    for endpoint in file.endpoints:
+        kind = "served here" if endpoint.checkpoint else "connects to"
+        channel = "  with its search channel" if endpoint.retrieval else ""
+        click.echo(f"  {endpoint.name:<{width}}  {kind}: {endpoint.place}{channel}")
+
+
+@click.command("check")
+@click.argument("name", required=False)
+@ENDPOINTS_FILE
+@click.pass_context
+def check_command(ctx: click.Context, name: str | None, endpoints_file: Path | None) -> None:
+    """Ask NAME, or every endpoint, what it serves; local ones are started and stopped.
+
+    Exit status 3 where one could not be reached.
+
+    \b
+      harness endpoints check rnn-rag
+    """
+    endpoints = read_endpoints(endpoints_file).select([name or "all"])
+    found: dict[str, ModelInfo | HarnessError] = {}
+    run_until_signal(_check_all(endpoints, dependencies(ctx), found))
+    for endpoint in endpoints:
+        click.echo(_describe(endpoint, found[endpoint.name]))
+    failed = dict.fromkeys(error for error in found.values() if isinstance(error, HarnessError))
+    if len(failed) == 1:
+        raise next(iter(failed))
+    if failed:
+        lines = "\n".join(str(error) for error in failed)
+        raise UnreachableError(f"not all endpoints answered:\n{lines}")
+
+
+async def _check_all(
+    endpoints: tuple[Endpoint, ...], given: Dependencies, found: dict[str, ModelInfo | HarnessError]
+) -> None:
+    """Endpoints of one place share a server; each place on its own, so that none hides another."""
+
+    async def check(group: list[Endpoint]) -> None:
+        try:
+            async with open_fleet(
+                group,
+                _say,
+                server_module=given.server_module,
+                connect_timeout_s=given.connect_timeout_s,
+            ) as connections:
+                found.update({name: one.model for name, one in connections.items()})
+        except HarnessError as error:
+            found.update({endpoint.name: error for endpoint in group})
+
+    groups: dict[str, list[Endpoint]] = defaultdict(list)
+    for endpoint in endpoints:
+        groups[endpoint.place].append(endpoint)
+    await asyncio.gather(*(check(group) for group in groups.values()))
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _describe(endpoint: Endpoint, found: ModelInfo | HarnessError) -> str:
+    if isinstance(found, HarnessError):
+        return f"{endpoint.name}: failed"
+    modes = ", ".join(found.modes) if endpoint.retrieval else "off"
+    return "\n  ".join(
+        [
+            f"{endpoint.name}: healthy",
+            f"model       {found.name}, {found.family}, {found.num_parameters:,} parameters",
+            f"state       {found.state_bytes:,} bytes a sequence, {found.num_slots} at once",
+            f"checkpoint  {found.checkpoint_digest}",
+            f"search      {modes or 'none'}",
+            f"styles      {', '.join(found.styles)}",
+            f"engine      {found.engine} {found.engine_version}, {found.dtype}, {found.device}",
+        ]
+    )
+
+
+endpoints_group = LazyGroup(
+    name="endpoints",
+    help="List and check the endpoints.",
+    table={
+        "list": LazyCommand(
+            target="harness.cli.endpoints:list_command", help="List the endpoints."
+        ),
+        "check": LazyCommand(
+            target="harness.cli.endpoints:check_command", help="Ask them what they serve."
+        ),
+    },
+)

@@ -1,0 +1,166 @@
+"""`harness eval`: ask, score, store, show."""
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from harness.cli.dependencies import dependencies
+from harness.cli.eval_options import prepare
+from harness.cli.options import ENDPOINTS_FILE, CommaList
+from harness.cli.progress import open_listener
+from harness.cli.signals import run_until_signal
+from harness.errors import HarnessError, IncompleteError
+from harness.reports.table import print_results
+from harness.run_store.store import ERRORS_NAME, RunStore
+from harness.run_store.summary import RunResult, summarize, write_summary
+from harness.runner.session import Work, work_on
+from harness.sample import Prompting, Style
+from retrieval.types import Mode
+
+_PROMPTINGS: Final = click.Choice([prompting.value for prompting in Prompting])
+
+
+@click.command("eval", no_args_is_help=True)
+@click.option(
+    "--endpoint",
+    type=CommaList(click.STRING, "NAME,..."),
+    help="Who is asked; a list, or `all`. See `harness endpoints list`.",
+)
+@click.option(
+    "--task",
+    type=CommaList(click.STRING, "TASK,..."),
+    help="What is asked; a list, or `all`. See `harness tasks list`.",
+)
+@click.option(
+    "--size",
+    type=CommaList(click.INT, "N,..."),
+    help="Sizes to sweep; the task's default when not given.",
+)
+@click.option(
+    "--samples",
+    type=click.IntRange(min=1),
+    default=200,
+    show_default=True,
+    help="Samples per cell.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Which samples: nearby seeds share none.",
+)
+@click.option(
+    "--prompting",
+    type=CommaList(_PROMPTINGS, "direct|cot|search,..."),
+    help="How the answer is asked for.  [default: search where endpoint and task can, else cot]",
+)
+@click.option(
+    "--style",
+    type=click.Choice([style.value for style in Style]),
+    help="The alphabet of the prompts.  [default: what the model reads]",
+)
+@click.option(
+    "--retrieval",
+    type=click.Choice([*(mode.value for mode in Mode), "none"]),
+    help="The kind of search.  [default: what the task prefers]",
+)
+@click.option(
+    "--concurrency",
+    type=click.IntRange(min=1, max=4096),
+    default=64,
+    show_default=True,
+    help="Samples in flight at once.",
+)
+@click.option(
+    "--max-new-tokens",
+    type=click.IntRange(min=1),
+    help="Limit of a completion.  [default: twice a worked completion, and 32]",
+)
+@click.option(
+    "--deadline",
+    type=click.FloatRange(min=0, min_open=True),
+    default=120.0,
+    show_default=True,
+    help="Seconds for one sample with its retries, from when it is sent.",
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("runs"),
+    show_default=True,
+    help="Where runs are stored.",
+)
+@click.option("--resume", metavar="RUN", help="Finish a run, by its ID or folder.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a cell, no table.")
+@ENDPOINTS_FILE
+@click.pass_context
+def eval_command(ctx: click.Context, /, **options: Any) -> None:
+    """Ask endpoints the samples of tasks and score the answers.
+
+    Local checkpoints are served on demand and stopped afterwards. Every finished sample is stored
+    at once: a run that was stopped by Ctrl-C, a signal or a fault goes on with --resume, which
+    takes all options from the run. Samples that failed after retries are not scored; they are
+    counted as errored, and --resume asks them again.
+
+    \b
+      harness eval --endpoint rnn-rag --task assoc_recall
+      harness eval --endpoint rnn,rnn-rag --task all --size 16,32,64 --json
+      harness eval --endpoint rnn --task assoc_recall --prompting direct,cot --size 4
+      harness eval --resume 20260101T120000Z-1a2b
+
+    \b
+    Exit status: 0 all samples are scored; 2 the command was wrong; 3 an
+    endpoint could not be reached; 4 incomplete (also after Ctrl-C).
+    """
+    task = prepare(ctx, options, dependencies(ctx))
+    if task.store is None:
+        click.echo(f"run {task.folder.name} is complete, nothing is left to do", err=True)
+        failure, num_added = None, 0
+    else:
+        failure, num_added = _run(task.work, task.store)
+    if failure is not None and not num_added and not isinstance(failure, IncompleteError):
+        raise failure
+    if not task.folder.exists():
+        raise IncompleteError(f"{failure}; nothing was stored")
+    result = summarize(task.folder)
+    write_summary(task.folder, result)
+    _show(task.folder, result, as_json=options["as_json"])
+    if failure is not None or not result.is_complete:
+        raise _incomplete(task.folder, result, failure)
+
+
+def _run(work: Work, store: RunStore) -> tuple[HarnessError | None, int]:
+    """Why the session ended early, if it did, and how many samples it stored."""
+    num_before = len(store.done)
+    failure = None
+    try:
+        with open_listener() as listener:
+            run_until_signal(work_on(work, store, listener))
+    except HarnessError as error:
+        failure = error
+    finally:
+        store.close()
+    return failure, len(store.done) - num_before
+
+
+def _show(folder: Path, result: RunResult, *, as_json: bool) -> None:
+    if as_json:
+        for cell in result.cells:
+            click.echo(json.dumps(cell.as_json()))
+    else:
+        print_results(result.cells)
+    click.echo(f"stored in {folder}", err=as_json)
+
+
+def _incomplete(folder: Path, result: RunResult, failure: HarnessError | None) -> HarnessError:
+    """The failure with the way to go on; without one, errored samples are the reason."""
+    num_errored = sum(cell.metrics.errored for cell in result.cells)
+    reason = failure or f"{num_errored} samples errored (see {folder / ERRORS_NAME})"
+    kind = IncompleteError if failure is None else type(failure)
+    return kind(
+        f"{reason}\n{result.num_missing} samples are missing; what was done is stored. "
+        f"To go on: harness eval --resume {folder}"
+    )

@@ -1,0 +1,121 @@
+"""`harness tasks`: what can be asked."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import click
+
+from harness.cli.lazy import LazyCommand, LazyGroup
+from harness.sample import Prompting, Sample, Split, Style
+from harness.tasks import TASKS, make_task
+from harness.tasks.prompts import render
+from harness.tasks.task import Task
+from retrieval.types import Mode
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Way:
+    """A way of answering: prompting, style, and the kind of search where there is one."""
+
+    prompting: Prompting
+    style: Style
+    mode: Mode | None
+
+
+@click.command("list")
+def list_command() -> None:
+    """List the tasks."""
+    width = max(len(name) for name in TASKS)
+    for name, kind in TASKS.items():
+        click.echo(f"{name:<{width}}  {kind.summary}")
+
+
+@click.command("show", no_args_is_help=True)
+@click.argument("task")
+def show_command(task: str) -> None:
+    """Show what TASK is: sizes, ways of answering, one worked sample in each.
+
+    \b
+      harness tasks show assoc_recall
+    """
+    made = make_task(task)
+    rows = {
+        "task": f"{made.name}: {made.summary}",
+        "source": made.source,
+        "size": f"{made.size_unit}, {made.min_size} to {made.max_size}; "
+        f"default {', '.join(str(size) for size in made.default_sizes)}",
+        "prompting": ", ".join(made.promptings),
+        "style": ", ".join(made.styles),
+        "retrieval": f"{', '.join(made.retrieval_modes)} (the first is preferred)",
+        "chance": f"{made.chance:.3f} at the default size",
+    }
+    for label, text in rows.items():
+        click.echo(f"{label:<10} {text}")
+    small = make_task(task, size=min(made.max_size, max(made.min_size, 3)))
+    for way in _ways(made):
+        click.echo()
+        _print_sample(small, small.sample(Split.TEST, 0, 0), way)
+
+
+@click.command("sample", no_args_is_help=True)
+@click.argument("task")
+@click.option("--size", type=int, help="The task's default when not given.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--index", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--prompting", type=click.Choice([p.value for p in Prompting]), default="direct")
+@click.option("--style", type=click.Choice([s.value for s in Style]), default="symbolic")
+@click.option("--retrieval", type=click.Choice([m.value for m in Mode]), help="For search.")
+def sample_command(task: str, size: int | None, **options: Any) -> None:
+    """Print one test sample of TASK: its address, prompt, target and a perfect completion.
+
+    Text in square brackets is inserted by a search.
+
+    \b
+      harness tasks sample assoc_recall --size 16 --seed 0 --index 0
+      harness tasks sample assoc_recall --size 4 --prompting search --retrieval regex
+    """
+    made = make_task(task) if size is None else make_task(task, size=size)
+    retrieval = options["retrieval"]
+    way = Way(prompting=Prompting(options["prompting"]), style=Style(options["style"]), mode=None)
+    if way.prompting is Prompting.SEARCH:
+        mode = Mode(retrieval) if retrieval else made.retrieval_modes[0]
+        way = replace(way, mode=mode)
+    elif retrieval:
+        raise click.UsageError(f"--retrieval {retrieval} needs --prompting search")
+    _print_sample(made, made.sample(Split.TEST, options["seed"], options["index"]), way)
+
+
+def _ways(task: Task) -> list[Way]:
+    style = task.styles[0]
+    searches = [
+        Way(prompting=Prompting.SEARCH, style=style, mode=mode) for mode in task.retrieval_modes
+    ]
+    plain = [
+        Way(prompting=prompting, style=style, mode=None)
+        for prompting in task.promptings
+        if prompting is not Prompting.SEARCH
+    ]
+    return [*plain, *(searches if Prompting.SEARCH in task.promptings else [])]
+
+
+def _print_sample(task: Task, sample: Sample, way: Way) -> None:
+    prompt = render(task, sample, way.prompting, way.style, way.mode)
+    segments = task.demonstration(sample, way.prompting, way.mode)
+    texts = [f"[{s.text}]" if s.inserted else s.text for s in segments]
+    click.echo(f"address    {sample.address.key}")
+    click.echo(f"prompt     {prompt}")
+    click.echo(f"target     {sample.target}")
+    click.echo(f"completion {' '.join(texts)}")
+
+
+tasks_group = LazyGroup(
+    name="tasks",
+    help="List, show and sample the tasks.",
+    table={
+        "list": LazyCommand(target="harness.cli.tasks:list_command", help="List the tasks."),
+        "show": LazyCommand(target="harness.cli.tasks:show_command", help="Show one task."),
+        "sample": LazyCommand(
+            target="harness.cli.tasks:sample_command", help="Print one sample of a task."
+        ),
+    },
+)

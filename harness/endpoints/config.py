@@ -1,0 +1,117 @@
+"""Reads endpoints.toml: which names there are, and what stands behind each."""
+
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from harness.endpoints.address import dial_target
+from harness.errors import InputError, unknown_name
+
+PACKAGED_FILE: Final = Path(__file__).parent.parent / "endpoints.toml"
+FILE_NAME: Final = "endpoints.toml"
+_KEYS: Final = ("checkpoint", "address", "retrieval")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Endpoint:
+    """A name for one serving process and how to use it: a checkpoint to serve, or an address."""
+
+    name: str
+    checkpoint: str | None = None
+    address: str | None = None
+    # Whether the model gets its search channel.
+    retrieval: bool = False
+    # Where a relative checkpoint is looked for, in this order.
+    folders: tuple[Path, ...] = ()
+
+    @property
+    def place(self) -> str:
+        """The checkpoint or the address, as the file has it."""
+        return self.checkpoint or self.address or ""
+
+    def checkpoint_folder(self) -> Path:
+        """The folder of a local endpoint's checkpoint. Raises InputError saying where it looked."""
+        candidates = [folder / (self.checkpoint or "") for folder in self.folders]
+        for candidate in candidates:
+            if candidate.is_dir():
+                return candidate.resolve()
+        looked = ", nor at ".join(dict.fromkeys(str(path) for path in candidates))
+        raise InputError(f"endpoint '{self.name}': no checkpoint at {looked}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EndpointFile:
+    """The endpoints of one file, in its order."""
+
+    path: Path
+    endpoints: tuple[Endpoint, ...]
+
+    def select(self, names: Iterable[str]) -> tuple[Endpoint, ...]:
+        """The endpoints of these names, or of all for `all`. Raises InputError for unknown ones."""
+        by_name = {endpoint.name: endpoint for endpoint in self.endpoints}
+        chosen: dict[str, Endpoint] = {}
+        for name in names:
+            if name == "all":
+                chosen.update(by_name)
+            elif name in by_name:
+                chosen[name] = by_name[name]
+            else:
+                raise unknown_name("endpoint", name, by_name)
+        return tuple(chosen.values())
+
+
+def load_endpoints(path: Path | None, working_directory: Path) -> EndpointFile:
+    """The given file, else the working directory's, else the packaged one.
+
+    Raises InputError naming the file, the key and the value that is wrong.
+    """
+    local = working_directory / FILE_NAME
+    path = path or (local if local.is_file() else PACKAGED_FILE)
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path}: {error}") from None
+    folders: tuple[Path, ...] = (path.absolute().parent,)
+    if path == PACKAGED_FILE:
+        folders = (working_directory, PACKAGED_FILE.parent.parent)
+    endpoints = tuple(_parse(path, name, table, folders) for name, table in tables.items())
+    if not endpoints:
+        raise InputError(f"{path}: no endpoints in it")
+    return EndpointFile(path=path, endpoints=endpoints)
+
+
+def _parse(path: Path, name: str, table: Any, folders: tuple[Path, ...]) -> Endpoint:
+    where = f"{path}: [{name}]"
+    if not isinstance(table, dict):
+        raise InputError(f"{path}: {name} = {table!r}: an endpoint is a table, [{name}]")
+    if name == "all" or "," in name:
+        raise InputError(f"{where}: 'all' and names with a comma mean several endpoints")
+    for key in table:
+        if key not in _KEYS:
+            raise InputError(f"{where} {unknown_name('key', key, _KEYS)}")
+    checkpoint = _value(where, table, "checkpoint", str)
+    address = _value(where, table, "address", str)
+    if (checkpoint is None) == (address is None):
+        raise InputError(f"{where} needs either a checkpoint or an address")
+    if address is not None:
+        try:
+            dial_target(address)
+        except InputError as error:
+            raise InputError(f"{where} address: {error}") from None
+    return Endpoint(
+        name=name,
+        checkpoint=checkpoint,
+        address=address,
+        retrieval=bool(_value(where, table, "retrieval", bool)),
+        folders=folders,
+    )
+
+
+def _value(where: str, table: dict[str, Any], key: str, kind: type[Any]) -> Any:
+    value = table.get(key)
+    if value is not None and (not isinstance(value, kind) or value == ""):
+        wanted = {str: "a string", bool: "true or false"}[kind]
+        raise InputError(f"{where} {key} = {value!r}: it has to be {wanted}")
+    return value

@@ -1,0 +1,73 @@
+"""An open endpoint: its client, its model, and whether it is still the one that was opened."""
+
+import asyncio
+import random
+import time
+from dataclasses import dataclass, field
+from typing import Final
+
+from harness.endpoints.client import Client
+from harness.endpoints.completion import CompletionRequest
+from harness.endpoints.config import Endpoint
+from harness.endpoints.faults import AttemptError
+from harness.endpoints.local_server import LocalServer
+from harness.endpoints.model_info import ModelInfo
+from harness.endpoints.retrying import Attempts, Backoff, complete_with_retries
+from harness.errors import IncompleteError, UnreachableError
+
+CONNECT_TIMEOUT_S: Final = 10.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Connection:
+    """`server` is None where the process is not ours."""
+
+    endpoint: Endpoint
+    client: Client
+    model: ModelInfo
+    server: LocalServer | None
+    backoff: Backoff = field(default_factory=Backoff)
+
+    async def complete(
+        self, request: CompletionRequest, *, deadline_s: float, generator: random.Random
+    ) -> Attempts:
+        """One sample with retries. Raises IncompleteError where going on makes no sense."""
+        return await complete_with_retries(
+            lambda left_s: self.client.complete(request, timeout_s=left_s),
+            before_retry=self._check,
+            deadline_s=deadline_s,
+            generator=generator,
+            backoff=self.backoff,
+        )
+
+    async def _check(self) -> None:
+        if self.server is not None and self.server.gave_up is not None:
+            raise IncompleteError(f"endpoint '{self.endpoint.name}': {self.server.gave_up}")
+        try:
+            model = await self.client.get_model()
+        except AttemptError:
+            return  # Not back yet: the next attempt will say so.
+        if model.checkpoint_digest != self.model.checkpoint_digest:
+            raise IncompleteError(
+                f"endpoint '{self.endpoint.name}' came back with another checkpoint: "
+                f"{model.checkpoint_digest}, not {self.model.checkpoint_digest}"
+            )
+
+
+async def connect(
+    endpoint: Endpoint, client: Client, server: LocalServer | None, *, timeout_s: float
+) -> Connection:
+    """Waits until it is healthy and asks what it serves. Raises UnreachableError."""
+    end = time.monotonic() + timeout_s
+    while not await client.is_serving():
+        if time.monotonic() > end:
+            raise UnreachableError(
+                f"endpoint '{endpoint.name}' ({endpoint.place}) is not healthy "
+                f"after {timeout_s:.0f} s"
+            )
+        await asyncio.sleep(0.1)
+    try:
+        model = await client.get_model()
+    except AttemptError as error:
+        raise UnreachableError(f"endpoint '{endpoint.name}' ({endpoint.place}): {error}") from None
+    return Connection(endpoint=endpoint, client=client, model=model, server=server)

@@ -1,0 +1,26 @@
+"""How one attempt at a completion fails, and which failures are worth another attempt."""
+
+from harness.errors import HarnessError
+
+
+class AttemptError(HarnessError):
+    """One attempt failed. `code` is the gRPC status, or a name of our own in the same style."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(f"{code}: {detail}" if detail else code)
+        self.code = code
+        self.detail = detail
+
+
+class TransientError(AttemptError):
+    """UNAVAILABLE, RESOURCE_EXHAUSTED, or a stream that broke midway: try again."""
+
+
+class DeadlineError(AttemptError):
+    """The deadline of the sample passed."""
+
+
+class RefusedError(AttemptError):
+    """INVALID_ARGUMENT: the request is wrong and every one like it will be."""
+
+    exit_status = 2

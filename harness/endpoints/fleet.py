@@ -1,0 +1,111 @@
+"""Opens endpoints and closes them again: one process a checkpoint, one channel an endpoint."""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+from harness.endpoints.address import dial_target
+from harness.endpoints.client import Client
+from harness.endpoints.config import Endpoint
+from harness.endpoints.connection import Connection, connect
+from harness.endpoints.extras import require_extra
+from harness.endpoints.local_server import LocalServer, Say, ServerPlan
+from harness.errors import InputError
+
+SERVER_MODULE: Final = "servers.serve"
+# The kernel's limit is 108 with the closing zero; some systems have less.
+_MAX_SOCKET_PATH: Final = 100
+
+
+@asynccontextmanager
+async def open_fleet(
+    endpoints: Sequence[Endpoint],
+    say: Say,
+    *,
+    server_module: str,
+    connect_timeout_s: float,
+) -> AsyncIterator[dict[str, Connection]]:
+    """The endpoints by name, healthy; local servers are stopped at the end, however it comes.
+
+    Raises InputError for a checkpoint that is missing or refused, UnreachableError otherwise.
+    """
+    if server_module == SERVER_MODULE and any(endpoint.checkpoint for endpoint in endpoints):
+        require_extra("servers", "serving a checkpoint")
+        require_extra("retrieval", "searching in process")
+    folder = _short_folder()
+    clients: list[Client] = []
+    servers: dict[Path, LocalServer] = {}
+    try:
+        for plan in plan_servers(endpoints, folder, server_module):
+            servers[plan.checkpoint] = LocalServer(plan, say)
+        await start_all(servers.values())
+        connections: dict[str, Connection] = {}
+        for endpoint in endpoints:
+            server = servers[endpoint.checkpoint_folder()] if endpoint.checkpoint else None
+            clients.append(
+                Client(server.plan.target if server else dial_target(endpoint.address or ""))
+            )
+            connections[endpoint.name] = await connect(
+                endpoint, clients[-1], server, timeout_s=connect_timeout_s
+            )
+        yield connections
+    finally:
+        stop_all(servers.values())
+        for client in clients:
+            await client.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def plan_servers(
+    endpoints: Iterable[Endpoint], folder: Path, server_module: str
+) -> list[ServerPlan]:
+    """One server on a Unix socket for each checkpoint that the endpoints name."""
+    plans: dict[Path, ServerPlan] = {}
+    for endpoint in endpoints:
+        if endpoint.checkpoint is None:
+            continue
+        checkpoint = endpoint.checkpoint_folder()
+        socket = f"unix:{folder / str(len(plans))}.sock"
+        plans.setdefault(
+            checkpoint,
+            ServerPlan(
+                label=f"{endpoint.name} ({endpoint.checkpoint})",
+                checkpoint=checkpoint,
+                module=server_module,
+                listen=socket,
+                target=socket,
+                log=folder / f"{len(plans)}.log",
+            ),
+        )
+    return list(plans.values())
+
+
+async def start_all(servers: Iterable[LocalServer]) -> None:
+    """Starts them side by side. Raises the first error once all have come up or failed."""
+    results = await asyncio.gather(*(server.start() for server in servers), return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+
+
+def stop_all(servers: Iterable[LocalServer]) -> None:
+    """Asks all to stop, then waits for each: none holds up the others."""
+    servers = list(servers)
+    for server in servers:
+        server.request_stop()
+    for server in servers:
+        server.wait_stopped()
+
+
+def _short_folder() -> Path:
+    """A fresh folder of ours alone, with a path that leaves room for a socket's name."""
+    for parent in (tempfile.gettempdir(), "/tmp"):  # noqa: S108
+        folder = Path(tempfile.mkdtemp(prefix="harness-", dir=parent))
+        if len(str(folder)) + len("/00.sock") <= _MAX_SOCKET_PATH:
+            return folder
+        folder.rmdir()
+    raise InputError("no temporary folder with a path short enough for a Unix socket")

@@ -1,0 +1,38 @@
+"""What can go wrong, as a tree; each kind has the exit status that the command line gives it."""
+
+import difflib
+from collections.abc import Iterable
+from typing import ClassVar
+
+
+class HarnessError(Exception):
+    """Anything that a user is told in one line instead of a traceback."""
+
+    exit_status: ClassVar[int] = 1
+
+
+class InputError(HarnessError):
+    """The command, or a file that it names, is wrong; nothing was lost."""
+
+    exit_status = 2
+
+
+class UnreachableError(HarnessError):
+    """An endpoint could not be reached, or could not be started."""
+
+    exit_status = 3
+
+
+class IncompleteError(HarnessError):
+    """Something was left undone; what was done is stored."""
+
+    exit_status = 4
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
+    """The error for a name that does not exist; it suggests near ones and lists them all."""
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=3)
+    hint = f"; did you mean {' or '.join(near)}?" if near else "."
+    listed = ", ".join(names) or "none"
+    return InputError(f"unknown {kind} '{name}'{hint} Known: {listed}")

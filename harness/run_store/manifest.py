@@ -1,0 +1,84 @@
+"""manifest.json: what a run asks of which models, written before the first sample."""
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from harness.errors import InputError
+from harness.run_store.cell import Cell
+from harness.run_store.options import RunOptions
+
+FORMAT: Final = 1
+FILE_NAME: Final = "manifest.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Session:
+    """One time that the run was worked on; these options change no result."""
+
+    started_at: str
+    concurrency: int
+    deadline_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EndpointRecord:
+    """An endpoint as it was: its place (checkpoint or address) and its GetModel."""
+
+    name: str
+    place: str
+    retrieval: bool
+    model: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Manifest:
+    """Split and sampling are the same for every sample of a run: test, greedy."""
+
+    run: str
+    created_at: str
+    versions: dict[str, str]
+    options: RunOptions
+    endpoints: tuple[EndpointRecord, ...]
+    cells: tuple[Cell, ...]
+    sessions: tuple[Session, ...]
+    split: str = "test"
+    sampling: dict[str, float] = field(default_factory=lambda: {"temperature": 0.0})
+    format: int = FORMAT
+
+    def family(self, endpoint: str) -> str:
+        """The model family behind an endpoint's name."""
+        return next(str(e.model["family"]) for e in self.endpoints if e.name == endpoint)
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Replaces the file in one step."""
+    temporary = folder / f"{FILE_NAME}.new"
+    temporary.write_text(json.dumps(asdict(manifest), indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, folder / FILE_NAME)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Raises InputError where there is none, or none that this version can read."""
+    path = folder / FILE_NAME
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        if value["format"] != FORMAT:
+            raise InputError(f"{path}: format {value['format']}, this version reads {FORMAT}")
+        return Manifest(
+            run=value["run"],
+            created_at=value["created_at"],
+            versions=value["versions"],
+            options=RunOptions.from_json(value["options"]),
+            endpoints=tuple(EndpointRecord(**e) for e in value["endpoints"]),
+            cells=tuple(Cell.from_json(c) for c in value["cells"]),
+            sessions=tuple(Session(**s) for s in value["sessions"]),
+            split=value["split"],
+            sampling=value["sampling"],
+        )
+    except OSError as error:
+        raise InputError(f"{folder} is not a run: {error}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not the manifest of a run: {error!r}") from None

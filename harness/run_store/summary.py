@@ -1,0 +1,107 @@
+"""summary.json, and the rows that `--json` prints: recomputed from the stored samples alone."""
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from harness.run_store.cell import Cell
+from harness.run_store.lines import read_lines
+from harness.run_store.manifest import Manifest, read_manifest
+from harness.run_store.records import scored_from_json
+from harness.run_store.store import ERRORS_NAME, SAMPLES_NAME
+from harness.scoring.aggregate import Metrics, Scored, aggregate
+
+FILE_NAME: Final = "summary.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CellResult:
+    """One row of a result."""
+
+    run: str
+    family: str
+    cell: Cell
+    metrics: Metrics
+
+    def as_json(self) -> dict[str, Any]:
+        """The keys are a contract (docs: Command line)."""
+        cell, metrics = self.cell, self.metrics
+        return {
+            "run": self.run,
+            "endpoint": cell.endpoint,
+            "family": self.family,
+            "task": cell.task,
+            "size": cell.size,
+            "prompting": cell.prompting.value,
+            "retrieval": cell.retrieval.value if cell.retrieval else None,
+            "style": cell.style.value,
+            "n": metrics.n,
+            "correct": metrics.correct,
+            "accuracy": metrics.accuracy,
+            "ci95": list(metrics.ci95),
+            "no_answer": metrics.no_answer,
+            "truncated": metrics.truncated,
+            "errored": metrics.errored,
+            "tokens_per_s": _rounded(metrics.tokens_per_s),
+            "ttft_ms_p50": _rounded(metrics.ttft_ms_p50),
+            "searches_per_sample": metrics.searches_per_sample,
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunResult:
+    """All rows; complete where every sample of every cell is there."""
+
+    cells: tuple[CellResult, ...]
+    num_missing: int
+
+    @property
+    def is_complete(self) -> bool:
+        """Nothing is left for `--resume`."""
+        return self.num_missing == 0
+
+
+def summarize(folder: Path) -> RunResult:
+    """Reads a run sample by sample. Raises InputError for a damaged one."""
+    manifest = read_manifest(folder)
+    scored: dict[str, list[Scored]] = defaultdict(list)
+    done: set[tuple[str, str]] = set()
+    for line in read_lines(folder / SAMPLES_NAME):
+        scored[line["cell"]].append(scored_from_json(line))
+        done.add((line["cell"], line["address"]))
+    failed = {(e["cell"], e["address"]) for e in read_lines(folder / ERRORS_NAME)} - done
+    results = tuple(
+        _cell_result(manifest, cell, scored[cell.key], failed) for cell in manifest.cells
+    )
+    return RunResult(
+        cells=results,
+        num_missing=manifest.options.samples * len(manifest.cells) - len(done),
+    )
+
+
+def write_summary(folder: Path, result: RunResult) -> None:
+    """Writes summary.json; whatever it said before is of no interest."""
+    value = {
+        "complete": result.is_complete,
+        "missing": result.num_missing,
+        "cells": [cell.as_json() for cell in result.cells],
+    }
+    (folder / FILE_NAME).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def _cell_result(
+    manifest: Manifest, cell: Cell, scored: list[Scored], failed: set[tuple[str, str]]
+) -> CellResult:
+    errored = sum(key == cell.key for key, _ in failed)
+    return CellResult(
+        run=manifest.run,
+        family=manifest.family(cell.endpoint),
+        cell=cell,
+        metrics=aggregate(scored, errored=errored),
+    )
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)

@@ -1,0 +1,123 @@
+"""Asks the samples of a cell that are missing, a bounded number at a time, and stores each."""
+
+import asyncio
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from harness.endpoints.completion import CompletionRequest
+from harness.endpoints.connection import Connection
+from harness.endpoints.faults import RefusedError, TransientError
+from harness.endpoints.retrying import Attempts
+from harness.errors import IncompleteError, InputError
+from harness.run_store.cell import Cell
+from harness.run_store.store import RunStore
+from harness.runner.listener import Listener
+from harness.runner.recording import error_record, sample_record
+from harness.sample import Sample, Split
+from harness.tasks import make_task
+from harness.tasks.prompts import render
+from harness.tasks.task import Task
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CellRun:
+    """One cell and what it takes to run it."""
+
+    cell: Cell
+    connection: Connection
+    num_samples: int
+    seed: int
+    concurrency: int
+    deadline_s: float
+
+    @property
+    def task(self) -> Task:
+        """The task at the cell's size."""
+        return make_task(self.cell.task, size=self.cell.size)
+
+    def prompt(self, sample: Sample) -> str:
+        """The exact text that is sent."""
+        cell = self.cell
+        return render(self.task, sample, cell.prompting, cell.style, cell.retrieval)
+
+
+async def check_prompt(run: CellRun) -> None:
+    """Lets the server read the first prompt, so that a bad one stops the run before it starts.
+
+    Raises InputError for a word outside its vocabulary and for a prompt over its length.
+    """
+    prompt = run.prompt(run.task.sample(Split.TEST, run.seed, 0))
+    cell, longest = run.cell, run.connection.model.max_prompt_tokens
+    try:
+        num_tokens = await run.connection.client.count_tokens(prompt)
+    except RefusedError as error:
+        raise InputError(f"{cell.key}: the server refuses the prompt: {error.detail}") from None
+    if longest and num_tokens > longest:
+        raise InputError(
+            f"{cell.task} at size {cell.size}: a prompt has {num_tokens} tokens, "
+            f"endpoint '{cell.endpoint}' takes {longest}"
+        )
+
+
+async def run_cell(run: CellRun, store: RunStore, listener: Listener) -> None:
+    """Does what is missing, nothing twice.
+
+    Raises InputError where the server refuses a request, IncompleteError where it is lost.
+    """
+    num_done = store.num_done(run.cell.key)
+    listener.cell_started(run.cell, total=run.num_samples, done=num_done)
+    # Samples are made when a worker asks for the next: never more than `concurrency` at once.
+    queue = _missing(run, store)
+    try:
+        async with asyncio.TaskGroup() as workers:
+            for _ in range(min(run.concurrency, run.num_samples - num_done)):
+                workers.create_task(_work(run, queue, store, listener))
+    except ExceptionGroup as group:
+        # The first failure cancels the others; it alone is the reason.
+        raise group.exceptions[0] from None
+
+
+def _missing(run: CellRun, store: RunStore) -> Iterator[Sample]:
+    task = run.task
+    samples = (task.sample(Split.TEST, run.seed, index) for index in range(run.num_samples))
+    return (sample for sample in samples if (run.cell.key, sample.address.key) not in store.done)
+
+
+async def _work(run: CellRun, queue: Iterator[Sample], store: RunStore, listener: Listener) -> None:
+    for sample in queue:
+        prompt = run.prompt(sample)
+        started_at_s = time.time()
+        attempts = await run.connection.complete(
+            CompletionRequest(
+                prompt=prompt, mode=run.cell.retrieval, max_new_tokens=run.cell.max_new_tokens
+            ),
+            deadline_s=run.deadline_s,
+            generator=random.Random(f"{run.cell.key} {sample.address.key}"),
+        )
+        if attempts.completion is not None:
+            record = sample_record(
+                run.cell,
+                sample,
+                attempts,
+                attempts.completion,
+                prompt=prompt,
+                started_at_s=started_at_s,
+            )
+            store.add(record)
+            listener.sample_finished(record.verdict)
+        else:
+            store.add_error(error_record(run.cell, sample, attempts, started_at_s))
+            listener.sample_finished(None)
+            _stop_if_hopeless(run, attempts)
+
+
+def _stop_if_hopeless(run: CellRun, attempts: Attempts) -> None:
+    if isinstance(attempts.error, RefusedError):
+        raise InputError(f"{run.cell.key}: the server refuses a request: {attempts.error.detail}")
+    if isinstance(attempts.error, TransientError):
+        raise IncompleteError(
+            f"endpoint '{run.cell.endpoint}' did not answer within {run.deadline_s:g} s, "
+            f"in {attempts.num_attempts} attempts; the last one: {attempts.error}"
+        )

@@ -1,0 +1,130 @@
+"""One session of work on a run, new or resumed: connect, plan, check, ask what is missing."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from harness.endpoints.config import Endpoint
+from harness.endpoints.connection import Connection
+from harness.endpoints.fleet import open_fleet
+from harness.errors import InputError
+from harness.run_store.cell import Cell
+from harness.run_store.manifest import EndpointRecord, Manifest, Session, write_manifest
+from harness.run_store.options import RunOptions
+from harness.run_store.store import RunStore
+from harness.runner.evaluation import CellRun, check_prompt, run_cell
+from harness.runner.listener import Listener
+from harness.runner.planning import plan_cells
+from harness.version import versions
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Work:
+    """What a session is to do. `manifest` is None for a new run."""
+
+    options: RunOptions
+    endpoints: tuple[Endpoint, ...]
+    concurrency: int
+    deadline_s: float
+    server_module: str
+    connect_timeout_s: float
+    manifest: Manifest | None = None
+
+
+async def work_on(work: Work, store: RunStore, listener: Listener) -> None:
+    """Returns when every sample is stored, or errored.
+
+    Raises InputError, UnreachableError or IncompleteError; what was stored before stays.
+    """
+    session = Session(
+        started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        concurrency=work.concurrency,
+        deadline_s=work.deadline_s,
+    )
+    async with open_fleet(
+        work.endpoints,
+        listener.say,
+        server_module=work.server_module,
+        connect_timeout_s=work.connect_timeout_s,
+    ) as connections:
+        models = {name: connection.model for name, connection in connections.items()}
+        cells = plan_cells(work.options, work.endpoints, models)
+        runs = [_cell_run(work, cell, connections[cell.endpoint]) for cell in cells]
+        manifest = _manifest(work, store.run, cells, connections.values())
+        if work.manifest is not None:
+            refuse_differences(work.manifest, manifest)
+            manifest = work.manifest
+        listener.say("warming up: the servers read the prompts")
+        for run in runs:
+            await check_prompt(run)
+        write_manifest(store.folder, replace(manifest, sessions=(*manifest.sessions, session)))
+        for run in runs:
+            await run_cell(run, store, listener)
+
+
+def refuse_differences(stored: Manifest, planned: Manifest) -> None:
+    """Raises InputError listing what is no longer what the run began with."""
+    differences = _model_differences(stored.endpoints, planned.endpoints)
+    was, now = ({cell.key: cell for cell in m.cells} for m in (stored, planned))
+    differences += [f"cell {key}: only in the run" for key in was.keys() - now.keys()]
+    differences += [f"cell {key}: not in the run" for key in now.keys() - was.keys()]
+    differences += [
+        f"cell {key}: the run has max_new_tokens {was[key].max_new_tokens}, "
+        f"now it would be {now[key].max_new_tokens}"
+        for key in was.keys() & now.keys()
+        if was[key] != now[key]
+    ]
+    if differences:
+        raise resume_refused(stored.run, differences)
+
+
+def resume_refused(run: str, differences: Sequence[str]) -> InputError:
+    """The error that lists why a run cannot go on."""
+    lines = "\n".join(f"  {line}" for line in sorted(differences))
+    return InputError(f"run {run} cannot be resumed like this; what differs:\n{lines}")
+
+
+def _model_differences(
+    stored: Sequence[EndpointRecord], planned: Sequence[EndpointRecord]
+) -> list[str]:
+    was: Mapping[str, EndpointRecord] = {record.name: record for record in stored}
+    return [
+        f"endpoint {record.name}, {key}: the run has {before}, now it is {after}"
+        for record in planned
+        for key in ("checkpoint_digest", "tokenizer_digest")
+        if record.name in was
+        and (before := was[record.name].model[key]) != (after := record.model[key])
+    ]
+
+
+def _cell_run(work: Work, cell: Cell, connection: Connection) -> CellRun:
+    return CellRun(
+        cell=cell,
+        connection=connection,
+        num_samples=work.options.samples,
+        seed=work.options.seed,
+        concurrency=work.concurrency,
+        deadline_s=work.deadline_s,
+    )
+
+
+def _manifest(
+    work: Work, run: str, cells: tuple[Cell, ...], connections: Iterable[Connection]
+) -> Manifest:
+    return Manifest(
+        run=run,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        versions=versions(),
+        options=work.options,
+        endpoints=tuple(
+            EndpointRecord(
+                name=connection.endpoint.name,
+                place=connection.endpoint.place,
+                retrieval=connection.endpoint.retrieval,
+                model=connection.model.as_json(),
+            )
+            for connection in connections
+        ),
+        cells=cells,
+        sessions=(),
+    )

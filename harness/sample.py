@@ -1,0 +1,69 @@
+"""A sample: prompt, target and metadata, named by the address that it is a pure function of."""
+
+import hashlib
+import random
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Prompting(StrEnum):
+    """How the answer is asked for: at once, after a chain of thought, or with searches."""
+
+    DIRECT = "direct"
+    COT = "cot"
+    SEARCH = "search"
+
+
+class Style(StrEnum):
+    """The alphabet of a prompt: the short one of our checkpoints, or natural language."""
+
+    SYMBOLIC = "symbolic"
+    NATURAL = "natural"
+
+
+class Split(StrEnum):
+    """Train and test share no sample: the address says which, and half of the space is each's."""
+
+    TRAIN = "train"
+    TEST = "test"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Address:
+    """Names one sample for good: the same address gives the same bytes in any process."""
+
+    task: str
+    parameters: tuple[tuple[str, int], ...]
+    split: Split
+    seed: int
+    index: int
+
+    @property
+    def key(self) -> str:
+        """The address on one line: `assoc_recall/size=16/test/seed=0/index=3`."""
+        parameters = ",".join(f"{name}={value}" for name, value in self.parameters)
+        return f"{self.task}/{parameters}/{self.split}/seed={self.seed}/index={self.index}"
+
+    def random(self, attempt: int = 0) -> random.Random:
+        """A generator seeded from the whole address: nearby seeds and indices share nothing."""
+        digest = hashlib.sha256(f"{self.key}/attempt={attempt}".encode()).digest()
+        return random.Random(int.from_bytes(digest, "big"))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """One question about one context, and the right answer."""
+
+    address: Address
+    context: str
+    question: str
+    target: str
+    metadata: dict[str, str | int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Segment:
+    """A piece of a worked completion: written by the model, or inserted by its search."""
+
+    text: str
+    inserted: bool = False

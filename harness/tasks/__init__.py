@@ -1,0 +1,23 @@
+"""The table of tasks. A new task is one file, one line here, one test."""
+
+from dataclasses import fields
+
+from harness.errors import unknown_name
+from harness.tasks.assoc_recall import AssocRecall
+from harness.tasks.task import Task
+
+TASKS: dict[str, type[AssocRecall]] = {
+    AssocRecall.name: AssocRecall,
+}
+
+
+def make_task(name: str, **parameters: int) -> Task:
+    """The task of this name. Raises InputError for an unknown name, parameter or value."""
+    if name not in TASKS:
+        raise unknown_name("task", name, TASKS)
+    kind = TASKS[name]
+    known = [parameter.name for parameter in fields(kind)]
+    for parameter in parameters:
+        if parameter not in known:
+            raise unknown_name(f"parameter of {name}", parameter, known)
+    return kind(**parameters)

@@ -1,0 +1,133 @@
+"""Associative recall: pairs of a key and a value, then a key; the answer is its value."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from harness.sample import Address, Prompting, Sample, Segment, Split, Style
+from harness.tasks import vocabulary as words
+from harness.tasks.task import UnsupportedError
+from retrieval.types import Mode
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AssocRecall:
+    """`size` pairs with distinct keys; values are drawn with replacement.
+
+    Prompt: `assoc_recall ; bab dok ; fem gik ; <direct> fem`, 3 * size + 4 tokens.
+    """
+
+    name: ClassVar[str] = "assoc_recall"
+    summary: ClassVar[str] = "pairs of a key and a value, then a key; the answer is its value"
+    source: ClassVar[str] = (
+        "arXiv 2402.18510, section 4.2 (AR); keys and values disjoint as in MQAR"
+    )
+    size_unit: ClassVar[str] = "key-value pairs"
+    min_size: ClassVar[int] = 1
+    max_size: ClassVar[int] = len(words.KEYS)
+    # Below, hardly any context of size 1 would be left for each split.
+    min_alphabet: ClassVar[int] = 8
+    default_sizes: ClassVar[tuple[int, ...]] = (16,)
+    promptings: ClassVar[tuple[Prompting, ...]] = tuple(Prompting)
+    styles: ClassVar[tuple[Style, ...]] = (Style.SYMBOLIC,)
+    retrieval_modes: ClassVar[tuple[Mode, ...]] = (Mode.DENSE, Mode.REGEX)
+
+    size: int = 16
+    # Keys and values are drawn from the first so many words of each kind; training starts small.
+    alphabet: int = len(words.KEYS)
+
+    def __post_init__(self) -> None:
+        """Raises UnsupportedError where `size` pairs cannot have distinct keys."""
+        if not self.min_size <= self.size <= self.max_size:
+            raise UnsupportedError(
+                f"{self.name}: size {self.size} is out of range: "
+                f"{self.min_size} to {self.max_size} {self.size_unit}"
+            )
+        smallest = max(self.size, self.min_alphabet)
+        if not smallest <= self.alphabet <= len(words.KEYS):
+            raise UnsupportedError(
+                f"{self.name}: alphabet {self.alphabet} is out of range: "
+                f"{smallest} to {len(words.KEYS)} at size {self.size}"
+            )
+
+    @property
+    def chance(self) -> float:
+        """Naming any value that stands in the prompt is right once in `size` times."""
+        return 1 / self.size
+
+    def sample(self, split: Split, seed: int, index: int) -> Sample:
+        """The sample at this address; its context decides the split, so the splits are disjoint."""
+        address = Address(
+            task=self.name,
+            parameters=(("alphabet", self.alphabet), ("size", self.size)),
+            split=split,
+            seed=seed,
+            index=index,
+        )
+        generator = address.random()
+        keys = generator.sample(words.KEYS[: self.alphabet], self.size)
+        value_words = words.VALUES[: self.alphabet]
+        values = generator.choices(value_words, k=self.size)
+        asked = generator.randrange(self.size)
+        # One value is drawn again until the context falls into the split.
+        while True:
+            context = self._context(keys, values)
+            if _split_of(context) is split:
+                break
+            values[generator.randrange(self.size)] = generator.choice(value_words)
+        return Sample(
+            address=address,
+            context=context,
+            question=keys[asked],
+            target=values[asked],
+            metadata={"position": asked},
+        )
+
+    def _context(self, keys: Sequence[str], values: Sequence[str]) -> str:
+        # The name is set apart, so that the first pair is a passage like all others.
+        separator = f" {words.SEPARATOR} "
+        pairs = (f"{key} {value}" for key, value in zip(keys, values, strict=True))
+        return separator.join([self.name, *pairs]) + separator.rstrip()
+
+    def siblings(self, sample: Sample) -> list[Sample]:
+        """The same pairs with every key asked, in the order of the pairs."""
+        pieces = sample.context.split()[2:]
+        return [
+            replace(
+                sample,
+                question=key,
+                target=value,
+                metadata={"position": position},
+            )
+            for position, (key, value) in enumerate(zip(pieces[0::3], pieces[1::3], strict=True))
+        ]
+
+    def demonstration(
+        self, sample: Sample, prompting: Prompting, mode: Mode | None
+    ) -> tuple[Segment, ...]:
+        """Direct: the value. CoT: the pair first. Search: look the key up, then the value.
+
+        A regular expression returns the word after the key, a dense search the whole pair.
+        """
+        key = sample.question
+        answer = f"{words.ANSWER} {sample.target} {words.EOS}"
+        pair = f"{key} {sample.target}"
+        if prompting is Prompting.DIRECT:
+            return (Segment(text=answer),)
+        if prompting is Prompting.COT:
+            return (Segment(text=f"{pair} {answer}"),)
+        if mode is Mode.REGEX:
+            query, result = f"{key} {words.CAPTURE_WORD}", sample.target
+        else:
+            query, result = key, pair
+        return (
+            Segment(text=f"{words.SEARCH_START} {query} {words.SEARCH_END}"),
+            Segment(text=result, inserted=True),
+            Segment(text=answer),
+        )
+
+
+def _split_of(context: str) -> Split:
+    digest = hashlib.blake2b(context.encode(), digest_size=1).digest()
+    return Split.TEST if digest[0] & 1 else Split.TRAIN

@@ -1,0 +1,55 @@
+"""What a task is: a frozen dataclass of parameters that makes samples and words them."""
+
+from typing import ClassVar, Protocol
+
+from harness.errors import InputError
+from harness.sample import Prompting, Sample, Segment, Split, Style
+from retrieval.types import Mode
+
+
+class UnsupportedError(InputError, ValueError):
+    """A task was asked for a size, prompting, style or search that it does not have."""
+
+
+class Task(Protocol):
+    """A family of questions with one exact answer each; `size` is the knob that sweeps."""
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    source: ClassVar[str]
+    # What the size counts, and the sizes that can be expressed.
+    size_unit: ClassVar[str]
+    min_size: ClassVar[int]
+    max_size: ClassVar[int]
+    default_sizes: ClassVar[tuple[int, ...]]
+    promptings: ClassVar[tuple[Prompting, ...]]
+    styles: ClassVar[tuple[Style, ...]]
+    # The kinds of search that can do it, the preferred one first.
+    retrieval_modes: ClassVar[tuple[Mode, ...]]
+
+    @property
+    def size(self) -> int:
+        """The value of the knob."""
+        ...
+
+    @property
+    def chance(self) -> float:
+        """Accuracy of the best guess that does not look up anything."""
+        ...
+
+    def sample(self, split: Split, seed: int, index: int) -> Sample:
+        """The sample at this address: a pure function of its arguments and the parameters."""
+        ...
+
+    def siblings(self, sample: Sample) -> list[Sample]:
+        """Every question that can be asked about the sample's context, the sample's own too.
+
+        For training, where one context can teach many answers. Not addressed, never evaluated.
+        """
+        ...
+
+    def demonstration(
+        self, sample: Sample, prompting: Prompting, mode: Mode | None
+    ) -> tuple[Segment, ...]:
+        """The completion that a perfect model would write, with what its searches insert."""
+        ...

@@ -1,0 +1,157 @@
+import os
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from harness.cli import main
+
+HEAVY = {"torch", "vllm", "faiss", "numpy", "re2", "tokenizers", "safetensors"}
+ENVIRONMENT = {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+
+
+def loaded_after(program: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", f"{program}\nimport sys; print(*sys.modules)"],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return {name.partition(".")[0] for name in done.stdout.split()}
+
+
+def test_importing_the_command_line_loads_nothing_heavy() -> None:
+    loaded = loaded_after("import harness.cli")
+    assert not loaded & (HEAVY | {"grpc", "rich", "google", "asyncio"})
+
+
+def test_no_command_loads_a_library_of_the_servers() -> None:
+    program = "import harness.cli.{}"
+    names = ("eval", "tasks", "endpoints", "serve", "up", "train")
+    assert not loaded_after("\n".join(program.format(name) for name in names)) & HEAVY
+
+
+def test_help_comes_at_once() -> None:
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-m", "harness", "--help"],
+            env=ENVIRONMENT,
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+        times.append(time.perf_counter() - began)
+    # 0.2 s on an idle machine; the best of three, with room for busy neighbours.
+    assert min(times) < 0.4
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        [],
+        ["eval"],
+        ["tasks"],
+        ["tasks", "list"],
+        ["tasks", "show"],
+        ["tasks", "sample"],
+        ["endpoints"],
+        ["endpoints", "list"],
+        ["endpoints", "check"],
+        ["serve"],
+        ["serve", "model"],
+        ["serve", "retrieval"],
+        ["up"],
+        ["train"],
+    ],
+)
+def test_every_command_has_a_help_page(command: list[str]) -> None:
+    result = CliRunner().invoke(main, [*command, "--help"])
+    assert result.exit_code == 0
+    assert "Usage: harness" in result.output or "Usage: " in result.output
+
+
+def test_what_is_not_built_is_not_listed() -> None:
+    result = CliRunner().invoke(main, ["--help"])
+    assert "report" not in result.output
+    assert "compare" not in result.output
+
+
+def test_an_unknown_command_suggests_near_ones() -> None:
+    result = CliRunner().invoke(main, ["evl"])
+    assert result.exit_code == 2
+    assert "did you mean eval?" in result.stderr
+
+
+def test_a_task_is_shown_with_a_worked_sample_of_every_way() -> None:
+    result = CliRunner().invoke(main, ["tasks", "show", "assoc_recall"])
+    assert result.exit_code == 0
+    for word in ("<direct>", "<cot>", "<dense>", "<regex>", "1 to 128"):
+        assert word in result.output
+
+
+def test_a_sample_is_printed_by_its_address() -> None:
+    command = ["tasks", "sample", "assoc_recall", "--size", "4", "--seed", "3", "--index", "2"]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0
+    assert "size=4/test/seed=3/index=2" in result.output
+    assert CliRunner().invoke(main, command).output == result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["show", "asoc_recall"], "did you mean assoc_recall?"),
+        (["sample", "assoc_recall", "--size", "129"], "size 129 is out of range: 1 to 128"),
+        (["sample", "assoc_recall", "--style", "natural"], "no style natural"),
+        (["sample", "assoc_recall", "--retrieval", "regex"], "needs --prompting search"),
+        (["sample", "assoc_recall", "--seed", "-1"], "-1"),
+    ],
+)
+def test_a_wrong_task_command_is_told_in_one_line(arguments: list[str], message: str) -> None:
+    result = CliRunner().invoke(main, ["tasks", *arguments])
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+def test_endpoints_are_listed_with_their_file(workplace: Any) -> None:
+    result = workplace.run("endpoints", "list")
+    assert result.exit_code == 0
+    assert "endpoints.toml" in result.output
+    assert "rnn-rag  served here: rnn  with its search channel" in result.output
+
+
+def test_a_check_shows_what_is_served(workplace: Any) -> None:
+    result = workplace.run("endpoints", "check")
+    assert result.exit_code == 0
+    assert result.stdout.count("healthy") == 2
+    for word in ("RNN", "1,234", "512", "regex, dense", "off"):
+        assert word in result.stdout
+    # Both share one server.
+    assert result.stderr.count("starting") == 1
+
+
+def test_a_check_of_a_server_that_is_not_there_exits_3(workplace: Any) -> None:
+    (workplace.folder / "endpoints.toml").write_text(
+        f'[far]\naddress = "unix:{workplace.folder}/nobody.sock"\n[rnn]\ncheckpoint = "rnn"\n'
+    )
+    result = workplace.run("endpoints", "check")
+    assert result.exit_code == 3
+    assert "healthy" in result.stdout
+    assert "endpoint 'far'" in result.stderr
+
+
+def test_an_unknown_endpoint_exits_2(workplace: Any) -> None:
+    result = workplace.run("endpoints", "check", "rnn-rga")
+    assert result.exit_code == 2
+    assert "did you mean rnn-rag" in result.stderr
+
+
+def test_serving_nothing_is_refused(workplace: Any) -> None:
+    result = workplace.run("serve", "model", "nowhere")
+    assert result.exit_code == 2
+    assert "nowhere" in result.stderr

@@ -1,0 +1,82 @@
+from pathlib import Path
+
+import pytest
+
+from harness.endpoints.config import PACKAGED_FILE, load_endpoints
+from harness.errors import HarnessError
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "endpoints.toml"
+    path.write_text(text)
+    return path
+
+
+def test_the_packaged_file_has_the_rnn_with_and_without_its_channel(tmp_path: Path) -> None:
+    file = load_endpoints(None, tmp_path)
+    assert file.path == PACKAGED_FILE
+    plain, with_channel = file.select(["rnn", "rnn-rag"])
+    assert plain.checkpoint == with_channel.checkpoint == "checkpoints/rnn"
+    assert (plain.retrieval, with_channel.retrieval) == (False, True)
+
+
+def test_a_file_in_the_working_directory_takes_its_place(tmp_path: Path) -> None:
+    write(tmp_path, '[mine]\naddress = "127.0.0.1:9"\n')
+    file = load_endpoints(None, tmp_path)
+    assert [endpoint.name for endpoint in file.select(["all"])] == ["mine"]
+
+
+def test_a_given_file_comes_before_the_working_directory(tmp_path: Path) -> None:
+    write(tmp_path, '[mine]\naddress = "127.0.0.1:9"\n')
+    given = tmp_path / "given"
+    given.mkdir()
+    path = write(given, '[other]\ncheckpoint = "c"\n')
+    file = load_endpoints(path, tmp_path)
+    [endpoint] = file.select(["other"])
+    (given / "c").mkdir()
+    assert endpoint.checkpoint_folder() == (given / "c").resolve()
+
+
+def test_the_packaged_checkpoint_is_looked_for_in_the_working_directory_first(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "checkpoints" / "rnn").mkdir(parents=True)
+    [endpoint] = load_endpoints(None, tmp_path).select(["rnn"])
+    assert endpoint.checkpoint_folder() == (tmp_path / "checkpoints" / "rnn").resolve()
+
+
+def test_a_missing_checkpoint_says_where_it_was_looked_for(tmp_path: Path) -> None:
+    path = write(tmp_path, '[mine]\ncheckpoint = "nowhere"\n')
+    [endpoint] = load_endpoints(path, tmp_path).select(["mine"])
+    with pytest.raises(HarnessError, match=f"'mine': no checkpoint at {tmp_path}/nowhere"):
+        endpoint.checkpoint_folder()
+
+
+def test_unknown_endpoints_suggest_near_ones(tmp_path: Path) -> None:
+    with pytest.raises(HarnessError, match="unknown endpoint 'rnn-rga'; did you mean rnn-rag"):
+        load_endpoints(None, tmp_path).select(["rnn-rga"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[a]\ncheckpiont = 'x'\n", r"\[a\] unknown key 'checkpiont'; did you mean checkpoint"),
+        ("[a]\ncheckpoint = 7\n", r"\[a\] checkpoint = 7: it has to be a string"),
+        ("[a]\ncheckpoint = ''\n", r"\[a\] checkpoint = ''"),
+        ("[a]\ncheckpoint = 'x'\nretrieval = 'yes'\n", "retrieval = 'yes': .* true or false"),
+        ("[a]\n", "either a checkpoint or an address"),
+        ("[a]\ncheckpoint = 'x'\naddress = 'h:1'\n", "either a checkpoint or an address"),
+        ("[a]\naddress = 'nonsense'\n", r"\[a\] address: .*nonsense"),
+        ("[all]\ncheckpoint = 'x'\n", "'all'"),
+        ("a = 3\n", "a = 3"),
+        ("", "no endpoints"),
+        ("[a", "endpoints.toml: "),
+    ],
+)
+def test_a_bad_file_is_refused_naming_file_key_and_value(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(HarnessError, match=message) as caught:
+        load_endpoints(path, tmp_path)
+    assert str(path) in str(caught.value)

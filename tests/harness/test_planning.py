@@ -1,0 +1,121 @@
+import dataclasses
+from typing import Any
+
+import pytest
+
+from harness.endpoints.config import Endpoint
+from harness.endpoints.model_info import ModelInfo
+from harness.errors import HarnessError
+from harness.run_store.cell import Cell
+from harness.run_store.options import RunOptions
+from harness.runner.planning import plan_cells, select_tasks
+from harness.sample import Prompting, Style
+from retrieval.types import Mode
+
+PLAIN = Endpoint(name="rnn", checkpoint="x")
+WITH_CHANNEL = Endpoint(name="rnn-rag", checkpoint="x", retrieval=True)
+
+
+def options(**changes: Any) -> RunOptions:
+    unset = RunOptions(
+        endpoint=("rnn",),
+        task=("assoc_recall",),
+        size=None,
+        samples=1,
+        seed=0,
+        prompting=None,
+        style=None,
+        retrieval=None,
+        max_new_tokens=None,
+    )
+    return dataclasses.replace(unset, **changes)
+
+
+def model(*modes: Mode) -> ModelInfo:
+    return ModelInfo(
+        name="m",
+        family="RNN",
+        checkpoint_digest="",
+        tokenizer_digest="",
+        num_parameters=1,
+        state_bytes=1,
+        context_limit=None,
+        engine="",
+        engine_version="",
+        dtype="",
+        device="",
+        vocabulary_size=1,
+        num_slots=1,
+        max_prompt_tokens=1,
+        modes=modes,
+        styles=("symbolic",),
+    )
+
+
+def only_cell(endpoint: Endpoint, *modes: Mode, **changes: Any) -> Cell:
+    [cell] = plan_cells(options(**changes), [endpoint], {endpoint.name: model(*modes)})
+    return cell
+
+
+def test_a_channel_and_a_search_chain_make_search_the_default() -> None:
+    cell = only_cell(WITH_CHANNEL, Mode.REGEX, Mode.DENSE)
+    assert (cell.prompting, cell.retrieval) == (Prompting.SEARCH, Mode.DENSE)
+
+
+def test_without_a_channel_the_default_is_the_chain_of_thought() -> None:
+    cell = only_cell(PLAIN, Mode.REGEX, Mode.DENSE)
+    assert (cell.prompting, cell.retrieval) == (Prompting.COT, None)
+
+
+def test_the_preferred_mode_is_taken_among_those_offered() -> None:
+    assert only_cell(WITH_CHANNEL, Mode.REGEX).retrieval is Mode.REGEX
+
+
+def test_retrieval_none_closes_the_channel() -> None:
+    cell = only_cell(WITH_CHANNEL, Mode.REGEX, retrieval="none")
+    assert (cell.prompting, cell.retrieval) == (Prompting.COT, None)
+
+
+def test_the_limit_leaves_room_for_every_worked_completion() -> None:
+    assert only_cell(PLAIN, prompting=(Prompting.DIRECT,)).max_new_tokens == 2 * 3 + 32
+    assert only_cell(PLAIN, max_new_tokens=1).max_new_tokens == 1
+
+
+def test_cells_are_endpoint_by_task_by_size_by_prompting() -> None:
+    both = (Prompting.DIRECT, Prompting.COT)
+    cells = plan_cells(options(size=(4, 8), prompting=both), [PLAIN, WITH_CHANNEL], {})
+    assert len({cell.key for cell in cells}) == len(cells) == 8
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "changes", "message"),
+    [
+        (PLAIN, {"prompting": (Prompting.SEARCH,)}, "'rnn' has no search channel"),
+        (PLAIN, {"retrieval": "regex"}, "--retrieval regex has no use"),
+        (WITH_CHANNEL, {"prompting": (Prompting.DIRECT,), "retrieval": "regex"}, "no use"),
+        (WITH_CHANNEL, {"prompting": (Prompting.SEARCH,), "retrieval": "none"}, "exclude"),
+        (WITH_CHANNEL, {"style": Style.NATURAL}, "no style natural; usable: symbolic"),
+        (WITH_CHANNEL, {"size": (4, 129)}, "129 is out of range"),
+    ],
+)
+def test_an_unusable_combination_is_refused_before_anything_starts(
+    endpoint: Endpoint, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(HarnessError, match=message):
+        plan_cells(options(**changes), [endpoint], {})
+
+
+def test_a_mode_that_the_model_lacks_is_refused() -> None:
+    with pytest.raises(HarnessError, match="no search dense; usable: regex"):
+        only_cell(WITH_CHANNEL, Mode.REGEX, retrieval="dense", prompting=(Prompting.SEARCH,))
+
+
+def test_an_endpoint_with_retrieval_needs_a_model_with_a_channel() -> None:
+    with pytest.raises(HarnessError, match="'m' has no search channel"):
+        only_cell(WITH_CHANNEL)
+
+
+def test_all_stands_for_every_task() -> None:
+    assert select_tasks(["all"]) == ("assoc_recall",)
+    with pytest.raises(HarnessError, match="did you mean assoc_recall"):
+        select_tasks(["assoc_recal"])
