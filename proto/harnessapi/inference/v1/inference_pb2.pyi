@@ -382,7 +382,7 @@ class RetrievalOptions(_message.Message):
     TOP_K_FIELD_NUMBER: _builtins.int
     mode: _retrieval_pb2.RetrievalMode.ValueType
     max_searches: _builtins.int
-    """Searches that one completion may make; 256 by default. Later ones get the failed text."""
+    """Searches that one completion may make; 1024 by default. Later ones get the failed text."""
     max_inserted_tokens: _builtins.int
     """Tokens that one search may insert; 64 by default. More are cut off."""
     top_k: _builtins.int

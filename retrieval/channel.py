@@ -1,0 +1,207 @@
+"""The search channel of one sequence: finds queries in what a model writes, says what to insert.
+
+The model writes StartSearch, a query, EndSearch. What is searched is everything before that
+StartSearch: the prompt, the model's own output with its earlier queries, and what was inserted.
+"""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from retrieval.types import Mode, Outcome, SearchRequest, SearchResult
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Markers:
+    """The words of the channel. Raises ValueError where the two markers could be confused."""
+
+    start: str = "<search>"
+    end: str = "</search>"
+    failed: str = "FAILED"
+    passage_separator: str = ";"
+
+    def __post_init__(self) -> None:
+        # Without containment the marker that starts first also ends first, however text is split.
+        if not self.start or not self.end or self.start in self.end or self.end in self.start:
+            raise ValueError(f"markers {self.start!r} and {self.end!r} are empty or overlap")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchLimits:
+    """What one sequence may ask for."""
+
+    max_searches: int = 1024
+    max_query_characters: int = 1024
+
+
+class _State(Enum):
+    WRITING = auto()
+    IN_QUERY = auto()
+    AWAITING_RESULT = auto()
+
+
+class SearchChannel:
+    """Follows one sequence: `feed` until it returns something, then `resolve` and `inserted`.
+
+    A second start marker inside a query begins the query anew: what stood before it becomes part of
+    the searched text. An end marker outside a query is ordinary text. Inserted text is never read
+    for markers. `feed` returns None, or a SearchRequest to be searched, or a SearchResult that is
+    already decided (LIMIT_REACHED, INVALID_QUERY) and needs no search; both are then resolved.
+    """
+
+    def __init__(
+        self,
+        *,
+        context_id: str,
+        prompt_text: str,
+        markers: Markers,
+        mode: Mode,
+        limits: SearchLimits,
+        top_k: int = 1,
+    ) -> None:
+        self.num_searches = 0
+        self.query = ""  # the last complete query, for the transcript
+        self.unread = ""  # what followed an end marker in the same piece
+        self._context_id = context_id
+        self._markers = markers
+        self._mode = mode
+        self._limits = limits
+        self._top_k = top_k
+        self._pieces = [prompt_text]  # the context up to the query; joined at a search only
+        self._query_pieces: list[str] = []
+        self._held = ""  # the end of the text, where it may be the beginning of a marker
+        self._state = _State.WRITING
+        self._is_plain = True  # writing and nothing held back: the quick way through feed
+        self._start_initial = markers.start[0]
+
+    @property
+    def in_query(self) -> bool:
+        """True from the start marker until the end marker."""
+        return self._state is _State.IN_QUERY
+
+    def feed(self, text: str) -> SearchRequest | SearchResult | None:
+        """Takes the next piece of what the model wrote; markers may be split over pieces.
+
+        Reading stops at an end marker: what follows it in `text` is left in `unread`, for the
+        caller to drop (it was written without the result), or to feed again after the result.
+        Raises RuntimeError while a result is due.
+        """
+        # Called once a generated token: most tokens hold no marker and end here.
+        if self._is_plain and self._start_initial not in text:
+            self._pieces.append(text)
+            return None
+        return self._read(text)
+
+    def resolve(self, result: SearchResult) -> str:
+        """Takes the result of the query; returns the text to insert. The model then writes on.
+
+        Raises RuntimeError where no result is due.
+        """
+        if self._state is not _State.AWAITING_RESULT:
+            raise RuntimeError(f"context {self._context_id!r} got a result without a query")
+        self._enter(_State.WRITING)
+        return result.text if result.outcome is Outcome.FOUND else self._markers.failed
+
+    def inserted(self, text: str) -> None:
+        """Makes what was really inserted (it may have been cut) part of the context.
+
+        Raises RuntimeError inside a query and while a result is due.
+        """
+        if self._state is not _State.WRITING:
+            raise RuntimeError(f"context {self._context_id!r} cannot take an insertion in a query")
+        self._pieces.append(self._held)
+        self._pieces.append(text)
+        self._enter(_State.WRITING)
+
+    def _enter(self, state: _State) -> None:
+        self._state = state
+        self._held = ""
+        self._is_plain = state is _State.WRITING
+
+    def _read(self, text: str) -> SearchRequest | SearchResult | None:
+        if self._state is _State.AWAITING_RESULT:
+            raise RuntimeError(f"context {self._context_id!r} was fed while a result is due")
+        rest = self._held + text
+        while True:
+            before, marker, after = self._cut_at_marker(rest)
+            if not marker:
+                self._hold_back(rest)
+                return None
+            if marker == self._markers.end:
+                self._query_pieces.append(before)
+                self.unread = after
+                return self._finish_query()
+            self._begin_query(before)
+            rest = after
+
+    def _cut_at_marker(self, text: str) -> tuple[str, str, str]:
+        """Text before the first marker that means something now, the marker, the text after it."""
+        before, marker, after = text.partition(self._markers.start)
+        if self._state is _State.IN_QUERY:
+            before_end, end, after_end = text.partition(self._markers.end)
+            if end and len(before_end) < len(before):
+                return before_end, end, after_end
+        return before, marker, after
+
+    def _hold_back(self, text: str) -> None:
+        """Keeps the end of `text` that may be the beginning of a marker; the rest is text."""
+        in_query = self._state is _State.IN_QUERY
+        num_held = _num_held_back(text, self._markers.start)
+        if in_query:
+            num_held = max(num_held, _num_held_back(text, self._markers.end))
+        cut = len(text) - num_held
+        (self._query_pieces if in_query else self._pieces).append(text[:cut])
+        self._held = text[cut:]
+        self._is_plain = not in_query and not self._held
+
+    def _begin_query(self, before: str) -> None:
+        if self._state is _State.IN_QUERY:
+            self._pieces += [self._markers.start, *self._query_pieces]
+        self._pieces.append(before)
+        self._query_pieces = []
+        self._enter(_State.IN_QUERY)
+
+    def _finish_query(self) -> SearchRequest | SearchResult:
+        written = "".join(self._query_pieces)
+        self.query = written.strip()
+        answer = self._decide_without_search() or self._request()
+        self._pieces += [self._markers.start, written, self._markers.end]
+        self._query_pieces = []
+        self._enter(_State.AWAITING_RESULT)
+        return answer
+
+    def _decide_without_search(self) -> SearchResult | None:
+        limits = self._limits
+        if self.num_searches >= limits.max_searches:
+            detail = f"the limit of {limits.max_searches} searches is reached"
+            return SearchResult(outcome=Outcome.LIMIT_REACHED, detail=detail)
+        if not self.query:
+            return SearchResult(outcome=Outcome.INVALID_QUERY, detail="the query is empty")
+        if len(self.query) > limits.max_query_characters:
+            detail = (
+                f"the query has {len(self.query)} characters, over {limits.max_query_characters}"
+            )
+            return SearchResult(outcome=Outcome.INVALID_QUERY, detail=detail)
+        return None
+
+    def _request(self) -> SearchRequest:
+        self.num_searches += 1
+        text = "".join(self._pieces)
+        self._pieces = [text]
+        return SearchRequest(
+            context_id=self._context_id,
+            text=text.removesuffix(" "),  # the space that joins the marker to what precedes it
+            mode=self._mode,
+            query=self.query,
+            passage_separator=self._markers.passage_separator,
+            top_k=self._top_k,
+        )
+
+
+def _num_held_back(text: str, marker: str) -> int:
+    """Length of the longest end of `text` that is a beginning of `marker`, but not all of it."""
+    if marker[0] not in text:
+        return 0
+    for length in range(min(len(marker) - 1, len(text)), 0, -1):
+        if marker.startswith(text[-length:]):
+            return length
+    return 0

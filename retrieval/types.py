@@ -1,0 +1,72 @@
+"""What a search is asked and what it answers: plain values, free of any library."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+
+class Mode(StrEnum):
+    """How a query is understood: a regular expression, or text compared by embedding."""
+
+    REGEX = "regex"
+    DENSE = "dense"
+
+
+class Outcome(StrEnum):
+    """What became of one search; only FOUND carries text."""
+
+    FOUND = "found"
+    NOT_FOUND = "not_found"
+    INVALID_QUERY = "invalid_query"
+    TOO_COSTLY = "too_costly"
+    LIMIT_REACHED = "limit_reached"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchRequest:
+    """One sequence asks for something in its own context.
+
+    `text` is everything that is searched. It only ever grows between two requests of one context,
+    so an implementation may keep what it derived from the earlier part.
+    """
+
+    context_id: str
+    text: str
+    mode: Mode
+    query: str
+    passage_separator: str = "\n"
+    top_k: int = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchResult:
+    """What was found: `text` stands at `[start, end)` of the searched text, in characters."""
+
+    outcome: Outcome
+    text: str = ""
+    start: int = 0
+    end: int = 0
+    score: float | None = None
+    detail: str = ""
+    search_ns: int = 0
+
+
+class RetrieverUnavailableError(Exception):
+    """The retrieval service could not be reached; the searches were not made."""
+
+
+class Retriever(Protocol):
+    """Searches contexts, in process or over gRPC; the results are the same. Thread-safe."""
+
+    def search(self, requests: Sequence[SearchRequest]) -> list[SearchResult]:
+        """Answers each request, in order. Raises RetrieverUnavailableError, never for a query."""
+        ...
+
+    def close_contexts(self, context_ids: Sequence[str]) -> None:
+        """Forgets contexts; unknown ones are ignored."""
+        ...
+
+    def shutdown(self) -> None:
+        """Lets go of connections and threads."""
+        ...

@@ -1,0 +1,58 @@
+"""A real retrieval service on a Unix socket, in a thread with an event loop of its own."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from retrieval.addresses import Address, parse_address
+from retrieval.contexts import ContextLimits
+from retrieval.serve import serve
+
+
+class RunningService:
+    def __init__(self, address: str, limits: ContextLimits, corpora_dir: Path | None) -> None:
+        self.address = address
+        self._stopped = asyncio.Event()
+        self._ready = threading.Event()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, args=(limits, corpora_dir))
+        self._thread.start()
+        assert self._ready.wait(20)
+
+    def _run(self, limits: ContextLimits, corpora_dir: Path | None) -> None:
+        def ready(_: Address) -> None:
+            self._ready.set()
+
+        work = serve(
+            parse_address(self.address),
+            corpora_dir=corpora_dir,
+            limits=limits,
+            stopped=self._stopped,
+            ready=ready,
+        )
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(work)
+
+    def stop(self) -> None:
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stopped.set)
+            self._thread.join(20)
+
+
+@pytest.fixture
+def start_service(tmp_path: Path) -> Iterator[Callable[..., RunningService]]:
+    services: list[RunningService] = []
+
+    def start(
+        limits: ContextLimits | None = None, corpora_dir: Path | None = None
+    ) -> RunningService:
+        address = f"unix:{tmp_path}/s.sock"
+        services.append(RunningService(address, limits or ContextLimits(), corpora_dir))
+        return services[-1]
+
+    yield start
+    for service in services:
+        service.stop()

@@ -1,0 +1,168 @@
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retrieval.channel import Markers, SearchChannel, SearchLimits
+from retrieval.types import Mode, Outcome, SearchRequest, SearchResult
+
+FOUND = SearchResult(outcome=Outcome.FOUND, text="mim")
+PIECES = ["<", "search", ">", "</", " gog", "FAILED", "<search>", "</search>", "/", " ", "é"]
+
+
+def channel(prompt: str = "bab dad ; ?", **limits: int) -> SearchChannel:
+    return SearchChannel(
+        context_id="c",
+        prompt_text=prompt,
+        markers=Markers(),
+        mode=Mode.REGEX,
+        limits=SearchLimits(**limits),
+        top_k=3,
+    )
+
+
+def test_a_query_asks_for_everything_before_its_start_marker() -> None:
+    it = channel()
+    assert [it.feed(piece) for piece in (" gog", " <search>", r" bab (\S+)")] == [None] * 3
+    assert it.in_query
+    assert it.feed(" </search>") == SearchRequest(
+        context_id="c",
+        text="bab dad ; ? gog",
+        mode=Mode.REGEX,
+        query=r"bab (\S+)",
+        passage_separator=";",
+        top_k=3,
+    )
+    assert not it.in_query
+    assert it.num_searches == 1
+    assert it.query == r"bab (\S+)"
+
+
+def test_earlier_queries_and_what_was_really_inserted_are_searched_too() -> None:
+    it = channel("p")
+    it.feed(" <search> a </search>")
+    assert it.resolve(FOUND) == "mim"
+    it.inserted(" mi")
+    it.feed(" then <search> b")
+    request = it.feed("</search>")
+    assert isinstance(request, SearchRequest)
+    assert request.text == "p <search> a </search> mi then"
+    assert it.resolve(SearchResult(outcome=Outcome.NOT_FOUND)) == "FAILED"
+
+
+def test_markers_that_are_inserted_or_in_the_prompt_start_no_query() -> None:
+    it = channel("p <search> x")
+    assert it.feed(" </search> a") is None
+    it.feed("<search>b</search>")
+    it.resolve(FOUND)
+    it.inserted(" <search> y <sea")
+    assert it.feed("rch> </search>") is None
+    request = it.feed("<search>c</search>")
+    assert isinstance(request, SearchRequest)
+    assert request.text == (
+        "p <search> x </search> a<search>b</search> <search> y <search> </search>"
+    )
+
+
+def test_a_second_start_marker_begins_the_query_anew() -> None:
+    it = channel("p")
+    request = it.feed(" <search> a <search> b </search>")
+    assert isinstance(request, SearchRequest)
+    assert (request.text, request.query) == ("p <search> a", "b")
+
+
+def test_what_follows_the_end_marker_is_left_unread() -> None:
+    it = channel("p")
+    assert isinstance(it.feed("<search>a</search> made up"), SearchRequest)
+    assert it.unread == " made up"
+    it.resolve(FOUND)
+    request = it.feed("<search>b</search>")
+    assert isinstance(request, SearchRequest)
+    assert request.text == "p<search>a</search>"
+    assert it.unread == ""
+
+
+@pytest.mark.parametrize(
+    ("query", "outcome"), [("   ", Outcome.INVALID_QUERY), ("x" * 21, Outcome.INVALID_QUERY)]
+)
+def test_an_empty_or_overlong_query_is_decided_without_a_search(
+    query: str, outcome: Outcome
+) -> None:
+    it = channel(max_query_characters=20)
+    result = it.feed(f"<search>{query}</search>")
+    assert isinstance(result, SearchResult)
+    assert result.outcome is outcome
+    assert it.num_searches == 0
+    assert it.resolve(result) == "FAILED"
+
+
+def test_past_the_limit_no_search_is_made_and_the_model_writes_on() -> None:
+    it = channel(max_searches=1)
+    assert isinstance(it.feed("<search>a</search>"), SearchRequest)
+    it.resolve(FOUND)
+    for _ in range(2):
+        result = it.feed("<search>a</search>")
+        assert isinstance(result, SearchResult)
+        assert result.outcome is Outcome.LIMIT_REACHED
+        assert it.query == "a"
+        assert it.resolve(result) == "FAILED"
+        it.inserted(" FAILED")
+    assert it.num_searches == 1
+
+
+def test_calls_out_of_turn_are_errors() -> None:
+    it = channel()
+    with pytest.raises(RuntimeError, match="'c'"):
+        it.resolve(FOUND)
+    it.feed("<search>a")
+    with pytest.raises(RuntimeError):
+        it.inserted("x")
+    it.feed("</search>")
+    with pytest.raises(RuntimeError):
+        it.feed("x")
+
+
+@pytest.mark.parametrize(("start", "end"), [("", "b"), ("a", ""), ("a", "a"), ("ab", "b")])
+def test_markers_that_could_be_confused_are_refused(start: str, end: str) -> None:
+    with pytest.raises(ValueError, match="markers"):
+        Markers(start=start, end=end)
+
+
+def drive(pieces: list[str], start: str, end: str) -> list[object]:
+    """Feeds pieces, unread text again, and answers each query; returns all that was asked."""
+    it = SearchChannel(
+        context_id="c",
+        prompt_text="p",
+        markers=Markers(start=start, end=end),
+        mode=Mode.REGEX,
+        limits=SearchLimits(max_searches=3),
+    )
+    asked: list[object] = []
+    for piece in pieces:
+        rest = piece
+        while rest:
+            answer = it.feed(rest)
+            if answer is None:
+                break
+            asked.append((answer, it.query))
+            it.inserted(it.resolve(FOUND))
+            rest = it.unread
+    asked.append(it.in_query)
+    return asked
+
+
+@given(
+    st.lists(st.sampled_from(PIECES), max_size=40).map("".join),
+    st.lists(st.integers(min_value=0, max_value=200), max_size=30),
+)
+def test_however_a_stream_is_split_the_requests_are_the_same(text: str, cuts: list[int]) -> None:
+    places = sorted({0, len(text), *(min(cut, len(text)) for cut in cuts)})
+    pieces = [text[start:stop] for start, stop in pairwise(places)]
+    markers = ("<search>", "</search>")
+    assert drive(pieces, *markers) == drive([text], *markers) == drive(list(text), *markers)
+
+
+@given(st.text(alphabet="ab", max_size=60))
+def test_markers_that_begin_alike_are_told_apart_however_they_are_split(text: str) -> None:
+    assert drive([text], "aab", "abb") == drive(list(text), "aab", "abb")

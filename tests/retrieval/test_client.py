@@ -1,0 +1,104 @@
+"""The client sends each text once, opens contexts again when they are lost, and waits in bounds."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from retrieval.addresses import AddressError
+from retrieval.client import RemoteRetriever
+from retrieval.contexts import ContextLimits
+from retrieval.sent_texts import SentTexts
+from retrieval.types import Mode, RetrieverUnavailableError, SearchRequest
+
+
+def ask(text: str, context_id: str = "c") -> SearchRequest:
+    return SearchRequest(context_id=context_id, text=text, mode=Mode.REGEX, query=r"(\S+)$")
+
+
+def last_words(retriever: RemoteRetriever, texts: Sequence[str]) -> list[str]:
+    requests = [ask(text, f"c{index}") for index, text in enumerate(texts)]
+    return [result.text for result in retriever.search(requests)]
+
+
+def test_contexts_that_expired_or_were_evicted_are_opened_again(
+    start_service: Callable[..., Any],
+) -> None:
+    service = start_service(ContextLimits(max_contexts=2, expires_after_s=0.05))
+    retriever = RemoteRetriever(service.address, deadline_s=20)
+    assert last_words(retriever, ["a", "b"]) == ["a", "b"]
+    time.sleep(0.1)
+    assert last_words(retriever, ["a aa", "b bb"]) == ["aa", "bb"]
+    assert retriever.search([ask("x y", "other")])[0].text == "y"
+    assert last_words(retriever, ["a aa aaa", "b bb bbb"]) == ["aaa", "bbb"]
+    retriever.shutdown()
+
+
+def test_a_search_waits_for_a_service_that_restarts(start_service: Callable[..., Any]) -> None:
+    service = start_service()
+    retriever = RemoteRetriever(service.address, deadline_s=20)
+    assert last_words(retriever, ["a b"]) == ["b"]
+    service.stop()
+    found: list[str] = []
+    searching = threading.Thread(target=lambda: found.extend(last_words(retriever, ["a b c"])))
+    searching.start()
+    time.sleep(0.3)
+    assert searching.is_alive()
+    start_service()
+    searching.join(20)
+    assert found == ["c"]
+    retriever.shutdown()
+
+
+def test_a_service_that_is_not_there_is_given_up_at_the_deadline() -> None:
+    retriever = RemoteRetriever("unix:/nowhere/at-all.sock", deadline_s=0.4)
+    started_s = time.monotonic()
+    with pytest.raises(RetrieverUnavailableError, match=r"/nowhere/at-all\.sock.*UNAVAILABLE"):
+        retriever.search([ask("a")])
+    assert time.monotonic() - started_s < 2
+    retriever.close_contexts(["c"])
+    retriever.shutdown()
+    with pytest.raises(RetrieverUnavailableError):
+        retriever.search([ask("a")])
+
+
+def test_an_address_that_cannot_be_read_is_refused_at_once() -> None:
+    with pytest.raises(AddressError, match="nonsense"):
+        RemoteRetriever("nonsense")
+
+
+def test_many_threads_may_search_one_service(start_service: Callable[..., Any]) -> None:
+    retriever = RemoteRetriever(start_service().address, deadline_s=20)
+    failures: list[str] = []
+
+    def search(name: int) -> None:
+        own = shared = "start"
+        for step in range(10):
+            own += f" {name}-{step}"
+            shared += f" {step}"
+            found = retriever.search([ask(own, f"c{name}"), ask(shared, "shared")])
+            if [result.text for result in found] != [f"{name}-{step}", f"{step}"]:
+                failures.append(f"{own}: {found}")
+
+    threads = [threading.Thread(target=search, args=(name,)) for name in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    retriever.shutdown()
+    assert failures == []
+
+
+def test_only_what_was_added_is_sent() -> None:
+    sent = SentTexts()
+    assert not sent.continues(ask("ab"))
+    sent.record("c", "ab")
+    assert sent.continues(ask("abc"))
+    assert sent.advance(ask("abc")) == 2
+    assert sent.advance(ask("abc")) == 3
+    assert sent.advance(ask("a")) == 1
+    assert not sent.continues(ask("xyz"))
+    sent.drop(["c", "unknown"])
+    assert not sent.continues(ask("abc"))
