@@ -132,7 +132,7 @@ async def _abort(fault: Fault | None, context: Any) -> None:
 def _events(request: pb.GenerateRequest, *, wrong: bool) -> list[pb.GenerateResponse]:
     """The whole stream: an empty first chunk, a search where it is asked for, the answer."""
     words = request.text.split()
-    pairs = dict(passage.split()[-2:] for passage in request.text.split(" ;")[:-1])
+    pairs = dict(passage.split()[-2:] for passage in request.text.split(" ;")[1:-1])
     key = words[-1]
     value = "wrong" if wrong else pairs.get(key, "missing")
     started = pb.Started(

@@ -12,7 +12,7 @@ from harness.scoring.exact import ANSWER_MARKER, END_MARKER
 NUM_WORDS: Final = 256
 NUM_NUMERALS: Final = 257
 
-# Words have three letters each, so none is part of another and a pattern that names one finds it.
+# Words have three letters each, so none begins or ends another: a pattern finds the word it names.
 WORDS: Final[tuple[str, ...]] = tuple(
     first + vowel + last for first in "bdfghklmnprstvz" for vowel in "aeiou" for last in "bkmt"
 )[:NUM_WORDS]

@@ -160,7 +160,7 @@ def test_a_prompt_over_the_servers_length_exits_2_before_the_first_sample(workpl
     workplace.script(max_prompt_tokens=20)
     result = workplace.run(*EVAL, "--size", "4,16")
     assert result.exit_code == 2
-    assert "at size 16: a prompt has 51 tokens, endpoint 'rnn-rag' takes 20" in result.stderr
+    assert "at size 16: a prompt has 52 tokens, endpoint 'rnn-rag' takes 20" in result.stderr
     assert list((workplace.folder / "runs").iterdir()) == []
 
 

@@ -1,0 +1,292 @@
+"""Tokens per second: the engine in process, through gRPC, and with its search channel on.
+
+One run on one machine, the ways in alternation, medians of several repetitions:
+`python -m benchmarks.serving [CHECKPOINT]`.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import queue
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import grpc
+import torch
+from harnessapi.inference.v1 import inference_pb2 as pb
+from harnessapi.inference.v1 import inference_pb2_grpc
+from harnessapi.retrieval.v1 import retrieval_pb2
+
+from harness.sample import Prompting, Split, Style
+from harness.tasks.assoc_recall import AssocRecall
+from harness.tasks.prompts import render
+from retrieval.local import LocalRetriever
+from retrieval.types import Mode
+from servers.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from servers.engine.delivery import Delivery
+from servers.engine.job import Job
+from servers.engine.options import EngineOptions
+from servers.engine.worker import EngineWorker
+from servers.generation import Finished, Retrieval, Sampling, Stopping
+from servers.models.lstm import LstmModel
+from training.tokenizer import build_tokenizer
+
+DEFAULT_CHECKPOINT = Path("checkpoints/rnn")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measured:
+    """One repetition: what was generated, in what time."""
+
+    num_samples: int
+    num_tokens: int
+    num_searches: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """One way of running, medians over the repetitions."""
+
+    way: str
+    tokens_per_s: float
+    samples_per_s: float
+    searches_per_sample: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Load:
+    """What every way is asked for."""
+
+    num_sequences: int
+    max_new_tokens: int
+    size: int
+
+    def prompts(self, repetition: int) -> list[str]:
+        """Prompts that no earlier repetition had: nothing comes from the prefix cache."""
+        task = AssocRecall(size=self.size)
+        samples = [
+            task.sample(Split.TRAIN, repetition, index) for index in range(self.num_sequences)
+        ]
+        return [
+            render(task, sample, Prompting.SEARCH, Style.SYMBOLIC, Mode.REGEX) for sample in samples
+        ]
+
+
+class InProcess:
+    """The engine on its thread, without gRPC, asyncio or a second process."""
+
+    def __init__(self, checkpoint: Checkpoint, num_slots: int) -> None:
+        self._codec = checkpoint.codec
+        self._deliveries: queue.SimpleQueue[list[Delivery]] = queue.SimpleQueue()
+        self._worker = EngineWorker(
+            model=checkpoint.model,
+            codec=checkpoint.codec,
+            retriever=LocalRetriever(),
+            options=EngineOptions(num_slots=num_slots),
+            deliver=self._deliveries.put,
+            on_failure=lambda _error: None,
+        )
+        self._worker.start()
+
+    async def run(self, prompts: list[str], load: Load, *, searches: bool) -> Measured:
+        """All prompts at once, to their ends."""
+        began = time.perf_counter()
+        retrieval = Retrieval(mode=Mode.REGEX) if searches else None
+        stopping = Stopping(max_new_tokens=load.max_new_tokens, ignore_eos=True)
+        for prompt in prompts:
+            self._worker.submit(
+                Job(
+                    prompt_ids=self._codec.encode(prompt).ids,
+                    sampling=Sampling(),
+                    stopping=stopping,
+                    retrieval=retrieval,
+                    arrived_ns=time.monotonic_ns(),
+                )
+            )
+        finished: list[Finished] = []
+        while len(finished) < len(prompts):
+            for delivery in self._deliveries.get():
+                if delivery.error is not None:
+                    raise delivery.error
+                if isinstance(delivery.events[-1], Finished):
+                    finished.append(delivery.events[-1])
+        return Measured(
+            num_samples=len(prompts),
+            num_tokens=sum(end.num_generated_tokens for end in finished),
+            num_searches=sum(end.num_searches for end in finished),
+            seconds=time.perf_counter() - began,
+        )
+
+    def close(self) -> None:
+        """Ends the engine."""
+        self._worker.close()
+
+
+class ThroughGrpc:
+    """A server in another process, and one channel to it."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = inference_pb2_grpc.InferenceServiceStub(channel)
+
+    async def run(self, prompts: list[str], load: Load, *, searches: bool) -> Measured:
+        """All prompts at once, to their ends."""
+        began = time.perf_counter()
+        ends = await asyncio.gather(
+            *[self._complete(prompt, load, searches=searches) for prompt in prompts]
+        )
+        return Measured(
+            num_samples=len(prompts),
+            num_tokens=sum(end.num_generated_tokens for end in ends),
+            num_searches=sum(end.num_searches for end in ends),
+            seconds=time.perf_counter() - began,
+        )
+
+    async def _complete(self, prompt: str, load: Load, *, searches: bool) -> pb.Finished:
+        request = pb.GenerateRequest(
+            text=prompt,
+            stopping=pb.StoppingOptions(max_new_tokens=load.max_new_tokens, ignore_eos=True),
+        )
+        if searches:
+            request.retrieval.mode = retrieval_pb2.RETRIEVAL_MODE_REGEX
+        finished = None
+        async for response in self._stub.Generate(request):
+            if response.WhichOneof("event") == "finished":
+                finished = response.finished
+        if finished is None:
+            raise RuntimeError("a stream ended without Finished")
+        return finished
+
+
+async def measure(
+    checkpoint_folder: Path, load: Load, *, repetitions: int, threads: int
+) -> list[Row]:
+    """Runs every way `repetitions` times in alternation, after one round that is not counted."""
+    torch.set_num_threads(threads)
+    in_process = InProcess(load_checkpoint(checkpoint_folder), load.num_sequences)
+    with tempfile.TemporaryDirectory() as folder:
+        address = f"unix:{folder}/server.sock"
+        server = start_server(checkpoint_folder, address, load.num_sequences, threads)
+        try:
+            async with grpc.aio.insecure_channel(address) as channel:
+                await asyncio.wait_for(channel.channel_ready(), timeout=60)
+                through_grpc = ThroughGrpc(channel)
+                ways: dict[str, Callable[[list[str]], Awaitable[Measured]]] = {
+                    "rnn, engine in process": lambda p: in_process.run(p, load, searches=False),
+                    "rnn, through gRPC": lambda p: through_grpc.run(p, load, searches=False),
+                    "rnn-rag, engine in process": lambda p: in_process.run(p, load, searches=True),
+                    "rnn-rag, through gRPC": lambda p: through_grpc.run(p, load, searches=True),
+                }
+                measured: dict[str, list[Measured]] = {way: [] for way in ways}
+                for repetition in range(repetitions + 1):
+                    prompts = load.prompts(repetition)
+                    for way, run in ways.items():
+                        measured[way].append(await run(prompts))
+        finally:
+            server.terminate()
+            server.wait(timeout=20)
+    in_process.close()
+    return [summarize(way, rows[1:]) for way, rows in measured.items()]
+
+
+def start_server(
+    checkpoint: Path, address: str, num_slots: int, threads: int
+) -> subprocess.Popen[bytes]:
+    """`servers.serve` in a process of its own."""
+    command = [sys.executable, "-m", "servers.serve", str(checkpoint), "--listen", address]
+    options = ["--slots", str(num_slots), "--threads", str(threads)]
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    return subprocess.Popen(command + options, env={**os.environ, "PYTHONPATH": path})
+
+
+def summarize(way: str, repetitions: list[Measured]) -> Row:
+    """Medians over the repetitions."""
+    return Row(
+        way=way,
+        tokens_per_s=statistics.median(m.num_tokens / m.seconds for m in repetitions),
+        samples_per_s=statistics.median(m.num_samples / m.seconds for m in repetitions),
+        searches_per_sample=statistics.median(m.num_searches / m.num_samples for m in repetitions),
+    )
+
+
+def ratios(rows: list[Row]) -> dict[str, float]:
+    """What the rows are measured for."""
+    by_way = {row.way: row.tokens_per_s for row in rows}
+    return {
+        "gRPC / in process": by_way["rnn, through gRPC"] / by_way["rnn, engine in process"],
+        "rnn-rag / rnn, through gRPC": by_way["rnn-rag, through gRPC"]
+        / by_way["rnn, through gRPC"],
+        "rnn-rag / rnn, in process": by_way["rnn-rag, engine in process"]
+        / by_way["rnn, engine in process"],
+    }
+
+
+def make_random_checkpoint(folder: Path) -> Path:
+    """A checkpoint of the shipped one's shape that has learnt nothing."""
+    tokenizer = build_tokenizer()
+    config = {
+        "model_type": "lstm",
+        "architectures": ["LstmForCausalLM"],
+        "vocab_size": tokenizer.get_vocab_size(),
+        "hidden_size": 192,
+        "num_hidden_layers": 2,
+        "eos_token_id": tokenizer.token_to_id("<eos>"),
+        "pad_token_id": tokenizer.token_to_id("<pad>"),
+        "tie_word_embeddings": True,
+        "dtype": "float32",
+        "styles": ["symbolic"],
+        "answer_marker": "<answer>",
+        "search_channel": {
+            "start_marker": "<search>",
+            "end_marker": "</search>",
+            "failed_text": "FAILED",
+            "passage_separator": ";",
+        },
+    }
+    save_checkpoint(folder, config, LstmModel.from_config(config).state_dict(), tokenizer)
+    return folder
+
+
+def main() -> None:
+    """Prints a table and the ratios, or one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("checkpoint", nargs="?", type=Path, default=DEFAULT_CHECKPOINT)
+    parser.add_argument("--sequences", type=int, default=64)
+    parser.add_argument("--max-new-tokens", type=int, default=128)
+    parser.add_argument("--size", type=int, default=16, help="pairs in a prompt")
+    parser.add_argument("--repetitions", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    load = Load(
+        num_sequences=options.sequences, max_new_tokens=options.max_new_tokens, size=options.size
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        checkpoint = options.checkpoint
+        if not (checkpoint / "config.json").is_file() and checkpoint == DEFAULT_CHECKPOINT:
+            sys.stderr.write(f"no {checkpoint} yet: random weights, which never search\n")
+            checkpoint = make_random_checkpoint(Path(scratch) / "random")
+        rows = asyncio.run(
+            measure(checkpoint, load, repetitions=options.repetitions, threads=options.threads)
+        )
+    if options.json:
+        print(json.dumps({"rows": [asdict(row) for row in rows], "ratios": ratios(rows)}))
+        return
+    for row in rows:
+        print(
+            f"{row.way:28} {row.tokens_per_s:9.0f} tokens/s {row.samples_per_s:8.1f} samples/s "
+            f"{row.searches_per_sample:6.1f} searches a sample"
+        )
+    for name, ratio in ratios(rows).items():
+        print(f"{name:28} {ratio:9.2f}")
+
+
+if __name__ == "__main__":
+    main()

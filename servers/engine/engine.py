@@ -1,0 +1,178 @@
+"""The engine, one step at a time: schedule, run, postprocess. Not thread-safe: see worker.py."""
+
+import math
+import time
+from collections.abc import Callable
+
+from retrieval.types import SearchRequest, SearchResult
+from servers.engine.completion import Completion, Consequence
+from servers.engine.delivery import Delivery, SearchQueue
+from servers.engine.job import Job
+from servers.engine.options import EngineOptions
+from servers.engine.runner import ModelRunner
+from servers.engine.scheduler import Scheduler
+from servers.engine.sequence import Phase, Sequence
+from servers.errors import UnavailableError
+from servers.generation import FinishReason
+from servers.models.protocol import SequenceModel
+from servers.text import Codec
+
+
+class Engine:
+    """Decodes all its sequences together; any model of the protocol."""
+
+    def __init__(
+        self,
+        *,
+        model: SequenceModel,
+        codec: Codec,
+        searches: SearchQueue,
+        context_prefix: str,
+        options: EngineOptions,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self.scheduler = Scheduler(options)
+        self.runner = ModelRunner(model, options)
+        self._context_limit = model.context_limit
+        self._codec = codec
+        self._searches = searches
+        self._context_prefix = context_prefix
+        self._options = options
+        self._clock = clock
+        self._sequences: dict[int, Sequence] = {}
+        self._urgent: list[Sequence] = []
+        self._outgoing: list[Delivery] = []
+        self._next_flush_ns = 0
+        self._next_deadline_ns: float = math.inf
+
+    @property
+    def next_deadline_ns(self) -> float:
+        """When the next sequence has to end, running or not; infinity where none has to."""
+        return self._next_deadline_ns
+
+    def submit(self, sequence_id: int, job: Job) -> None:
+        """Puts a job into the queue under a number of the caller's."""
+        completion = Completion(
+            job=job,
+            codec=self._codec,
+            context_id=self._context_id(sequence_id),
+            context_limit=self._context_limit,
+        )
+        sequence = Sequence(sequence_id=sequence_id, job=job, completion=completion)
+        self._sequences[sequence_id] = sequence
+        self.scheduler.waiting.append(sequence)
+        if job.deadline_ns is not None:
+            self._next_deadline_ns = min(self._next_deadline_ns, job.deadline_ns)
+
+    def cancel(self, sequence_id: int) -> None:
+        """Ends a sequence; one that has ended already is ignored."""
+        sequence = self._sequences.get(sequence_id)
+        if sequence is not None:
+            self._finish(sequence, FinishReason.CANCELLED)
+
+    def take_result(self, sequence_id: int, result: SearchResult | UnavailableError) -> None:
+        """The search that a sequence waits for is done, or could not be made."""
+        sequence = self._sequences.get(sequence_id)
+        if sequence is None:
+            return
+        if isinstance(result, UnavailableError):
+            self._end(sequence, Delivery(sequence_id=sequence_id, error=result, is_last=True))
+        else:
+            self._insert(sequence, result)
+
+    def step(self) -> None:
+        """One round: ends what is overdue, admits, reads prompts, draws a token for the rest."""
+        self._expire()
+        self._admit()
+        plan = self.scheduler.plan()
+        if plan.prefill:
+            self.runner.prefill(plan.prefill)
+        if plan.decode:
+            self._decode(plan.decode)
+
+    def take_deliveries(self) -> list[Delivery]:
+        """What is due to be sent: first tokens and ends at once, the rest at intervals."""
+        now_ns = self._clock()
+        due = self._urgent
+        if now_ns >= self._next_flush_ns or not self.scheduler.has_work:
+            due = self.scheduler.running
+            self._next_flush_ns = now_ns + max(
+                self._options.flush_interval_ns,
+                self._options.flush_interval_per_sequence_ns * len(due),
+            )
+        for sequence in due:
+            if events := sequence.completion.outbox.take():
+                self._outgoing.append(Delivery(sequence_id=sequence.id, events=events))
+        self._urgent = []
+        outgoing, self._outgoing = self._outgoing, []
+        return outgoing
+
+    def _context_id(self, sequence_id: int) -> str:
+        return f"{self._context_prefix}-{sequence_id}"
+
+    def _expire(self) -> None:
+        now_ns = self._clock()
+        if now_ns < self._next_deadline_ns:
+            return
+        self._next_deadline_ns = math.inf
+        for sequence in list(self._sequences.values()):
+            deadline_ns = sequence.job.deadline_ns
+            if deadline_ns is None:
+                continue
+            if deadline_ns <= now_ns:
+                self._finish(sequence, FinishReason.DEADLINE)
+            else:
+                self._next_deadline_ns = min(self._next_deadline_ns, deadline_ns)
+
+    def _admit(self) -> None:
+        admitted = self.scheduler.admit()
+        if not admitted:
+            return
+        self.runner.begin(admitted)
+        now_ns = self._clock()
+        for sequence in admitted:
+            sequence.start(now_ns)
+        self._urgent += admitted
+
+    def _decode(self, batch: list[Sequence]) -> None:
+        for sequence, token in zip(batch, self.runner.decode(batch), strict=True):
+            tokens = sequence.tokens
+            if sequence.num_read < len(tokens):
+                continue  # still reading what a search inserted: nothing is drawn yet
+            tokens.append(token)
+            consequence = sequence.completion.write(token)
+            if sequence.phase is Phase.PREFILL:
+                sequence.enter(Phase.DECODE, self._clock())
+                self._urgent.append(sequence)
+            if consequence is not None:
+                self._follow(sequence, consequence)
+
+    def _follow(self, sequence: Sequence, consequence: Consequence) -> None:
+        if isinstance(consequence, FinishReason):
+            self._finish(sequence, consequence)
+            return
+        sequence.enter(Phase.SEARCH, self._clock())
+        if isinstance(consequence, SearchRequest):
+            self._searches.submit(sequence.id, consequence)
+        else:
+            self._insert(sequence, consequence)
+
+    def _insert(self, sequence: Sequence, result: SearchResult) -> None:
+        elapsed_ns = sequence.enter(Phase.DECODE, self._clock())
+        ids = sequence.completion.insert(result, elapsed_ns)
+        if ids is None:
+            self._finish(sequence, FinishReason.CONTEXT_FULL)
+        else:
+            sequence.tokens += ids
+
+    def _finish(self, sequence: Sequence, reason: FinishReason) -> None:
+        sequence.finish(reason, self._clock())
+        events = sequence.completion.outbox.take()
+        self._end(sequence, Delivery(sequence_id=sequence.id, events=events, is_last=True))
+
+    def _end(self, sequence: Sequence, last: Delivery) -> None:
+        self._outgoing.append(last)
+        self.scheduler.remove(sequence)
+        del self._sequences[sequence.id]
+        if sequence.completion.num_searches:
+            self._searches.forget(self._context_id(sequence.id))

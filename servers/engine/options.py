@@ -1,0 +1,24 @@
+"""The knobs of the engine, with the defaults that were measured for small models on a CPU."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineOptions:
+    """Sizes and limits of one engine."""
+
+    # Sequences decoded at once; the pool's memory is this many states.
+    num_slots: int = 64
+    # Requests that may wait for a slot.
+    max_queued: int = 1024
+    # Prompt tokens read per step: the longest that decoding sequences wait for one.
+    prefill_tokens: int = 512
+    # After a search a sequence reads up to this many tokens one by one in the decode batch, which
+    # costs the others nothing; more are read as a prompt is.
+    max_catch_up_tokens: int = 8
+    # Prefix snapshots are taken at multiples of this, and where a prompt ends.
+    snapshot_interval: int = 256
+    prefix_cache_bytes: int = 64 * 2**20
+    # Tokens are sent on this often, and the more seldom the more sequences run.
+    flush_interval_ns: int = 20_000_000
+    flush_interval_per_sequence_ns: int = 2_000_000

@@ -1,0 +1,93 @@
+"""Decides who has a slot and who reads what in the next step. Knows no torch."""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from servers.engine.options import EngineOptions
+from servers.engine.sequence import Phase, Sequence
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Chunk:
+    """The next `num_tokens` pending tokens of a sequence, to be read by prefill."""
+
+    sequence: Sequence
+    num_tokens: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """One step: first the chunks are prefilled, then the sequences decoded, one token each."""
+
+    prefill: list[Chunk] = field(default_factory=list)
+    decode: list[Sequence] = field(default_factory=list)
+
+
+class Scheduler:
+    """First come, first served for slots; an even share for everyone who holds one."""
+
+    def __init__(self, options: EngineOptions) -> None:
+        self.running: list[Sequence] = []
+        self.waiting: deque[Sequence] = deque()
+        self._options = options
+        self._free_slots = list(reversed(range(options.num_slots)))
+
+    @property
+    def has_work(self) -> bool:
+        """True where a step would do something: not all who run wait for their searches."""
+        if self.waiting and self._free_slots:
+            return True
+        return any(sequence.phase is not Phase.SEARCH for sequence in self.running)
+
+    def admit(self) -> list[Sequence]:
+        """Gives free slots to those who wait; the sequences that got one."""
+        admitted = []
+        while self.waiting and self._free_slots:
+            sequence = self.waiting.popleft()
+            sequence.slot = self._free_slots.pop()
+            self.running.append(sequence)
+            admitted.append(sequence)
+        return admitted
+
+    def remove(self, sequence: Sequence) -> None:
+        """Takes the sequence out, wherever it is; its slot is free at once."""
+        if sequence.slot < 0:
+            self.waiting.remove(sequence)
+            return
+        self.running.remove(sequence)
+        self._free_slots.append(sequence.slot)
+        sequence.slot = -1
+
+    def plan(self) -> Plan:
+        """The next step. Prefill leaves one token pending: the one that decode draws after."""
+        plan = Plan()
+        reading = []
+        catch_up = self._options.max_catch_up_tokens
+        for sequence in self.running:
+            if sequence.phase is Phase.SEARCH:
+                continue
+            limit = catch_up if sequence.phase is Phase.DECODE else 1
+            if sequence.num_pending > limit:
+                reading.append(sequence)
+            else:
+                plan.decode.append(sequence)
+        if reading:
+            self._share(reading, plan)
+        return plan
+
+    def _share(self, reading: list[Sequence], plan: Plan) -> None:
+        """Divides the step's tokens evenly; what short prompts leave over goes to longer ones."""
+        budget = self._options.prefill_tokens
+        reading.sort(key=lambda sequence: sequence.num_pending)
+        for index, sequence in enumerate(reading):
+            share = max(1, budget // (len(reading) - index))
+            wanted = min(sequence.num_pending - 1, self._to_snapshot(sequence))
+            num_tokens = min(share, wanted)
+            budget -= num_tokens
+            plan.prefill.append(Chunk(sequence=sequence, num_tokens=num_tokens))
+            if num_tokens == sequence.num_pending - 1:
+                plan.decode.append(sequence)
+
+    def _to_snapshot(self, sequence: Sequence) -> int:
+        interval = self._options.snapshot_interval
+        return interval - sequence.num_read % interval

@@ -1,0 +1,132 @@
+"""What is asked of a model and what comes back: plain values, free of protobuf and torch."""
+
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from retrieval.types import Mode, Outcome
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sampling:
+    """How the next token is drawn. Temperature 0 is greedy; top_k 0 leaves every token."""
+
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stopping:
+    """When a completion ends, besides its end-of-sequence token."""
+
+    max_new_tokens: int = 256
+    stop: tuple[str, ...] = ()
+    ignore_eos: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Retrieval:
+    """The search channel is on, within these limits (a completion's, and one search's)."""
+
+    mode: Mode
+    max_searches: int = 1024
+    max_inserted_tokens: int = 64
+    top_k: int = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GenerationRequest:
+    """One completion to be made; the prompt is text, or token ids where `text` is None."""
+
+    text: str | None = None
+    token_ids: tuple[int, ...] = ()
+    sampling: Sampling = field(default_factory=Sampling)
+    stopping: Stopping = field(default_factory=Stopping)
+    retrieval: Retrieval | None = None
+    # Seconds from now after which the completion ends with DEADLINE; None: no deadline.
+    deadline_s: float | None = None
+
+
+class Channel(Enum):
+    """Which part of a completion a piece of text belongs to."""
+
+    REASONING = auto()
+    QUERY = auto()
+    INSERTED = auto()
+    ANSWER = auto()
+
+
+class FinishReason(Enum):
+    """Why a completion ended."""
+
+    EOS = auto()
+    STOP = auto()
+    LENGTH = auto()
+    CONTEXT_FULL = auto()
+    DEADLINE = auto()
+    CANCELLED = auto()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Started:
+    """The first event: what the model reads, and what came of waiting in the queue."""
+
+    prompt_ids: tuple[int, ...]
+    num_cached_tokens: int
+    queue_ns: int
+    sampling: Sampling
+    stopping: Stopping
+    retrieval: Retrieval | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Delta:
+    """The next tokens of a completion; a token may have no text (yet)."""
+
+    channel: Channel
+    text: str
+    token_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RetrievalStep:
+    """A search that the model asked for; what it inserted follows as a Delta.
+
+    `start` and `end` are characters of the text as the model sees it: the decoded prompt ids and
+    what followed.
+    """
+
+    query: str
+    mode: Mode
+    outcome: Outcome
+    inserted_text: str
+    num_inserted_tokens: int
+    start: int
+    end: int
+    score: float | None
+    detail: str
+    elapsed_ns: int
+    truncated: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finished:
+    """The last event.
+
+    The times are wall time by what the sequence was doing: reading its prompt up to its first
+    token, writing, waiting for its searches. With `Started.queue_ns` they add up to its whole life;
+    the work of neighbours in the same batch is in them.
+    """
+
+    reason: FinishReason
+    num_prompt_tokens: int
+    num_generated_tokens: int
+    num_inserted_tokens: int
+    num_searches: int
+    prefill_ns: int
+    decode_ns: int
+    retrieval_ns: int
+
+
+Event = Started | Delta | RetrievalStep | Finished

@@ -1,0 +1,19 @@
+"""The table of models. A new model is one file, one line here, one test."""
+
+import importlib
+from typing import Final
+
+from servers.models.protocol import CheckpointModel
+
+# config.json's model_type -> "module:Class" of a LoadableModel, imported when it is asked for.
+MODELS: Final[dict[str, str]] = {
+    "lstm": "servers.models.lstm:LstmModel",
+    "scripted": "servers.models.scripted:ScriptedModel",
+}
+
+
+def model_class(model_type: str) -> type[CheckpointModel]:
+    """The class of this model_type. Raises KeyError where MODELS does not have it."""
+    module, _, name = MODELS[model_type].partition(":")
+    found: type[CheckpointModel] = getattr(importlib.import_module(module), name)
+    return found

@@ -1,0 +1,84 @@
+"""What the engine needs of a model: state that it owns by slot, prefill and decode."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol, Self
+
+from torch import Tensor
+
+# A model's state: tensors by name, the slot as first dimension.
+State = dict[str, Tensor]
+
+
+class SequenceModel(Protocol):
+    """A causal language model whose sequences live in the slots of a pool.
+
+    B sequences, L tokens, V vocabulary. All methods run without gradients, on the model's device.
+    """
+
+    # The family's name in the API: "rnn", "ssm", "hybrid".
+    family: ClassVar[str]
+    vocabulary_size: int
+    # Tokens that a sequence may have in all; None where its state does not grow.
+    context_limit: int | None
+
+    def init_state(self, num_slots: int) -> State:
+        """The state of `num_slots` sequences that have not read anything."""
+        ...
+
+    def prefill(
+        self, tokens_BL: Tensor, lengths_B: Tensor, state: State, slots_B: Tensor
+    ) -> Tensor:
+        """Reads the first `lengths_B[b]` (at least 1) tokens of each row into its slot's state.
+
+        Writes the slots in place, leaves all others as they are, and returns the logits (B, V)
+        after each row's last token. What stands behind a row's length changes nothing.
+        """
+        ...
+
+    def decode(self, tokens_B: Tensor, state: State, slots_B: Tensor) -> Tensor:
+        """Reads one token each; the same as prefill with length 1, and faster. Logits (B, V)."""
+        ...
+
+    def state_bytes(self) -> int:
+        """Bytes of state that one sequence takes in the pool."""
+        ...
+
+
+class CheckpointModel(SequenceModel, Protocol):
+    """A SequenceModel that a checkpoint can hold: a torch module made from a config.json."""
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """A model of this shape with weights yet to be loaded.
+
+        Raises ConfigError, naming the value.
+        """
+        ...
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The weights by the names that model.safetensors has."""
+        ...
+
+    def load_state_dict(self, state_dict: Mapping[str, Tensor], /) -> object:
+        """Takes over the weights; all names and shapes have to fit."""
+        ...
+
+    def eval(self) -> object:
+        """Leaves training mode."""
+        ...
+
+
+class ConfigError(ValueError):
+    """A value of config.json that a model cannot be made from."""
+
+
+def positive_int(config: Mapping[str, Any], key: str, *, at_most: int = 2**24) -> int:
+    """The whole number from 1 to `at_most` under `key`. Raises ConfigError."""
+    if key not in config:
+        raise ConfigError(f"config.json has no {key!r}")
+    value = config[key]
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= at_most:
+        raise ConfigError(
+            f"config.json: {key} is {value!r}; a whole number from 1 to {at_most} was expected"
+        )
+    return value

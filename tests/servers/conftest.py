@@ -1,0 +1,229 @@
+"""A random LSTM, a scripted model, and an engine that is stepped by hand."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer
+
+from retrieval.channel import Markers
+from retrieval.local import LocalRetriever
+from retrieval.types import Mode, Retriever, SearchRequest
+from servers.checkpoint import save_checkpoint
+from servers.engine.delivery import Delivery
+from servers.engine.engine import Engine
+from servers.engine.job import Job
+from servers.engine.options import EngineOptions
+from servers.errors import ServingError
+from servers.generation import Delta, Event, Finished, Retrieval, Sampling, Stopping
+from servers.models.lstm import LstmConfig, LstmModel
+from servers.models.protocol import SequenceModel
+from servers.models.scripted import ScriptedModel
+from servers.text import Codec
+from training.tokenizer import build_tokenizer
+
+# As a server does by default; two threads a tensor of this size wait for each other.
+torch.set_num_threads(1)
+
+NO_LIMIT = Stopping(max_new_tokens=10_000)
+
+
+@dataclass(kw_only=True)
+class Received:
+    """What one sequence's reader has got."""
+
+    events: list[Event] = field(default_factory=list)
+    error: ServingError | None = None
+
+    @property
+    def tokens(self) -> list[int]:
+        return [token for delta in self.deltas for token in delta.token_ids]
+
+    @property
+    def text(self) -> str:
+        return "".join(delta.text for delta in self.deltas)
+
+    @property
+    def deltas(self) -> list[Delta]:
+        return [event for event in self.events if isinstance(event, Delta)]
+
+    @property
+    def finished(self) -> Finished:
+        last = self.events[-1]
+        assert isinstance(last, Finished)
+        return last
+
+    def of(self, kind: type) -> list:
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+class Driver:
+    """Steps an engine on the test's own thread; searches are made between two steps."""
+
+    def __init__(
+        self,
+        model: SequenceModel,
+        codec: Codec,
+        *,
+        options: EngineOptions | None = None,
+        retriever: Retriever | None = None,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self.received: dict[int, Received] = {}
+        self.forgotten: list[str] = []
+        self.searches: list[tuple[int, SearchRequest]] = []
+        self._retriever = retriever or LocalRetriever()
+        self._codec = codec
+        self.engine = Engine(
+            model=model,
+            codec=codec,
+            searches=self,
+            context_prefix="test",
+            options=options or EngineOptions(),
+            clock=clock,
+        )
+
+    def submit(self, sequence_id: int, request: SearchRequest) -> None:
+        self.searches.append((sequence_id, request))
+
+    def forget(self, context_id: str) -> None:
+        self.forgotten.append(context_id)
+
+    def ask(
+        self,
+        prompt: str | Sequence[int],
+        *,
+        stopping: Stopping = NO_LIMIT,
+        sampling: Sampling | None = None,
+        retrieval: Retrieval | None = None,
+        deadline_ns: int | None = None,
+        arrived_ns: int | None = None,
+    ) -> Received:
+        ids = self._codec.encode(prompt).ids if isinstance(prompt, str) else tuple(prompt)
+        job = Job(
+            prompt_ids=ids,
+            sampling=sampling or Sampling(),
+            stopping=stopping,
+            retrieval=retrieval,
+            arrived_ns=time.monotonic_ns() if arrived_ns is None else arrived_ns,
+            deadline_ns=deadline_ns,
+        )
+        sequence_id = len(self.received)
+        self.received[sequence_id] = Received()
+        self.engine.submit(sequence_id, job)
+        return self.received[sequence_id]
+
+    def step(self) -> None:
+        self.engine.step()
+        self.take(self.engine.take_deliveries())
+
+    def search(self) -> None:
+        waiting, self.searches = self.searches, []
+        if waiting:
+            results = self._retriever.search([request for _, request in waiting])
+            for (sequence_id, _), result in zip(waiting, results, strict=True):
+                self.engine.take_result(sequence_id, result)
+
+    def take(self, deliveries: list[Delivery]) -> None:
+        for delivery in deliveries:
+            received = self.received[delivery.sequence_id]
+            received.events += delivery.events
+            received.error = delivery.error
+
+    def run(self) -> None:
+        """Until nothing is left to do."""
+        while self.engine.scheduler.has_work or self.searches:
+            self.step()
+            self.search()
+        self.take(self.engine.take_deliveries())
+
+
+def make_lstm(width: int = 32, vocab_size: int = 812, seed: int = 0) -> LstmModel:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = LstmModel(LstmConfig(vocab_size=vocab_size, hidden_size=width, num_hidden_layers=2))
+        for name, weight in model.lstm.named_parameters():
+            if name.startswith("weight"):
+                weight.data *= 2
+    model.eval()
+    return model
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Tokenizer:
+    return build_tokenizer()
+
+
+@pytest.fixture(scope="session")
+def codec(tokenizer: Tokenizer) -> Codec:
+    return Codec(
+        tokenizer,
+        eos_ids=frozenset({tokenizer.token_to_id("<eos>")}),
+        answer_id=tokenizer.token_to_id("<answer>"),
+        markers=Markers(),
+    )
+
+
+@pytest.fixture(scope="session")
+def lstm(tokenizer: Tokenizer) -> LstmModel:
+    return make_lstm(vocab_size=tokenizer.get_vocab_size())
+
+
+@pytest.fixture(scope="session")
+def scripted(tokenizer: Tokenizer) -> Callable[[Mapping[str, str]], ScriptedModel]:
+    """Makes a model that writes a text after it has read a word."""
+
+    def make(scripts: Mapping[str, str]) -> ScriptedModel:
+        return ScriptedModel.from_scripts(
+            {
+                tokenizer.token_to_id(word): tokenizer.encode(text, add_special_tokens=False).ids
+                for word, text in scripts.items()
+            },
+            vocabulary_size=tokenizer.get_vocab_size(),
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def drive() -> type[Driver]:
+    return Driver
+
+
+@pytest.fixture(scope="session")
+def regex() -> Retrieval:
+    return Retrieval(mode=Mode.REGEX)
+
+
+@pytest.fixture(scope="session")
+def config(tokenizer: Tokenizer) -> dict[str, object]:
+    """config.json of a small LSTM."""
+    return {
+        "model_type": "lstm",
+        "architectures": ["LstmForCausalLM"],
+        "vocab_size": tokenizer.get_vocab_size(),
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "eos_token_id": tokenizer.token_to_id("<eos>"),
+        "pad_token_id": tokenizer.token_to_id("<pad>"),
+        "tie_word_embeddings": True,
+        "dtype": "float32",
+        "styles": ["symbolic"],
+        "answer_marker": "<answer>",
+        "search_channel": {
+            "start_marker": "<search>",
+            "end_marker": "</search>",
+            "failed_text": "FAILED",
+            "passage_separator": ";",
+        },
+    }
+
+
+@pytest.fixture
+def lstm_folder(tmp_path: Path, config: dict[str, object], tokenizer: Tokenizer) -> Path:
+    folder = tmp_path / "small"
+    save_checkpoint(folder, config, LstmModel.from_config(config).state_dict(), tokenizer)
+    return folder

@@ -1,0 +1,77 @@
+import itertools
+
+import torch
+
+from training.loop import learning_rate, make_optimizer, train_steps
+from training.model import make_model
+from training.recipe import load_recipe
+from training.state import Progress, load_state, save_state
+from training.tokenizer import build_tokenizer, checkpoint_config
+
+TOKENIZER = build_tokenizer()
+
+RECIPE = """
+seed = 3
+batch_size = 4
+learning_rate = 1e-2
+warmup_steps = 2
+[model]
+model_type = "lstm"
+hidden_size = 8
+num_hidden_layers = 1
+[[stage]]
+max_steps = 3
+mixture = [{ task = "assoc_recall", ways = ["direct", "dense"], max_size = 2 }]
+[[stage]]
+max_steps = 4
+decay = true
+mixture = [{ task = "assoc_recall", ways = ["regex", "cot"], max_size = 3, max_questions = 2 }]
+"""
+
+
+def fresh(tmp_path):
+    path = tmp_path / "recipe.toml"
+    path.write_text(RECIPE)
+    recipe = load_recipe(path)
+    model = make_model(checkpoint_config(recipe.model, TOKENIZER), recipe.seed, "cpu")
+    return recipe, model, make_optimizer(model, recipe)
+
+
+def test_a_training_that_was_stopped_ends_with_the_weights_of_one_that_was_not(tmp_path):
+    recipe, whole, optimizer = fresh(tmp_path)
+    *_, undisturbed = train_steps(recipe, whole, TOKENIZER, optimizer, Progress())
+    assert undisturbed.step == 7
+
+    recipe, stopped, optimizer = fresh(tmp_path)
+    steps = train_steps(recipe, stopped, TOKENIZER, optimizer, Progress())
+    *_, progress = itertools.islice(steps, 4)
+    save_state(tmp_path / "state.safetensors", stopped, optimizer, progress)
+
+    recipe, resumed, optimizer = fresh(tmp_path)
+    progress = load_state(tmp_path / "state.safetensors", resumed, optimizer)
+    assert (progress.stage, progress.step_in_stage, progress.step) == (1, 1, 4)
+    *_, progress = train_steps(recipe, resumed, TOKENIZER, optimizer, progress)
+    assert progress.step == 7
+    assert progress.loss == undisturbed.loss
+    for name, weights in whole.state_dict().items():
+        assert torch.equal(weights, resumed.state_dict()[name]), name
+
+
+def test_a_stage_ends_early_once_its_accuracy_is_reached(tmp_path):
+    path = tmp_path / "recipe.toml"
+    path.write_text(RECIPE.replace("max_steps = 3", "max_steps = 3\nuntil_accuracy = 0.0"))
+    recipe = load_recipe(path)
+    model = make_model(checkpoint_config(recipe.model, TOKENIZER), recipe.seed, "cpu")
+    steps = train_steps(recipe, model, TOKENIZER, make_optimizer(model, recipe), Progress())
+    assert next(steps).stage == 1
+
+
+def test_the_learning_rate_warms_up_and_falls_in_a_decaying_stage(tmp_path):
+    recipe, _, _ = fresh(tmp_path)
+    constant, decaying = recipe.stages
+    assert learning_rate(recipe, constant, Progress(step=0)) == 0.005
+    assert learning_rate(recipe, constant, Progress(step=1)) == 0.01
+    rates = [learning_rate(recipe, decaying, Progress(step=9, step_in_stage=n)) for n in range(5)]
+    assert rates[0] == 0.01
+    assert rates == sorted(rates, reverse=True)
+    assert abs(rates[4] - 0.0001) < 1e-12

@@ -1,0 +1,26 @@
+"""Makes the model that a training starts from."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from servers.models import MODELS, model_class
+from servers.models.protocol import ConfigError
+
+
+def make_model(config: Mapping[str, Any], seed: int, device: str) -> nn.Module:
+    """Seeded weights of this config; calling it is as calling LstmModel.
+
+    Raises ConfigError, naming the value.
+    """
+    model_type = config.get("model_type")
+    if model_type not in MODELS:
+        raise ConfigError(f"unknown model_type {model_type!r} (known: {', '.join(MODELS)})")
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = model_class(model_type).from_config(config)
+    if not isinstance(model, nn.Module):
+        raise ConfigError(f"model_type {model_type!r} cannot be trained")
+    return model.to(device)

@@ -1,0 +1,106 @@
+"""A recipe: everything that decides what a training run makes, read from a TOML file."""
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.errors import HarnessError
+from harness.sample import Prompting
+from harness.tasks import make_task
+from retrieval.types import Mode
+
+Way = tuple[Prompting, Mode | None]
+
+
+class RecipeError(ValueError):
+    """The recipe is missing, malformed, or asks for something that does not exist."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ingredient:
+    """One part of a mixture: a task at sizes, and the ways in which it is answered."""
+
+    task: str
+    ways: tuple[Way, ...]
+    max_size: int
+    min_size: int = 1
+    # Parameters of the task besides its size.
+    parameters: tuple[tuple[str, int], ...] = ()
+    # Questions asked about one context, at most.
+    max_questions: int = 1
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stage:
+    """A stretch of the training with one mixture.
+
+    It ends after `max_steps`, or as soon as the running share of right answers reaches
+    `until_accuracy`. `decay` lets the learning rate fall along a cosine to a hundredth.
+    """
+
+    max_steps: int
+    mixture: tuple[Ingredient, ...]
+    until_accuracy: float | None = None
+    decay: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """What is trained, on what, for how long, and what is measured afterwards."""
+
+    path: Path
+    model: dict[str, Any]
+    stages: tuple[Stage, ...]
+    # Arguments of `harness eval`, a line of the model card each.
+    evaluations: tuple[str, ...]
+    seed: int
+    batch_size: int
+    learning_rate: float
+    warmup_steps: int = 100
+    weight_decay: float = 0.01
+    gradient_clip: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """The name of the checkpoint: the folder that the recipe lies in."""
+        return self.path.resolve().parent.name
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Reads a recipe. Raises RecipeError, naming the file and what is wrong with it."""
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        stages = tuple(_stage(stage) for stage in raw.pop("stage"))
+        evaluations = tuple(raw.pop("evaluations", []))
+        return Recipe(path=path, stages=stages, evaluations=evaluations, **raw)
+    except FileNotFoundError:
+        raise RecipeError(f"no recipe at {path}") from None
+    except KeyError as error:
+        raise RecipeError(f"{path}: {error} is missing") from error
+    except (HarnessError, OSError, TypeError, ValueError) as error:
+        raise RecipeError(f"{path}: {error}") from error
+
+
+def _stage(raw: dict[str, Any]) -> Stage:
+    mixture = tuple(_ingredient(part) for part in raw.pop("mixture"))
+    return Stage(mixture=mixture, **raw)
+
+
+def _ingredient(raw: dict[str, Any]) -> Ingredient:
+    parameters = tuple(sorted(raw.pop("parameters", {}).items()))
+    ways = tuple(_way(way) for way in raw.pop("ways"))
+    ingredient = Ingredient(ways=ways, parameters=parameters, **raw)
+    if ingredient.min_size > ingredient.max_size:
+        raise RecipeError(f"min_size {ingredient.min_size} is over max_size {ingredient.max_size}")
+    for size in (ingredient.min_size, ingredient.max_size):
+        make_task(ingredient.task, size=size, **dict(parameters))
+    return ingredient
+
+
+def _way(text: str) -> Way:
+    """`direct`, `cot`, `regex` or `dense` as a prompting and a kind of search."""
+    if text in {mode.value for mode in Mode}:
+        return Prompting.SEARCH, Mode(text)
+    return Prompting(text), None
