@@ -132,7 +132,6 @@ class Engine:
         now_ns = self._clock()
         for sequence in admitted:
             sequence.start(now_ns)
-        self._urgent += admitted
 
     def _decode(self, batch: list[Sequence]) -> None:
         for sequence, token in zip(batch, self.runner.decode(batch), strict=True):
