@@ -55,7 +55,7 @@ docs: $(SETUP)
 	$(BIN)/python docs/generate.py
 
 benchmark: $(SETUP)
-	$(BIN)/python benchmarks/serving.py
+	$(BIN)/python -m benchmarks.serving
 
 clean:
 	rm -rf .venv build dist ./*.egg-info

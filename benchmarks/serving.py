@@ -29,14 +29,12 @@ from harness.tasks.assoc_recall import AssocRecall
 from harness.tasks.prompts import render
 from retrieval.local import LocalRetriever
 from retrieval.types import Mode
-from servers.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from servers.checkpoint import Checkpoint, load_checkpoint
 from servers.engine.delivery import Delivery
 from servers.engine.job import Job
 from servers.engine.options import EngineOptions
 from servers.engine.worker import EngineWorker
 from servers.generation import Finished, Retrieval, Sampling, Stopping
-from servers.models.lstm import LstmModel
-from training.tokenizer import build_tokenizer
 
 DEFAULT_CHECKPOINT = Path("checkpoints/rnn")
 
@@ -228,32 +226,6 @@ def ratios(rows: list[Row]) -> dict[str, float]:
     }
 
 
-def make_random_checkpoint(folder: Path) -> Path:
-    """A checkpoint of the shipped one's shape that has learnt nothing."""
-    tokenizer = build_tokenizer()
-    config = {
-        "model_type": "lstm",
-        "architectures": ["LstmForCausalLM"],
-        "vocab_size": tokenizer.get_vocab_size(),
-        "hidden_size": 192,
-        "num_hidden_layers": 2,
-        "eos_token_id": tokenizer.token_to_id("<eos>"),
-        "pad_token_id": tokenizer.token_to_id("<pad>"),
-        "tie_word_embeddings": True,
-        "dtype": "float32",
-        "styles": ["symbolic"],
-        "answer_marker": "<answer>",
-        "search_channel": {
-            "start_marker": "<search>",
-            "end_marker": "</search>",
-            "failed_text": "FAILED",
-            "passage_separator": ";",
-        },
-    }
-    save_checkpoint(folder, config, LstmModel.from_config(config).state_dict(), tokenizer)
-    return folder
-
-
 def main() -> None:
     """Prints a table and the ratios, or one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -268,14 +240,9 @@ def main() -> None:
     load = Load(
         num_sequences=options.sequences, max_new_tokens=options.max_new_tokens, size=options.size
     )
-    with tempfile.TemporaryDirectory() as scratch:
-        checkpoint = options.checkpoint
-        if not (checkpoint / "config.json").is_file() and checkpoint == DEFAULT_CHECKPOINT:
-            sys.stderr.write(f"no {checkpoint} yet: random weights, which never search\n")
-            checkpoint = make_random_checkpoint(Path(scratch) / "random")
-        rows = asyncio.run(
-            measure(checkpoint, load, repetitions=options.repetitions, threads=options.threads)
-        )
+    rows = asyncio.run(
+        measure(options.checkpoint, load, repetitions=options.repetitions, threads=options.threads)
+    )
     if options.json:
         print(json.dumps({"rows": [asdict(row) for row in rows], "ratios": ratios(rows)}))
         return

@@ -23,7 +23,7 @@ from servers.models.lstm import LstmConfig, LstmModel
 from servers.models.protocol import SequenceModel
 from servers.models.scripted import ScriptedModel
 from servers.text import Codec
-from training.tokenizer import build_tokenizer
+from training.tokenizer import build_tokenizer, checkpoint_config
 
 # As a server does by default; two threads a tensor of this size wait for each other.
 torch.set_num_threads(1)
@@ -201,25 +201,8 @@ def regex() -> Retrieval:
 @pytest.fixture(scope="session")
 def config(tokenizer: Tokenizer) -> dict[str, object]:
     """config.json of a small LSTM."""
-    return {
-        "model_type": "lstm",
-        "architectures": ["LstmForCausalLM"],
-        "vocab_size": tokenizer.get_vocab_size(),
-        "hidden_size": 16,
-        "num_hidden_layers": 2,
-        "eos_token_id": tokenizer.token_to_id("<eos>"),
-        "pad_token_id": tokenizer.token_to_id("<pad>"),
-        "tie_word_embeddings": True,
-        "dtype": "float32",
-        "styles": ["symbolic"],
-        "answer_marker": "<answer>",
-        "search_channel": {
-            "start_marker": "<search>",
-            "end_marker": "</search>",
-            "failed_text": "FAILED",
-            "passage_separator": ";",
-        },
-    }
+    shape = {"model_type": "lstm", "hidden_size": 16, "num_hidden_layers": 2}
+    return checkpoint_config(shape, tokenizer)
 
 
 @pytest.fixture
