@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from harness.cli.dependencies import Dependencies, read_endpoints
-from harness.endpoints.config import EndpointFile
+from harness.endpoints.config import EndpointFile, require_checkpoints
 from harness.run_store.manifest import read_manifest
 from harness.run_store.options import RunOptions, option_differences
 from harness.run_store.store import RunStore, create_run, find_run
@@ -72,9 +72,7 @@ def _work(
 ) -> Work:
     endpoints = file.select(run_options.endpoint)
     plan_cells(run_options, endpoints, models={})
-    for endpoint in endpoints:
-        if endpoint.checkpoint is not None:
-            endpoint.checkpoint_folder()
+    require_checkpoints(endpoints)
     return Work(
         options=run_options,
         endpoints=endpoints,

@@ -2,21 +2,59 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import click
 
 from harness.cli.dependencies import dependencies, read_endpoints
+from harness.cli.fleet_view import FleetRow, FleetView, open_fleet_view
 from harness.cli.options import ENDPOINTS_FILE
 from harness.cli.signals import StoppedError, run_until_signal
-from harness.endpoints.config import Endpoint
+from harness.endpoints.config import Endpoint, require_checkpoints
 from harness.endpoints.extras import require_extra
 from harness.endpoints.fleet import SERVER_MODULE, start_all, stop_all
-from harness.endpoints.local_server import LocalServer, ServerPlan
+from harness.endpoints.local_server import LocalServer, Say, ServerPlan
 from harness.errors import InputError
 
-_MAX_RESTARTS = 20
-_LOOK_EVERY_S = 0.2
+# In the table, and the name of its log.
+SEARCH_SERVICE: Final = "retrieval"
+_SEARCH_MODULE: Final = "retrieval.serve"
+_MAX_RESTARTS: Final = 20
+_LOOK_EVERY_S: Final = 0.2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fleet:
+    """One server a checkpoint, and the search that all of them use."""
+
+    search: LocalServer
+    models: dict[Path, LocalServer]
+    endpoints: Sequence[Endpoint]
+
+    @property
+    def servers(self) -> list[LocalServer]:
+        """All of them, the search first."""
+        return [self.search, *self.models.values()]
+
+    def server(self, endpoint: Endpoint) -> LocalServer:
+        """Whoever serves this endpoint."""
+        return self.models[endpoint.checkpoint_folder()]
+
+    def rows(self) -> list[FleetRow]:
+        """How each endpoint stands, and the search."""
+        named = [(endpoint.name, self.server(endpoint)) for endpoint in self.endpoints]
+        return [
+            FleetRow(
+                name=name,
+                health=server.health,
+                address=server.plan.target,
+                num_restarts=server.num_restarts,
+                log=server.plan.log,
+            )
+            for name, server in [(SEARCH_SERVICE, self.search), *named]
+        ]
 
 
 @click.command("up")
@@ -27,7 +65,7 @@ _LOOK_EVERY_S = 0.2
     type=click.IntRange(1, 65000),
     default=50051,
     show_default=True,
-    help="Of the first server; the next ones follow.",
+    help="Of the first model; the others follow, and then the search service.",
 )
 @click.option(
     "--logs",
@@ -47,7 +85,8 @@ def up_command(
 ) -> None:
     """Start the local endpoints NAME (all without one) and stay until Ctrl-C or SIGTERM.
 
-    Endpoints with the same checkpoint share one server. A server that crashes is started again.
+    Endpoints with the same checkpoint share one server, and all servers one search service. A
+    server that crashes is started again. The table shows what the servers say of their health.
 
     \b
       harness up
@@ -59,79 +98,87 @@ def up_command(
     local = [endpoint for endpoint in selected if endpoint.checkpoint is not None]
     if not local:
         raise InputError("none of these endpoints is served here; nothing to start")
+    require_checkpoints(local)
     if module == SERVER_MODULE:
         require_extra("servers", "serving a checkpoint")
-        require_extra("retrieval", "searching in process")
+    require_extra("retrieval", "serving the search")
     logs = Path(str(options["logs"]))
-    servers = _plan(local, module, f"{options['host']}", int(str(options["port"])), logs)
-    try:
-        run_until_signal(_stay(local, servers, logs))
-    except StoppedError as stopped:
-        click.echo(f"{stopped}; all servers are down", err=True)
+    _make_writable(logs)
+    with open_fleet_view() as view:
+        host, port = str(options["host"]), int(str(options["port"]))
+        fleet = _plan(local, module, logs, host=host, port=port, say=view.say)
+        try:
+            run_until_signal(_stay(fleet, logs, view))
+        except StoppedError as stopped:
+            view.say(f"{stopped}; all servers are down")
 
 
-def _plan(
-    endpoints: Sequence[Endpoint], module: str, host: str, port: int, logs: Path
-) -> dict[Path, LocalServer]:
-    """One server a checkpoint, on successive ports."""
+def _make_writable(logs: Path) -> None:
     try:
         logs.mkdir(parents=True, exist_ok=True)
         (logs / "endpoints.toml").touch()
     except OSError as error:
         raise InputError(f"cannot write to {logs}: {error}") from None
-    servers: dict[Path, LocalServer] = {}
-    for endpoint in endpoints:
-        checkpoint = endpoint.checkpoint_folder()
-        if checkpoint in servers:
-            continue
-        address = f"{host}:{port + len(servers)}"
+
+
+def _plan(
+    endpoints: Sequence[Endpoint], module: str, logs: Path, *, host: str, port: int, say: Say
+) -> Fleet:
+    """One server a checkpoint, on successive ports; the search after them."""
+    num_models = len({endpoint.checkpoint_folder() for endpoint in endpoints})
+    search_address = f"{host}:{port + num_models}"
+
+    def server(name: str, label: str, address: str, module: str, *arguments: str) -> LocalServer:
         plan = ServerPlan(
-            label=f"{endpoint.name} ({endpoint.checkpoint})",
-            checkpoint=checkpoint,
+            label=label,
             module=module,
+            arguments=arguments,
             listen=address,
             target=address,
-            log=logs / f"{endpoint.name}.log",
+            log=logs / f"{name}.log",
             max_restarts=_MAX_RESTARTS,
         )
-        servers[checkpoint] = LocalServer(plan, _say)
-    return servers
+        return LocalServer(plan, say)
+
+    models: dict[Path, LocalServer] = {}
+    for endpoint in endpoints:
+        name, folder = endpoint.name, endpoint.checkpoint_folder()
+        if folder not in models:
+            label, address = f"{name} ({endpoint.checkpoint})", f"{host}:{port + len(models)}"
+            arguments = (str(folder), "--retrieval", search_address)
+            models[folder] = server(name, label, address, module, *arguments)
+    search = server(SEARCH_SERVICE, "the search service", search_address, _SEARCH_MODULE)
+    return Fleet(search=search, models=models, endpoints=endpoints)
 
 
-async def _stay(
-    endpoints: Sequence[Endpoint], servers: dict[Path, LocalServer], logs: Path
-) -> None:
+async def _stay(fleet: Fleet, logs: Path, view: FleetView) -> None:
+    """Ends with an error alone: that of the start, or of the last server that is given up."""
+    showing = asyncio.create_task(_keep_showing(fleet, view))
     try:
-        await start_all(servers.values())
-        rows = [(endpoint, servers[endpoint.checkpoint_folder()]) for endpoint in endpoints]
-        _write_endpoints(rows, logs / "endpoints.toml")
-        shown: list[str] = []
-        while True:
-            lines = [_line(endpoint, server) for endpoint, server in rows]
-            if lines != shown:
-                click.echo("\n".join(lines))
-                shown = lines
-            for _, server in rows:
-                if server.gave_up is not None:
-                    raise server.gave_up
+        await start_all([fleet.search])
+        await start_all(fleet.models.values())
+        _write_endpoints(fleet, logs / "endpoints.toml")
+        view.say("all are up; Ctrl-C stops them")
+        while not all(server.gave_up for server in fleet.models.values()):
             await asyncio.sleep(_LOOK_EVERY_S)
+        raise next(server.gave_up for server in fleet.models.values() if server.gave_up)
     finally:
-        stop_all(servers.values())
+        showing.cancel()
+        view.say("stopping all servers")
+        stop_all(fleet.servers)
+        view.show(fleet.rows())
 
 
-def _line(endpoint: Endpoint, server: LocalServer) -> str:
-    health = "healthy" if server.is_healthy else "down"
-    return f"{endpoint.name:<16} {health:<8} {server.plan.target:<22} log: {server.plan.log}"
+async def _keep_showing(fleet: Fleet, view: FleetView) -> None:
+    while True:
+        view.show(fleet.rows())
+        await asyncio.sleep(_LOOK_EVERY_S)
 
 
-def _write_endpoints(rows: Sequence[tuple[Endpoint, LocalServer]], path: Path) -> None:
+def _write_endpoints(fleet: Fleet, path: Path) -> None:
     tables = [
-        f'[{endpoint.name}]\naddress = "grpc://{server.plan.target}"\n'
+        f'[{endpoint.name}]\naddress = "grpc://{fleet.server(endpoint).plan.target}"\n'
         f"retrieval = {str(endpoint.retrieval).lower()}\n"
-        for endpoint, server in rows
+        for endpoint in fleet.endpoints
     ]
     path.write_text("\n".join(tables), encoding="utf-8")
-
-
-def _say(text: str) -> None:
-    click.echo(text, err=True)

@@ -62,6 +62,19 @@ class EndpointFile:
         return tuple(chosen.values())
 
 
+def require_checkpoints(endpoints: Iterable[Endpoint]) -> None:
+    """Raises InputError naming every local endpoint whose checkpoint is not there."""
+    missing = []
+    for endpoint in endpoints:
+        try:
+            if endpoint.checkpoint is not None:
+                endpoint.checkpoint_folder()
+        except InputError as error:
+            missing.append(str(error))
+    if missing:
+        raise InputError("\n".join(missing))
+
+
 def load_endpoints(path: Path | None, working_directory: Path) -> EndpointFile:
     """The given file, else the working directory's, else the packaged one.
 

@@ -43,6 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--listen", required=True)
+    parser.add_argument("--retrieval", help="taken for the real server's sake; nothing searches")
     options = parser.parse_args()
     asyncio.run(_serve(options.checkpoint, options.listen))
 

@@ -14,7 +14,7 @@ from harness.endpoints.config import Endpoint
 from harness.endpoints.connection import Connection, connect
 from harness.endpoints.extras import require_extra
 from harness.endpoints.local_server import LocalServer, Say, ServerPlan
-from harness.errors import InputError
+from harness.errors import HarnessError, InputError, UnreachableError
 
 SERVER_MODULE: Final = "servers.serve"
 # The kernel's limit is 108 with the closing zero; some systems have less.
@@ -40,8 +40,8 @@ async def open_fleet(
     clients: list[Client] = []
     servers: dict[Path, LocalServer] = {}
     try:
-        for plan in plan_servers(endpoints, folder, server_module):
-            servers[plan.checkpoint] = LocalServer(plan, say)
+        for checkpoint, plan in plan_servers(endpoints, folder, server_module).items():
+            servers[checkpoint] = LocalServer(plan, say)
         await start_all(servers.values())
         connections: dict[str, Connection] = {}
         for endpoint in endpoints:
@@ -62,8 +62,8 @@ async def open_fleet(
 
 def plan_servers(
     endpoints: Iterable[Endpoint], folder: Path, server_module: str
-) -> list[ServerPlan]:
-    """One server on a Unix socket for each checkpoint that the endpoints name."""
+) -> dict[Path, ServerPlan]:
+    """One server on a Unix socket for each checkpoint folder that the endpoints name."""
     plans: dict[Path, ServerPlan] = {}
     for endpoint in endpoints:
         if endpoint.checkpoint is None:
@@ -74,22 +74,30 @@ def plan_servers(
             checkpoint,
             ServerPlan(
                 label=f"{endpoint.name} ({endpoint.checkpoint})",
-                checkpoint=checkpoint,
                 module=server_module,
+                arguments=(str(checkpoint),),
                 listen=socket,
                 target=socket,
                 log=folder / f"{len(plans)}.log",
             ),
         )
-    return list(plans.values())
+    return plans
 
 
 async def start_all(servers: Iterable[LocalServer]) -> None:
-    """Starts them side by side. Raises the first error once all have come up or failed."""
+    """Starts them side by side.
+
+    Once all have come up or failed, raises InputError where only refusals were in the way, else
+    UnreachableError; either tells of every one that failed.
+    """
     results = await asyncio.gather(*(server.start() for server in servers), return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
+    failures = [result for result in results if isinstance(result, BaseException)]
+    for failure in failures:
+        if len(failures) == 1 or not isinstance(failure, HarnessError):
+            raise failure
+    if failures:
+        refused = all(isinstance(failure, InputError) for failure in failures)
+        raise (InputError if refused else UnreachableError)("\n".join(map(str, failures)))
 
 
 def stop_all(servers: Iterable[LocalServer]) -> None:

@@ -1,6 +1,10 @@
-"""The results of a run as a table for a terminal."""
+"""The results of a run as a table for a terminal.
 
-from collections.abc import Callable, Sequence
+What is the same in every row is said once above the table; what holds for an endpoint stands
+beside its name, and not again in its further rows.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Final
 
@@ -8,59 +12,123 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from harness.reports.units import count_text, state_text
 from harness.run_store.summary import CellResult
 
 # Wide enough for every column, where the output is a file or a pipe.
 _WIDTH_WITHOUT_TERMINAL: Final = 200
 
-Columns = dict[str, Callable[[CellResult], str]]
+Rows = Sequence[CellResult]
+Columns = Mapping[str, Callable[[CellResult], str]]
 
-_LABELS: Final[Columns] = {
-    "endpoint": lambda row: row.cell.endpoint,
+_NAME: Final = "endpoint"
+_MODEL: Final[Columns] = {
+    _NAME: lambda row: row.cell.endpoint,
     "family": lambda row: row.family,
+    "para-\nmeters": lambda row: count_text(row.num_parameters),
+    "state a\nsequence": lambda row: state_text(row.state_bytes, row.state_bytes_per_token),
+}
+_ASKED: Final[Columns] = {
     "task": lambda row: row.cell.task,
     "prompting": lambda row: row.cell.prompting.value,
-    "retrieval": lambda row: row.cell.retrieval.value if row.cell.retrieval else "-",
+    "retrieval": lambda row: row.cell.retrieval.value if row.cell.retrieval else _NOTHING,
 }
 _FIGURES: Final[Columns] = {
     "size": lambda row: str(row.cell.size),
-    "n": lambda row: str(row.metrics.n),
     "accu-\nracy": lambda row: _number(row.metrics.accuracy, 3),
     "95%\ninterval": lambda row: "{:.3f}-{:.3f}".format(*row.metrics.ci95),
+    "tokens\n/s": lambda row: _number(row.metrics.tokens_per_s, 0),
+    "TTFT\np50 ms": lambda row: _number(row.metrics.ttft_ms_p50, 0),
+}
+_COUNTS: Final[Columns] = {
+    "n": lambda row: str(row.metrics.n),
     "no\nanswer": lambda row: str(row.metrics.no_answer),
     "trun-\ncated": lambda row: str(row.metrics.truncated),
     "err-\nored": lambda row: str(row.metrics.errored),
-    "tokens\n/s": lambda row: _number(row.metrics.tokens_per_s, 0),
-    "TTFT\np50 ms": lambda row: _number(row.metrics.ttft_ms_p50, 0),
-    "searches\n/sample": lambda row: _number(row.metrics.searches_per_sample, 2),
+    "sear-\nches": lambda row: _number(row.metrics.searches_per_sample, 2),
 }
+_ALL: Final[Columns] = {**_MODEL, **_ASKED, **_FIGURES, **_COUNTS}
+_LEFT: Final = {_NAME, "family", *_ASKED}
+_NOTHING: Final = "-"
 
 
-def print_results(results: Sequence[CellResult]) -> None:
-    """Prints to standard output: one table, or in a narrow terminal one for each kind of cell."""
+def print_results(results: Rows) -> None:
+    """Prints to standard output: one table, or in a narrow terminal one for each endpoint."""
     wide = Console(width=_WIDTH_WITHOUT_TERMINAL)
     console = Console() if wide.is_terminal else wide
-    table = _table(results, _LABELS | _FIGURES)
-    if wide.measure(table).maximum <= console.width:
-        console.print(table)
-        return
-    for labels, rows in groupby(results, key=_labels):
-        console.print(f"\n{', '.join(labels)}", highlight=False, markup=False)
-        console.print(_table(list(rows), _FIGURES))
+    said = _common(results, {**_ASKED, **_COUNTS})
+    _say(console, said)
+    for padding in (1, 0):
+        table = _table(results, _columns(results, said), padding)
+        if wide.measure(table).maximum <= console.width:
+            console.print(table)
+            return
+    for rows in _by_endpoint(results):
+        own = _common(rows, {**_MODEL, **_ASKED, **_COUNTS})
+        console.print()
+        _say(console, {name: text for name, text in own.items() if name not in said})
+        console.print(_table(rows, _columns(rows, own), padding=1))
 
 
-def _labels(row: CellResult) -> tuple[str, ...]:
-    return tuple(text(row) for text in _LABELS.values() if text(row) != "-")
+def _by_endpoint(results: Rows) -> list[list[CellResult]]:
+    return [list(rows) for _, rows in groupby(results, key=_MODEL[_NAME])]
 
 
-def _table(rows: Sequence[CellResult], columns: Columns) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+def _common(rows: Rows, columns: Columns) -> dict[str, str]:
+    """The columns in which all rows say the same, and what they say."""
+    found = {name: {text(row) for row in rows} for name, text in columns.items()}
+    return {name: texts.pop() for name, texts in found.items() if len(texts) == 1}
+
+
+def _columns(results: Rows, said: Mapping[str, str]) -> Columns:
+    """What is not said yet. How an endpoint is asked goes below its name where its rows agree."""
+    shown = {name: text for name, text in _ALL.items() if name not in said}
+    if _NAME not in shown:
+        return shown
+    asked = {name: text for name, text in _ASKED.items() if name in shown}
+    for rows in _by_endpoint(results):
+        asked = {name: asked[name] for name in _common(rows, asked)}
+    return {name: text for name, text in shown.items() if name not in asked} | {
+        _NAME: lambda row: "\n".join([row.cell.endpoint, *_words(row, asked)])
+    }
+
+
+def _words(row: CellResult, columns: Columns) -> list[str]:
+    """One line of what the columns say of a row, or none."""
+    words = [text(row) for text in columns.values()]
+    line = " ".join(word for word in words if word != _NOTHING)
+    return [line] if line else []
+
+
+def _say(console: Console, texts: Mapping[str, str]) -> None:
+    """`task assoc_recall, n 200, no answer 0`: the headings of columns in one line."""
+    headed = [f"{name} {text}" for name, text in texts.items() if text != _NOTHING]
+    line = ", ".join(headed).replace("-\n", "").replace("\n", " ")
+    console.print(line, highlight=False, markup=False)
+
+
+def _table(results: Rows, columns: Columns, padding: int) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, padding, 0, 0))
     for name in columns:
-        table.add_column(name, justify="left" if name in _LABELS else "right", no_wrap=True)
-    for row in rows:
-        table.add_row(*(text(row) for text in columns.values()))
+        table.add_column(name, justify="left" if name in _LEFT else "right", no_wrap=True)
+    for rows in _by_endpoint(results):
+        for number, row in enumerate(rows, start=1):
+            is_last = number == len(rows)
+            table.add_row(
+                *(
+                    _part(text(row), number, is_last=is_last) if name in _MODEL else text(row)
+                    for name, text in columns.items()
+                ),
+                end_section=is_last,
+            )
     return table
 
 
+def _part(text: str, number: int, *, is_last: bool) -> str:
+    """Of a text about an endpoint: the n-th line in its n-th row, the rest in the last row."""
+    lines = text.split("\n")
+    return "\n".join(lines[number - 1 :] if is_last else lines[number - 1 : number])
+
+
 def _number(value: float | None, digits: int) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
+    return _NOTHING if value is None else f"{value:,.{digits}f}"

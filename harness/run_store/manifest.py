@@ -48,9 +48,9 @@ class Manifest:
     sampling: dict[str, float] = field(default_factory=lambda: {"temperature": 0.0})
     format: int = FORMAT
 
-    def family(self, endpoint: str) -> str:
-        """The model family behind an endpoint's name."""
-        return next(str(e.model["family"]) for e in self.endpoints if e.name == endpoint)
+    def model(self, endpoint: str) -> dict[str, Any]:
+        """GetModel of an endpoint, by its name."""
+        return next(e.model for e in self.endpoints if e.name == endpoint)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

@@ -18,12 +18,16 @@ FILE_NAME: Final = "summary.json"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CellResult:
-    """One row of a result."""
+    """One row of a result, with what the endpoint's GetModel said of its model."""
 
     run: str
     family: str
+    num_parameters: int
+    state_bytes: int
     cell: Cell
     metrics: Metrics
+    # What a sequence's state grows by with every token, on top of `state_bytes`.
+    state_bytes_per_token: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """The keys are a contract (docs: Command line)."""
@@ -95,9 +99,12 @@ def _cell_result(
     manifest: Manifest, cell: Cell, scored: list[Scored], failed: set[tuple[str, str]]
 ) -> CellResult:
     errored = sum(key == cell.key for key, _ in failed)
+    model = manifest.model(cell.endpoint)
     return CellResult(
         run=manifest.run,
-        family=manifest.family(cell.endpoint),
+        family=model["family"],
+        num_parameters=model["num_parameters"],
+        state_bytes=model["state_bytes"],
         cell=cell,
         metrics=aggregate(scored, errored=errored),
     )

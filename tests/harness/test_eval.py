@@ -39,7 +39,7 @@ KEYS = [
 def test_a_run_ends_with_a_table_and_says_where_it_is_stored(workplace: Any) -> None:
     result = workplace.run(*EVAL, "--samples", "20")
     assert result.exit_code == 0, result.stderr
-    for word in ("accu-", "1.000", "0.839-1.000", "dense", f"stored in {Path('runs')}"):
+    for word in ("RNN", "1.2k", "512 B", "1.000", "0.839-1.000", f"stored in {Path('runs')}"):
         assert word in result.stdout
     assert "starting rnn-rag (rnn)" in result.stderr
     assert "20/20 samples accuracy 1.000" in result.stderr
@@ -138,11 +138,14 @@ def test_a_folder_that_cannot_be_written_exits_2_before_anything_starts(workplac
     assert "starting" not in result.stderr
 
 
-def test_a_missing_checkpoint_exits_2(workplace: Any) -> None:
-    (workplace.folder / "endpoints.toml").write_text('[rnn-rag]\ncheckpoint = "nowhere"\n')
-    result = workplace.run(*EVAL)
+def test_all_endpoints_are_asked_or_the_missing_ones_are_named(workplace: Any) -> None:
+    with (workplace.folder / "endpoints.toml").open("a") as file:
+        file.write('[ssm]\ncheckpoint = "ssm"\n[hybrid]\ncheckpoint = "hybrid"\n')
+    result = workplace.run("eval", "--endpoint", "all", "--task", "all")
     assert result.exit_code == 2
-    assert f"no checkpoint at {workplace.folder}/nowhere" in result.stderr
+    for name in ("ssm", "hybrid"):
+        assert f"endpoint '{name}': no checkpoint at {workplace.folder}/{name}" in result.stderr
+    assert "starting" not in result.stderr
 
 
 @pytest.mark.parametrize(("status", "exit_code"), [(2, 2), (1, 3)])
@@ -193,7 +196,7 @@ def test_a_server_that_keeps_dying_is_given_up_and_the_run_can_go_on(workplace: 
 
 def test_a_terminal_gets_a_bar_and_a_narrow_one_a_narrow_table(workplace: Any) -> None:
     master, terminal = pty.openpty()
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 80, 0, 0))
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 72, 0, 0))
     process = workplace.start(
         "eval", "--endpoint", "all", "--task", "all", "--samples", "20", terminal=terminal
     )
@@ -206,9 +209,9 @@ def test_a_terminal_gets_a_bar_and_a_narrow_one_a_narrow_table(workplace: Any) -
     assert process.wait(timeout=20) == 0
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
     assert "20/20 accuracy 1.000" in text
-    assert "rnn-rag, RNN, assoc_recall, search, dense" in text
-    table = text[text.index("rnn, RNN") :]
-    assert max(len(line) for line in table.splitlines()) <= 80
+    assert "endpoint rnn-rag, family RNN, parameters 1.2k, state a sequence 512 B" in text
+    table = text[text.index("task assoc_recall") :]
+    assert max(len(line) for line in table.splitlines()) <= 72
     assert "…" not in table
 
 
