@@ -44,6 +44,8 @@ class Stage:
     mixture: tuple[Ingredient, ...]
     until_accuracy: float | None = None
     decay: bool = False
+    # The recipe's where it is not set.
+    learning_rate: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
