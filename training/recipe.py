@@ -63,6 +63,8 @@ class Recipe:
     warmup_steps: int = 100
     weight_decay: float = 0.01
     gradient_clip: float = 1.0
+    # What the card should say of the run besides its figures.
+    note: str = ""
 
     @property
     def name(self) -> str:
