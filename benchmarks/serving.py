@@ -6,6 +6,7 @@ One run on one machine, the ways in alternation, medians of several repetitions:
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import queue
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -94,11 +95,11 @@ class InProcess:
         )
         self._worker.start()
 
-    async def run(self, prompts: list[str], load: Load, *, searches: bool) -> Measured:
+    async def run(self, prompts: list[str], max_new_tokens: int, *, searches: bool) -> Measured:
         """All prompts at once, to their ends."""
         began = time.perf_counter()
         retrieval = Retrieval(mode=Mode.REGEX) if searches else None
-        stopping = Stopping(max_new_tokens=load.max_new_tokens, ignore_eos=True)
+        stopping = Stopping(max_new_tokens=max_new_tokens, ignore_eos=True)
         for prompt in prompts:
             self._worker.submit(
                 Job(
@@ -134,11 +135,11 @@ class ThroughGrpc:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub = inference_pb2_grpc.InferenceServiceStub(channel)
 
-    async def run(self, prompts: list[str], load: Load, *, searches: bool) -> Measured:
+    async def run(self, prompts: list[str], max_new_tokens: int, *, searches: bool) -> Measured:
         """All prompts at once, to their ends."""
         began = time.perf_counter()
         ends = await asyncio.gather(
-            *[self._complete(prompt, load, searches=searches) for prompt in prompts]
+            *[self._complete(prompt, max_new_tokens, searches=searches) for prompt in prompts]
         )
         return Measured(
             num_samples=len(prompts),
@@ -147,10 +148,10 @@ class ThroughGrpc:
             seconds=time.perf_counter() - began,
         )
 
-    async def _complete(self, prompt: str, load: Load, *, searches: bool) -> pb.Finished:
+    async def _complete(self, prompt: str, max_new_tokens: int, *, searches: bool) -> pb.Finished:
         request = pb.GenerateRequest(
             text=prompt,
-            stopping=pb.StoppingOptions(max_new_tokens=load.max_new_tokens, ignore_eos=True),
+            stopping=pb.StoppingOptions(max_new_tokens=max_new_tokens, ignore_eos=True),
         )
         if searches:
             request.retrieval.mode = retrieval_pb2.RETRIEVAL_MODE_REGEX
@@ -169,29 +170,38 @@ async def measure(
     """Runs every way `repetitions` times in alternation, after one round that is not counted."""
     torch.set_num_threads(threads)
     in_process = InProcess(load_checkpoint(checkpoint_folder), load.num_sequences)
+    limit = load.max_new_tokens
+    async with through_grpc(checkpoint_folder, load.num_sequences, threads) as remote:
+        ways: dict[str, Callable[[list[str]], Awaitable[Measured]]] = {
+            "rnn, engine in process": lambda p: in_process.run(p, limit, searches=False),
+            "rnn, through gRPC": lambda p: remote.run(p, limit, searches=False),
+            "rnn-rag, engine in process": lambda p: in_process.run(p, limit, searches=True),
+            "rnn-rag, through gRPC": lambda p: remote.run(p, limit, searches=True),
+        }
+        measured: dict[str, list[Measured]] = {way: [] for way in ways}
+        for repetition in range(repetitions + 1):
+            prompts = load.prompts(repetition)
+            for way, run in ways.items():
+                measured[way].append(await run(prompts))
+    in_process.close()
+    return [summarize(way, rows[1:]) for way, rows in measured.items()]
+
+
+@contextlib.asynccontextmanager
+async def through_grpc(
+    checkpoint: Path, num_slots: int, threads: int
+) -> AsyncIterator[ThroughGrpc]:
+    """A server of its own for as long as the block runs."""
     with tempfile.TemporaryDirectory() as folder:
         address = f"unix:{folder}/server.sock"
-        server = start_server(checkpoint_folder, address, load.num_sequences, threads)
+        server = start_server(checkpoint, address, num_slots, threads)
         try:
             async with grpc.aio.insecure_channel(address) as channel:
                 await asyncio.wait_for(channel.channel_ready(), timeout=60)
-                through_grpc = ThroughGrpc(channel)
-                ways: dict[str, Callable[[list[str]], Awaitable[Measured]]] = {
-                    "rnn, engine in process": lambda p: in_process.run(p, load, searches=False),
-                    "rnn, through gRPC": lambda p: through_grpc.run(p, load, searches=False),
-                    "rnn-rag, engine in process": lambda p: in_process.run(p, load, searches=True),
-                    "rnn-rag, through gRPC": lambda p: through_grpc.run(p, load, searches=True),
-                }
-                measured: dict[str, list[Measured]] = {way: [] for way in ways}
-                for repetition in range(repetitions + 1):
-                    prompts = load.prompts(repetition)
-                    for way, run in ways.items():
-                        measured[way].append(await run(prompts))
+                yield ThroughGrpc(channel)
         finally:
             server.terminate()
             server.wait(timeout=20)
-    in_process.close()
-    return [summarize(way, rows[1:]) for way, rows in measured.items()]
 
 
 def start_server(

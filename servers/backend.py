@@ -20,6 +20,7 @@ class ModelDescription:
     tokenizer_digest: str
     num_parameters: int
     state_bytes: int
+    state_bytes_per_token: int
     context_limit: int | None
     engine: str
     engine_version: str

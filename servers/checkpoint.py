@@ -27,6 +27,7 @@ from servers.text import Codec
 CONFIG: Final = "config.json"
 WEIGHTS: Final = "model.safetensors"
 TOKENIZER: Final = "tokenizer.json"
+_TIED_HEAD: Final = "lm_head.weight"
 _PICKLED_SUFFIXES: Final = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 
 
@@ -114,6 +115,9 @@ def _read_tokenizer(path: Path) -> Tokenizer:
 
 def _load_model(config: CheckpointConfig, weights: Path) -> tuple[CheckpointModel, int]:
     tensors = _read_weights(weights, DTYPES[config.dtype])
+    if config.raw.get("tie_word_embeddings") is True:
+        # Some writers save the embeddings under this name once more; transformers ignores it too.
+        tensors.pop(_TIED_HEAD, None)
     found = model_class(config.model_type)
     try:
         # Shapes are compared on a model without memory: a wrong config may name a huge one.

@@ -31,9 +31,11 @@ def parse_config(raw: object) -> CheckpointConfig:
     """Checks a parsed config.json. Raises CheckpointError, naming the value."""
     if not isinstance(raw, dict):
         raise CheckpointError("config.json does not hold an object")
+    # Before version 5 transformers wrote the dtype under another name.
+    dtype_key = "torch_dtype" if "torch_dtype" in raw and "dtype" not in raw else "dtype"
     return CheckpointConfig(
         model_type=_parse_name(raw, "model_type", MODELS),
-        dtype=_parse_name(raw, "dtype", DTYPES),
+        dtype=_parse_name(raw, dtype_key, DTYPES),
         eos_ids=_parse_eos(raw.get("eos_token_id")),
         answer_marker=_parse_marker(raw.get("answer_marker")),
         markers=_parse_markers(raw.get("search_channel")),

@@ -152,6 +152,7 @@ def _describe(
         tokenizer_digest=checkpoint.tokenizer_digest,
         num_parameters=checkpoint.num_parameters,
         state_bytes=checkpoint.model.state_bytes(),
+        state_bytes_per_token=checkpoint.model.state_bytes_per_token(),
         context_limit=checkpoint.model.context_limit,
         engine=_DISTRIBUTION,
         engine_version=_version(),

@@ -99,6 +99,7 @@ def write_description(model: ModelDescription) -> pb.GetModelResponse:
         tokenizer_digest=model.tokenizer_digest,
         num_parameters=model.num_parameters,
         state_bytes=model.state_bytes,
+        state_bytes_per_token=model.state_bytes_per_token,
         context_limit=model.context_limit,
         engine=model.engine,
         engine_version=model.engine_version,

@@ -52,7 +52,8 @@ def _heading(recipe: Recipe, folder: Path, progress: Progress) -> str:
     with safe_open(folder / "model.safetensors", framework="pt") as weights:
         num_parameters = sum(weights.get_tensor(name).numel() for name in weights.keys())  # noqa: SIM118
     shape = ", ".join(f"{name} {value}" for name, value in recipe.model.items())
-    return f"""# {recipe.name}
+    return (
+        f"""# {recipe.name}
 
 {shape}; {num_parameters:,} parameters, float32.
 
@@ -61,7 +62,11 @@ Trained by `harness train checkpoints/{recipe.name}/recipe.toml` (seed {recipe.s
 {progress.seconds / 60:.0f} minutes of training
 on {machine()}. The contexts come from the train split alone; everything below is of the test split,
 decoded freely (greedy), searches really made.
-"""
+
+{recipe.note}
+""".rstrip()
+        + "\n"
+    )
 
 
 def _section(arguments: str, cells: list[dict[str, Any]]) -> str:

@@ -57,7 +57,8 @@ def train_steps(
 
 def learning_rate(recipe: Recipe, stage: Stage, progress: Progress) -> float:
     """Linear warm-up over the first steps; within a decaying stage a cosine to a hundredth."""
-    rate = recipe.learning_rate * min(1.0, (progress.step + 1) / recipe.warmup_steps)
+    highest = recipe.learning_rate if stage.learning_rate is None else stage.learning_rate
+    rate = highest * min(1.0, (progress.step + 1) / recipe.warmup_steps)
     if stage.decay:
         cosine = 0.5 * (1 + math.cos(math.pi * progress.step_in_stage / stage.max_steps))
         rate *= _FINAL_SHARE + (1 - _FINAL_SHARE) * cosine

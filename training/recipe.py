@@ -44,6 +44,8 @@ class Stage:
     mixture: tuple[Ingredient, ...]
     until_accuracy: float | None = None
     decay: bool = False
+    # The recipe's where it is not set.
+    learning_rate: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,6 +63,8 @@ class Recipe:
     warmup_steps: int = 100
     weight_decay: float = 0.01
     gradient_clip: float = 1.0
+    # What the card should say of the run besides its figures.
+    note: str = ""
 
     @property
     def name(self) -> str:

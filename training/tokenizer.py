@@ -1,6 +1,6 @@
 """Builds tokenizer.json from the vocabulary of the symbolic style, and a config that fits it."""
 
-from typing import Any
+from typing import Any, Final
 
 from tokenizers import AddedToken, Tokenizer
 from tokenizers.decoders import WordPiece as WordPieceDecoder
@@ -8,6 +8,9 @@ from tokenizers.models import WordPiece
 from tokenizers.pre_tokenizers import WhitespaceSplit
 
 from harness.tasks import vocabulary as words
+
+# What transformers and vLLM call our models; an LSTM is none of theirs.
+ARCHITECTURES: Final = {"mamba2": "Mamba2ForCausalLM", "bamba": "BambaForCausalLM"}
 
 
 def build_tokenizer() -> Tokenizer:
@@ -30,7 +33,9 @@ def build_tokenizer() -> Tokenizer:
 
 def checkpoint_config(model: dict[str, Any], tokenizer: Tokenizer) -> dict[str, Any]:
     """config.json of a checkpoint with this tokenizer: the model's shape and how to talk to it."""
+    architecture = ARCHITECTURES.get(model.get("model_type", ""))
     return {
+        **({"architectures": [architecture]} if architecture else {}),
         **model,
         "vocab_size": tokenizer.get_vocab_size(),
         "eos_token_id": tokenizer.token_to_id(words.EOS),

@@ -89,13 +89,20 @@ def _describe(endpoint: Endpoint, found: ModelInfo | HarnessError) -> str:
         [
             f"{endpoint.name}: healthy",
             f"model       {found.name}, {found.family}, {found.num_parameters:,} parameters",
-            f"state       {found.state_bytes:,} bytes a sequence, {found.num_slots} at once",
+            f"state       {_state(found)}, {found.num_slots} at once",
             f"checkpoint  {found.checkpoint_digest}",
             f"search      {modes or 'none'}",
             f"styles      {', '.join(found.styles)}",
             f"engine      {found.engine} {found.engine_version}, {found.dtype}, {found.device}",
         ]
     )
+
+
+def _state(found: ModelInfo) -> str:
+    state = f"{found.state_bytes:,} bytes a sequence"
+    if found.state_bytes_per_token:
+        state += f" and {found.state_bytes_per_token:,} for each token of its context"
+    return state
 
 
 endpoints_group = LazyGroup(

@@ -19,6 +19,8 @@ class ModelInfo:
     tokenizer_digest: str
     num_parameters: int
     state_bytes: int
+    # What every token of the context adds; 0 where the state does not grow.
+    state_bytes_per_token: int
     context_limit: int | None
     engine: str
     engine_version: str
@@ -44,6 +46,7 @@ def model_info(message: pb.GetModelResponse) -> ModelInfo:
         tokenizer_digest=message.tokenizer_digest,
         num_parameters=message.num_parameters,
         state_bytes=message.state_bytes,
+        state_bytes_per_token=message.state_bytes_per_token,
         context_limit=message.context_limit if message.HasField("context_limit") else None,
         engine=message.engine,
         engine_version=message.engine_version,

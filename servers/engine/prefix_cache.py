@@ -5,6 +5,7 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
+from servers.engine.pool import state_bytes
 from servers.models.protocol import State
 
 
@@ -29,8 +30,9 @@ def prefix_digests(prompt_ids: Sequence[int], interval: int) -> dict[int, bytes]
 class PrefixCache:
     """Snapshots by prefix digest, up to a number of bytes. Snapshots are not to be changed."""
 
-    def __init__(self, *, max_bytes: int, state_bytes: int) -> None:
-        self._max_entries = max_bytes // max(1, state_bytes)
+    def __init__(self, *, max_bytes: int) -> None:
+        self.num_bytes = 0
+        self._max_bytes = max_bytes
         self._snapshots: OrderedDict[bytes, State] = OrderedDict()
 
     def __len__(self) -> int:
@@ -48,11 +50,19 @@ class PrefixCache:
         return None
 
     def wants(self, digest: bytes) -> bool:
-        """True where a snapshot of this prefix would be new and there is room for one."""
-        return self._max_entries > 0 and digest not in self._snapshots
+        """True where a snapshot of this prefix would be new, and any are kept at all."""
+        return self._max_bytes > 0 and digest not in self._snapshots
 
     def keep(self, digest: bytes, snapshot: State) -> None:
-        """Takes a snapshot in, and forgets the oldest where there are too many."""
+        """Takes a new snapshot in, and forgets the oldest where they take too many bytes.
+
+        One that is larger than all that may be kept would only drive out the others: it is dropped.
+        """
+        num_bytes = state_bytes(snapshot)
+        if num_bytes > self._max_bytes:
+            return
         self._snapshots[digest] = snapshot
-        while len(self._snapshots) > self._max_entries:
-            self._snapshots.popitem(last=False)
+        self.num_bytes += num_bytes
+        while self.num_bytes > self._max_bytes:
+            _, oldest = self._snapshots.popitem(last=False)
+            self.num_bytes -= state_bytes(oldest)

@@ -21,9 +21,7 @@ class ModelRunner:
         self.pool = StatePool(model, options.num_slots)
         self._model = model
         self._options = options
-        self.cache = PrefixCache(
-            max_bytes=options.prefix_cache_bytes, state_bytes=model.state_bytes()
-        )
+        self.cache = PrefixCache(max_bytes=options.prefix_cache_bytes)
 
     def warm_up(self) -> None:
         """Runs every kind of step once on slots that nobody has yet: the first of each is slow."""

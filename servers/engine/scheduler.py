@@ -1,5 +1,6 @@
 """Decides who has a slot and who reads what in the next step. Knows no torch."""
 
+import heapq
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -17,7 +18,11 @@ class Chunk:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """One step: first the chunks are prefilled, then the sequences decoded, one token each."""
+    """One step: first the chunks are prefilled, then the sequences decoded, one token each.
+
+    Those to be decoded come in the order of their slots: neighbours in the batch are neighbours in
+    memory, and a model can work on them in place.
+    """
 
     prefill: list[Chunk] = field(default_factory=list)
     decode: list[Sequence] = field(default_factory=list)
@@ -30,7 +35,8 @@ class Scheduler:
         self.running: list[Sequence] = []
         self.waiting: deque[Sequence] = deque()
         self._options = options
-        self._free_slots = list(reversed(range(options.num_slots)))
+        # A heap: the lowest first, so that those in use lie close together in memory.
+        self._free_slots = list(range(options.num_slots))
 
     @property
     def has_work(self) -> bool:
@@ -44,7 +50,7 @@ class Scheduler:
         admitted = []
         while self.waiting and self._free_slots:
             sequence = self.waiting.popleft()
-            sequence.slot = self._free_slots.pop()
+            sequence.slot = heapq.heappop(self._free_slots)
             self.running.append(sequence)
             admitted.append(sequence)
         return admitted
@@ -55,7 +61,7 @@ class Scheduler:
             self.waiting.remove(sequence)
             return
         self.running.remove(sequence)
-        self._free_slots.append(sequence.slot)
+        heapq.heappush(self._free_slots, sequence.slot)
         sequence.slot = -1
 
     def plan(self) -> Plan:
@@ -73,16 +79,24 @@ class Scheduler:
                 plan.decode.append(sequence)
         if reading:
             self._share(reading, plan)
+        plan.decode.sort(key=lambda sequence: sequence.slot)
         return plan
 
     def _share(self, reading: list[Sequence], plan: Plan) -> None:
-        """Divides the step's tokens evenly; what short prompts leave over goes to longer ones."""
+        """Divides the step's tokens evenly; what short prompts leave over goes to longer ones.
+
+        Where an even share would be a very small one the shortest prompts go first, and with them
+        the sequence that has been there for longest, so that none waits for ever.
+        """
         budget = self._options.prefill_tokens
-        reading.sort(key=lambda sequence: sequence.num_pending)
+        oldest = reading[0]
+        reading.sort(key=lambda sequence: (sequence is not oldest, sequence.num_pending))
         for index, sequence in enumerate(reading):
-            share = max(1, budget // (len(reading) - index))
+            if budget == 0:
+                break
+            share = max(self._options.min_chunk_tokens, budget // (len(reading) - index))
             wanted = min(sequence.num_pending - 1, self._to_snapshot(sequence))
-            num_tokens = min(share, wanted)
+            num_tokens = min(share, wanted, budget)
             budget -= num_tokens
             plan.prefill.append(Chunk(sequence=sequence, num_tokens=num_tokens))
             if num_tokens == sequence.num_pending - 1:

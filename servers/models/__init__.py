@@ -5,9 +5,11 @@ from typing import Final
 
 from servers.models.protocol import CheckpointModel
 
-# config.json's model_type -> "module:Class" of a LoadableModel, imported when it is asked for.
+# config.json's model_type -> "module:Class" of a CheckpointModel, imported when it is asked for.
 MODELS: Final[dict[str, str]] = {
+    "bamba": "servers.models.bamba:BambaModel",
     "lstm": "servers.models.lstm:LstmModel",
+    "mamba2": "servers.models.mamba2:Mamba2Model",
     "scripted": "servers.models.scripted:ScriptedModel",
 }
 

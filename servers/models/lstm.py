@@ -109,6 +109,10 @@ class LstmModel(nn.Module):
         """Two float32 vectors a layer."""
         return 2 * self.config.num_hidden_layers * self.config.hidden_size * 4
 
+    def state_bytes_per_token(self) -> int:
+        """Nothing grows."""
+        return 0
+
     @torch.no_grad()
     def _initialise(self) -> None:
         """Before training: words far enough apart, and forget gates that start open."""

@@ -5,7 +5,10 @@ from typing import Any, ClassVar, Protocol, Self
 
 from torch import Tensor
 
-# A model's state: tensors by name, the slot as first dimension.
+# A model's state: tensors by name, the slot as first dimension (S). All keep their size, except
+# caches: a tensor whose name begins with "cache." is (S, T, ...), with a row for every token that
+# its sequence has read. A state with caches counts these in "num_read" (S); the rows behind are
+# zero. When a sequence outgrows T, the model puts longer tensors in their place (caches.py).
 State = dict[str, Tensor]
 
 
@@ -18,7 +21,7 @@ class SequenceModel(Protocol):
     # The family's name in the API: "rnn", "ssm", "hybrid".
     family: ClassVar[str]
     vocabulary_size: int
-    # Tokens that a sequence may have in all; None where its state does not grow.
+    # Tokens that a sequence may have in all; None where there is no limit.
     context_limit: int | None
 
     def init_state(self, num_slots: int) -> State:
@@ -40,7 +43,11 @@ class SequenceModel(Protocol):
         ...
 
     def state_bytes(self) -> int:
-        """Bytes of state that one sequence takes in the pool."""
+        """Bytes of state that one sequence takes in the pool, whatever its length."""
+        ...
+
+    def state_bytes_per_token(self) -> int:
+        """Bytes that every token read adds to that: one row of every cache."""
         ...
 
 

@@ -39,6 +39,7 @@ def model(*modes: Mode) -> ModelInfo:
         tokenizer_digest="",
         num_parameters=1,
         state_bytes=1,
+        state_bytes_per_token=0,
         context_limit=None,
         engine="",
         engine_version="",

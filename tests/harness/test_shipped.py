@@ -14,11 +14,6 @@ import pytest
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
 
-pytestmark = pytest.mark.skipif(
-    not (ROOT / "checkpoints" / "rnn" / "model.safetensors").exists(),
-    reason="until checkpoints/rnn is there",
-)
-
 
 def start(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(

@@ -1,4 +1,4 @@
-"""A random LSTM, a scripted model, and an engine that is stepped by hand."""
+"""Random models of every family, a scripted one, and an engine that is stepped by hand."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,9 @@ from servers.engine.job import Job
 from servers.engine.options import EngineOptions
 from servers.errors import ServingError
 from servers.generation import Delta, Event, Finished, Retrieval, Sampling, Stopping
+from servers.models.bamba import BambaModel
 from servers.models.lstm import LstmConfig, LstmModel
+from servers.models.mamba2 import Mamba2Model
 from servers.models.protocol import SequenceModel
 from servers.models.scripted import ScriptedModel
 from servers.text import Codec
@@ -152,6 +154,48 @@ def make_lstm(width: int = 32, vocab_size: int = 812, seed: int = 0) -> LstmMode
     return model
 
 
+SSM_SHAPE: dict[str, object] = {
+    "model_type": "mamba2",
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "expand": 2,
+    "num_heads": 4,
+    "head_dim": 16,
+    "state_size": 8,
+    "n_groups": 2,
+    "conv_kernel": 4,
+    "chunk_size": 8,
+}
+HYBRID_SHAPE: dict[str, object] = {
+    "model_type": "bamba",
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "attn_layer_indices": [1],
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "mamba_n_heads": 4,
+    "mamba_d_head": 16,
+    "mamba_d_state": 8,
+    "mamba_n_groups": 1,
+    "mamba_d_conv": 4,
+    "mamba_chunk_size": 8,
+    "max_position_embeddings": 1024,
+}
+
+
+def make_random(kind, shape: Mapping[str, object], vocab_size: int, seed: int = 0):
+    """A model whose next token depends on much of what it has read."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = kind.from_config({**shape, "vocab_size": vocab_size, "tie_word_embeddings": True})
+        for name, weight in model.named_parameters():
+            if name.endswith("proj.weight"):
+                weight.data *= 3
+    model.eval()
+    return model
+
+
 @pytest.fixture(scope="session")
 def tokenizer() -> Tokenizer:
     return build_tokenizer()
@@ -170,6 +214,22 @@ def codec(tokenizer: Tokenizer) -> Codec:
 @pytest.fixture(scope="session")
 def lstm(tokenizer: Tokenizer) -> LstmModel:
     return make_lstm(vocab_size=tokenizer.get_vocab_size())
+
+
+@pytest.fixture(scope="session")
+def ssm(tokenizer: Tokenizer) -> Mamba2Model:
+    return make_random(Mamba2Model, SSM_SHAPE, tokenizer.get_vocab_size())
+
+
+@pytest.fixture(scope="session")
+def hybrid(tokenizer: Tokenizer) -> BambaModel:
+    return make_random(BambaModel, HYBRID_SHAPE, tokenizer.get_vocab_size())
+
+
+@pytest.fixture(scope="session", params=["rnn", "ssm", "hybrid"])
+def model(request, lstm, ssm, hybrid) -> SequenceModel:
+    """Each family in turn."""
+    return {"rnn": lstm, "ssm": ssm, "hybrid": hybrid}[request.param]
 
 
 @pytest.fixture(scope="session")
@@ -210,3 +270,15 @@ def lstm_folder(tmp_path: Path, config: dict[str, object], tokenizer: Tokenizer)
     folder = tmp_path / "small"
     save_checkpoint(folder, config, LstmModel.from_config(config).state_dict(), tokenizer)
     return folder
+
+
+@pytest.fixture(scope="session")
+def ssm_config(tokenizer: Tokenizer) -> dict[str, object]:
+    """config.json of a small Mamba2."""
+    return checkpoint_config(SSM_SHAPE, tokenizer)
+
+
+@pytest.fixture(scope="session")
+def hybrid_config(tokenizer: Tokenizer) -> dict[str, object]:
+    """config.json of a small hybrid."""
+    return checkpoint_config(HYBRID_SHAPE, tokenizer)

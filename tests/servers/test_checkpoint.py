@@ -115,6 +115,47 @@ def test_a_damaged_checkpoint_is_refused_by_name(
     assert str(lstm_folder) in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("family", "changes", "words"),
+    [
+        ("ssm", {"num_heads": 3}, "num_heads 3 x head_dim 16 is not expand x hidden_size = 64"),
+        ("ssm", {"n_groups": 3}, "n_groups 3 does not divide num_heads 4"),
+        ("ssm", {"hidden_act": "gelu"}, "hidden_act is 'gelu'; only 'silu' is known"),
+        ("ssm", {"use_bias": "no"}, "use_bias is 'no'; true or false"),
+        ("ssm", {"time_step_limit": [0.1]}, "time_step_limit is [0.1]; two numbers"),
+        ("ssm", {"time_step_limit": [0.2, 0.1]}, "time_step_limit is [0.2, 0.1]"),
+        ("ssm", {"layer_norm_epsilon": "x"}, "layer_norm_epsilon is 'x'; a number above 0"),
+        ("ssm", {"chunk_size": 0}, "chunk_size is 0"),
+        ("ssm", {"state_size": 9}, "in_proj.weight has shape (164, 32); config.json asks"),
+        ("ssm", {"tie_word_embeddings": False}, "missing: lm_head.weight"),
+        ("hybrid", {"hidden_act": "relu"}, "hidden_act is 'relu'"),
+        ("hybrid", {"attn_layer_indices": [2]}, "attn_layer_indices is [2]; layers are 0 to 1"),
+        ("hybrid", {"attn_layer_indices": 1}, "attn_layer_indices is 1"),
+        ("hybrid", {"attn_layer_indices": [0]}, "unknown: model.layers.0.mamba"),
+        ("hybrid", {"rope_parameters": {"rope_type": "yarn"}}, "rope_type is 'yarn'"),
+        ("hybrid", {"rope_scaling": {"type": "linear"}}, "rope_type is 'linear'"),
+        ("hybrid", {"rope_parameters": {"rope_theta": -1}}, "rope_theta is -1"),
+        ("hybrid", {"rope_parameters": {"partial_rotary_factor": 2}}, "factor is 2"),
+        ("hybrid", {"rope_parameters": {"partial_rotary_factor": 0.4}}, "3 channels of a head"),
+        ("hybrid", {"num_attention_heads": 5}, "num_attention_heads 5 does not divide hidden_size"),
+        ("hybrid", {"num_key_value_heads": 3}, "num_key_value_heads 3 does not divide"),
+        ("hybrid", {"mamba_n_heads": 5}, "mamba_n_heads 5 does not divide"),
+        ("hybrid", {"mamba_n_groups": 3}, "mamba_n_groups 3 does not divide mamba_n_heads 4"),
+        ("hybrid", {"mamba_d_head": 8}, "mamba_d_head is 8; mamba_expand x hidden_size"),
+        ("hybrid", {"max_position_embeddings": None}, "max_position_embeddings is None"),
+    ],
+)
+def test_a_shape_that_cannot_be_is_refused_by_name(
+    tmp_path: Path, tokenizer, request, family: str, changes: dict[str, object], words: str
+) -> None:
+    model = request.getfixturevalue(family)
+    config = request.getfixturevalue(f"{family}_config")
+    save_checkpoint(tmp_path / "c", {**config, **changes}, model.state_dict(), tokenizer)
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(tmp_path / "c")
+    assert words in str(caught.value)
+
+
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no such folder"):
         load_checkpoint(tmp_path / "nowhere")

@@ -29,46 +29,48 @@ def complete(drive, model, codec, asked, *, options=None, **how):
     return [one.tokens for one in received]
 
 
-def test_a_completion_does_not_depend_on_its_neighbours(drive, lstm, codec) -> None:
+def test_a_completion_does_not_depend_on_its_neighbours(drive, model, codec) -> None:
     asked = prompts(64)
-    alone = [complete(drive, lstm, codec, [p], stopping=LIMIT)[0] for p in asked[:16]]
-    assert complete(drive, lstm, codec, asked[:7], stopping=LIMIT) == alone[:7]
-    assert complete(drive, lstm, codec, asked, stopping=LIMIT)[:16] == alone
+    alone = [complete(drive, model, codec, [p], stopping=LIMIT)[0] for p in asked[:16]]
+    assert complete(drive, model, codec, asked[:7], stopping=LIMIT) == alone[:7]
+    assert complete(drive, model, codec, asked, stopping=LIMIT)[:16] == alone
     assert len({tuple(tokens) for tokens in alone}) > 8
 
 
-def test_a_seeded_draw_does_not_depend_on_its_neighbours(drive, lstm, codec) -> None:
+def test_a_seeded_draw_does_not_depend_on_its_neighbours(drive, model, codec) -> None:
     sampling = Sampling(temperature=1.0, top_k=50, top_p=0.9, seed=11)
     asked = prompts(12)
     how = {"stopping": LIMIT, "sampling": sampling}
-    alone = [complete(drive, lstm, codec, [prompt], **how)[0] for prompt in asked]
-    assert complete(drive, lstm, codec, asked, **how) == alone
-    other = complete(drive, lstm, codec, asked, stopping=LIMIT, sampling=replace(sampling, seed=12))
+    alone = [complete(drive, model, codec, [prompt], **how)[0] for prompt in asked]
+    assert complete(drive, model, codec, asked, **how) == alone
+    other = complete(
+        drive, model, codec, asked, stopping=LIMIT, sampling=replace(sampling, seed=12)
+    )
     assert other != alone
 
 
-def test_more_requests_than_slots_are_all_answered(drive, lstm, codec) -> None:
+def test_more_requests_than_slots_are_all_answered(drive, model, codec) -> None:
     asked = prompts(20)
     few = EngineOptions(num_slots=3)
-    assert complete(drive, lstm, codec, asked, options=few, stopping=LIMIT) == complete(
-        drive, lstm, codec, asked, stopping=LIMIT
+    assert complete(drive, model, codec, asked, options=few, stopping=LIMIT) == complete(
+        drive, model, codec, asked, stopping=LIMIT
     )
 
 
-def test_how_prompts_are_cut_into_chunks_changes_nothing(drive, lstm, codec) -> None:
+def test_how_prompts_are_cut_into_chunks_changes_nothing(drive, model, codec) -> None:
     asked = prompts(16)
     small = EngineOptions(prefill_tokens=7, snapshot_interval=5)
-    assert complete(drive, lstm, codec, asked, options=small, stopping=LIMIT) == complete(
-        drive, lstm, codec, asked, stopping=LIMIT
+    assert complete(drive, model, codec, asked, options=small, stopping=LIMIT) == complete(
+        drive, model, codec, asked, stopping=LIMIT
     )
 
 
-def test_the_prefix_cache_changes_the_work_and_not_the_result(drive, lstm, codec) -> None:
+def test_the_prefix_cache_changes_the_work_and_not_the_result(drive, model, codec) -> None:
     shared = prompts(8)[7]
     asked = [shared, [*shared, 5, 6], [*shared[:290], 9], shared]
     without = EngineOptions(prefix_cache_bytes=0, snapshot_interval=64)
-    expected = complete(drive, lstm, codec, asked, options=without, stopping=LIMIT)
-    driver = drive(lstm, codec, options=EngineOptions(snapshot_interval=64))
+    expected = complete(drive, model, codec, asked, options=without, stopping=LIMIT)
+    driver = drive(model, codec, options=EngineOptions(snapshot_interval=64))
     received = []
     for prompt in asked:
         received.append(driver.ask(prompt, stopping=LIMIT))
@@ -87,10 +89,29 @@ def test_the_prefix_cache_keeps_to_its_bytes(drive, lstm, codec) -> None:
     assert len(driver.engine.runner.cache) == 3
 
 
-def test_state_does_not_grow_with_the_context(drive, lstm, codec) -> None:
+def test_the_prefix_cache_counts_what_a_growing_state_really_takes(drive, hybrid, codec) -> None:
+    def kept(prompt: list[int], max_bytes: int) -> int:
+        options = EngineOptions(prefix_cache_bytes=max_bytes, snapshot_interval=64)
+        driver = drive(hybrid, codec, options=options)
+        driver.ask(prompt, stopping=Stopping(max_new_tokens=1))
+        driver.run()
+        assert driver.engine.runner.cache.num_bytes <= max_bytes
+        return driver.engine.runner.cache.num_bytes
+
+    prompt = prompts(8)[7]
+    per_token, fixed = hybrid.state_bytes_per_token(), hybrid.state_bytes()
+    assert kept(prompt[:33], 10**7) == fixed + 32 * per_token
+    assert kept(prompt[:100], 10**7) == 2 * fixed + (64 + 99) * per_token
+    room = fixed + 100 * per_token
+    assert kept(prompt, room) == fixed + 64 * per_token
+
+
+@pytest.mark.parametrize("family", ["lstm", "ssm"])
+def test_state_does_not_grow_with_the_context(drive, codec, request, family: str) -> None:
+    model = request.getfixturevalue(family)
     sizes = []
     for length in (1_000, 50_000):
-        driver = drive(lstm, codec, options=EngineOptions(num_slots=2))
+        driver = drive(model, codec, options=EngineOptions(num_slots=2))
         received = driver.ask([i % 700 for i in range(length)], stopping=Stopping(max_new_tokens=2))
         driver.run()
         assert received.finished.num_prompt_tokens == length
@@ -120,6 +141,31 @@ def test_a_short_prompt_is_not_kept_waiting_by_long_ones(drive, lstm, codec) -> 
     short = driver.ask([1] * 12, stopping=LIMIT)
     driver.step()
     assert short.tokens
+
+
+def test_a_long_prompt_is_read_though_short_ones_keep_coming(drive, lstm, codec) -> None:
+    driver = drive(lstm, codec, options=EngineOptions(prefill_tokens=64, num_slots=8))
+    long = driver.ask([i % 700 for i in range(600)], stopping=LIMIT)
+    num_steps = 0
+    while not long.tokens:
+        for _ in range(4):
+            driver.ask([2] * 40, stopping=Stopping(max_new_tokens=1, ignore_eos=True))
+        driver.step()
+        num_steps += 1
+    assert num_steps <= 600 / 32 + 1
+
+
+def test_slots_are_given_out_and_decoded_from_the_lowest_up(drive, lstm, codec) -> None:
+    driver = drive(lstm, codec, options=EngineOptions(num_slots=8))
+    for _ in range(8):
+        driver.ask([1, 2], stopping=Stopping(max_new_tokens=50, ignore_eos=True))
+    driver.step()
+    for sequence_id in (6, 1, 4):
+        driver.engine.cancel(sequence_id)
+    driver.ask([1, 2], stopping=LIMIT)
+    driver.step()
+    batch = driver.engine.scheduler.plan().decode
+    assert [sequence.slot for sequence in batch] == [0, 1, 2, 3, 5, 7]
 
 
 def test_one_started_first_and_one_finished_last(drive, lstm, codec) -> None:

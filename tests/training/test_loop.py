@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import replace
 
 import torch
 
@@ -75,3 +76,5 @@ def test_the_learning_rate_warms_up_and_falls_in_a_decaying_stage(tmp_path):
     assert rates[0] == 0.01
     assert rates == sorted(rates, reverse=True)
     assert abs(rates[4] - 0.0001) < 1e-12
+    slower = replace(constant, learning_rate=0.002)
+    assert learning_rate(recipe, slower, Progress(step=9)) == 0.002

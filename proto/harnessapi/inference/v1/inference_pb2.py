@@ -25,49 +25,49 @@ _sym_db = _symbol_database.Default()
 from harnessapi.retrieval.v1 import retrieval_pb2 as harnessapi_dot_retrieval_dot_v1_dot_retrieval__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'harnessapi/inference/v1/inference.proto\x12\x17harnessapi.inference.v1\x1a\'harnessapi/retrieval/v1/retrieval.proto\"\x11\n\x0fGetModelRequest\"\xdc\x03\n\x10GetModelResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x34\n\x06\x66\x61mily\x18\x02 \x01(\x0e\x32$.harnessapi.inference.v1.ModelFamily\x12\x19\n\x11\x63heckpoint_digest\x18\x03 \x01(\t\x12\x18\n\x10tokenizer_digest\x18\x04 \x01(\t\x12\x16\n\x0enum_parameters\x18\x05 \x01(\x04\x12\x13\n\x0bstate_bytes\x18\x06 \x01(\x04\x12\x1a\n\rcontext_limit\x18\x07 \x01(\x04H\x00\x88\x01\x01\x12\x0e\n\x06\x65ngine\x18\x08 \x01(\t\x12\x16\n\x0e\x65ngine_version\x18\t \x01(\t\x12\r\n\x05\x64type\x18\n \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x0b \x01(\t\x12\x17\n\x0fvocabulary_size\x18\x0c \x01(\r\x12\x11\n\tnum_slots\x18\r \x01(\r\x12\x19\n\x11max_prompt_tokens\x18\x0e \x01(\x04\x12\x43\n\x0esearch_channel\x18\x0f \x01(\x0b\x32&.harnessapi.inference.v1.SearchChannelH\x01\x88\x01\x01\x12\x0e\n\x06styles\x18\x10 \x03(\tB\x10\n\x0e_context_limitB\x11\n\x0f_search_channel\"\xa0\x01\n\rSearchChannel\x12\x14\n\x0cstart_marker\x18\x01 \x01(\t\x12\x12\n\nend_marker\x18\x02 \x01(\t\x12\x13\n\x0b\x66\x61iled_text\x18\x03 \x01(\t\x12\x35\n\x05modes\x18\x04 \x03(\x0e\x32&.harnessapi.retrieval.v1.RetrievalMode\x12\x19\n\x11passage_separator\x18\x05 \x01(\t\"\x1f\n\x0fTokenizeRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\"5\n\x10TokenizeResponse\x12\x11\n\ttoken_ids\x18\x01 \x03(\r\x12\x0e\n\x06tokens\x18\x02 \x03(\t\"\x17\n\x08TokenIds\x12\x0b\n\x03ids\x18\x01 \x03(\r\"\x93\x01\n\x0fSamplingOptions\x12\x18\n\x0btemperature\x18\x01 \x01(\x02H\x00\x88\x01\x01\x12\x12\n\x05top_k\x18\x02 \x01(\rH\x01\x88\x01\x01\x12\x12\n\x05top_p\x18\x03 \x01(\x02H\x02\x88\x01\x01\x12\x11\n\x04seed\x18\x04 \x01(\x04H\x03\x88\x01\x01\x42\x0e\n\x0c_temperatureB\x08\n\x06_top_kB\x08\n\x06_top_pB\x07\n\x05_seed\"w\n\x0fStoppingOptions\x12\x1b\n\x0emax_new_tokens\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x0c\n\x04stop\x18\x02 \x03(\t\x12\x17\n\nignore_eos\x18\x03 \x01(\x08H\x01\x88\x01\x01\x42\x11\n\x0f_max_new_tokensB\r\n\x0b_ignore_eos\"\xcc\x01\n\x10RetrievalOptions\x12\x34\n\x04mode\x18\x01 \x01(\x0e\x32&.harnessapi.retrieval.v1.RetrievalMode\x12\x19\n\x0cmax_searches\x18\x02 \x01(\rH\x00\x88\x01\x01\x12 \n\x13max_inserted_tokens\x18\x03 \x01(\rH\x01\x88\x01\x01\x12\x12\n\x05top_k\x18\x04 \x01(\rH\x02\x88\x01\x01\x42\x0f\n\r_max_searchesB\x16\n\x14_max_inserted_tokensB\x08\n\x06_top_k\"\xac\x02\n\x0fGenerateRequest\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\x36\n\ttoken_ids\x18\x02 \x01(\x0b\x32!.harnessapi.inference.v1.TokenIdsH\x00\x12:\n\x08sampling\x18\x03 \x01(\x0b\x32(.harnessapi.inference.v1.SamplingOptions\x12:\n\x08stopping\x18\x04 \x01(\x0b\x32(.harnessapi.inference.v1.StoppingOptions\x12\x41\n\tretrieval\x18\x05 \x01(\x0b\x32).harnessapi.inference.v1.RetrievalOptionsH\x01\x88\x01\x01\x42\x08\n\x06promptB\x0c\n\n_retrieval\"\xfa\x01\n\x10GenerateResponse\x12\x33\n\x07started\x18\x01 \x01(\x0b\x32 .harnessapi.inference.v1.StartedH\x00\x12/\n\x05\x64\x65lta\x18\x02 \x01(\x0b\x32\x1e.harnessapi.inference.v1.DeltaH\x00\x12@\n\x0eretrieval_step\x18\x03 \x01(\x0b\x32&.harnessapi.inference.v1.RetrievalStepH\x00\x12\x35\n\x08\x66inished\x18\x04 \x01(\x0b\x32!.harnessapi.inference.v1.FinishedH\x00\x42\x07\n\x05\x65vent\"\xb4\x02\n\x07Started\x12\x19\n\x11num_prompt_tokens\x18\x01 \x01(\x04\x12\x18\n\x10prompt_token_ids\x18\x02 \x03(\r\x12\x10\n\x08queue_ns\x18\x03 \x01(\x04\x12:\n\x08sampling\x18\x04 \x01(\x0b\x32(.harnessapi.inference.v1.SamplingOptions\x12:\n\x08stopping\x18\x05 \x01(\x0b\x32(.harnessapi.inference.v1.StoppingOptions\x12\x41\n\tretrieval\x18\x06 \x01(\x0b\x32).harnessapi.inference.v1.RetrievalOptionsH\x00\x88\x01\x01\x12\x19\n\x11num_cached_tokens\x18\x07 \x01(\x04\x42\x0c\n\n_retrieval\"o\n\x05\x44\x65lta\x12\x31\n\x07\x63hannel\x18\x01 \x01(\x0e\x32 .harnessapi.inference.v1.Channel\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x11\n\ttoken_ids\x18\x03 \x03(\r\x12\x12\n\nnum_tokens\x18\x04 \x01(\r\"\xb2\x02\n\rRetrievalStep\x12\r\n\x05query\x18\x01 \x01(\t\x12\x34\n\x04mode\x18\x02 \x01(\x0e\x32&.harnessapi.retrieval.v1.RetrievalMode\x12\x37\n\x07outcome\x18\x03 \x01(\x0e\x32&.harnessapi.retrieval.v1.SearchOutcome\x12\x15\n\rinserted_text\x18\x04 \x01(\t\x12\x1b\n\x13num_inserted_tokens\x18\x05 \x01(\r\x12\r\n\x05start\x18\x06 \x01(\x04\x12\x0b\n\x03\x65nd\x18\x07 \x01(\x04\x12\x12\n\x05score\x18\x08 \x01(\x02H\x00\x88\x01\x01\x12\x0e\n\x06\x64\x65tail\x18\t \x01(\t\x12\x12\n\nelapsed_ns\x18\n \x01(\x04\x12\x11\n\ttruncated\x18\x0b \x01(\x08\x42\x08\n\x06_score\"\xea\x01\n\x08\x46inished\x12\x35\n\x06reason\x18\x01 \x01(\x0e\x32%.harnessapi.inference.v1.FinishReason\x12\x19\n\x11num_prompt_tokens\x18\x02 \x01(\x04\x12\x1c\n\x14num_generated_tokens\x18\x03 \x01(\x04\x12\x1b\n\x13num_inserted_tokens\x18\x04 \x01(\x04\x12\x14\n\x0cnum_searches\x18\x05 \x01(\r\x12\x12\n\nprefill_ns\x18\x06 \x01(\x04\x12\x11\n\tdecode_ns\x18\x07 \x01(\x04\x12\x14\n\x0cretrieval_ns\x18\x08 \x01(\x04*\x8e\x01\n\x0bModelFamily\x12\x1c\n\x18MODEL_FAMILY_UNSPECIFIED\x10\x00\x12\x14\n\x10MODEL_FAMILY_RNN\x10\x01\x12\x14\n\x10MODEL_FAMILY_SSM\x10\x02\x12\x1c\n\x18MODEL_FAMILY_TRANSFORMER\x10\x03\x12\x17\n\x13MODEL_FAMILY_HYBRID\x10\x04*v\n\x07\x43hannel\x12\x17\n\x13\x43HANNEL_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43HANNEL_REASONING\x10\x01\x12\x11\n\rCHANNEL_QUERY\x10\x02\x12\x14\n\x10\x43HANNEL_INSERTED\x10\x03\x12\x12\n\x0e\x43HANNEL_ANSWER\x10\x04*\xcf\x01\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x15\n\x11\x46INISH_REASON_EOS\x10\x01\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x02\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x03\x12\x1e\n\x1a\x46INISH_REASON_CONTEXT_FULL\x10\x04\x12\x1a\n\x16\x46INISH_REASON_DEADLINE\x10\x05\x12\x1b\n\x17\x46INISH_REASON_CANCELLED\x10\x06\x32\xb7\x02\n\x10InferenceService\x12_\n\x08GetModel\x12(.harnessapi.inference.v1.GetModelRequest\x1a).harnessapi.inference.v1.GetModelResponse\x12_\n\x08Tokenize\x12(.harnessapi.inference.v1.TokenizeRequest\x1a).harnessapi.inference.v1.TokenizeResponse\x12\x61\n\x08Generate\x12(.harnessapi.inference.v1.GenerateRequest\x1a).harnessapi.inference.v1.GenerateResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'harnessapi/inference/v1/inference.proto\x12\x17harnessapi.inference.v1\x1a\'harnessapi/retrieval/v1/retrieval.proto\"\x11\n\x0fGetModelRequest\"\xfb\x03\n\x10GetModelResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x34\n\x06\x66\x61mily\x18\x02 \x01(\x0e\x32$.harnessapi.inference.v1.ModelFamily\x12\x19\n\x11\x63heckpoint_digest\x18\x03 \x01(\t\x12\x18\n\x10tokenizer_digest\x18\x04 \x01(\t\x12\x16\n\x0enum_parameters\x18\x05 \x01(\x04\x12\x13\n\x0bstate_bytes\x18\x06 \x01(\x04\x12\x1a\n\rcontext_limit\x18\x07 \x01(\x04H\x00\x88\x01\x01\x12\x0e\n\x06\x65ngine\x18\x08 \x01(\t\x12\x16\n\x0e\x65ngine_version\x18\t \x01(\t\x12\r\n\x05\x64type\x18\n \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x0b \x01(\t\x12\x17\n\x0fvocabulary_size\x18\x0c \x01(\r\x12\x11\n\tnum_slots\x18\r \x01(\r\x12\x19\n\x11max_prompt_tokens\x18\x0e \x01(\x04\x12\x43\n\x0esearch_channel\x18\x0f \x01(\x0b\x32&.harnessapi.inference.v1.SearchChannelH\x01\x88\x01\x01\x12\x0e\n\x06styles\x18\x10 \x03(\t\x12\x1d\n\x15state_bytes_per_token\x18\x11 \x01(\x04\x42\x10\n\x0e_context_limitB\x11\n\x0f_search_channel\"\xa0\x01\n\rSearchChannel\x12\x14\n\x0cstart_marker\x18\x01 \x01(\t\x12\x12\n\nend_marker\x18\x02 \x01(\t\x12\x13\n\x0b\x66\x61iled_text\x18\x03 \x01(\t\x12\x35\n\x05modes\x18\x04 \x03(\x0e\x32&.harnessapi.retrieval.v1.RetrievalMode\x12\x19\n\x11passage_separator\x18\x05 \x01(\t\"\x1f\n\x0fTokenizeRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\"5\n\x10TokenizeResponse\x12\x11\n\ttoken_ids\x18\x01 \x03(\r\x12\x0e\n\x06tokens\x18\x02 \x03(\t\"\x17\n\x08TokenIds\x12\x0b\n\x03ids\x18\x01 \x03(\r\"\x93\x01\n\x0fSamplingOptions\x12\x18\n\x0btemperature\x18\x01 \x01(\x02H\x00\x88\x01\x01\x12\x12\n\x05top_k\x18\x02 \x01(\rH\x01\x88\x01\x01\x12\x12\n\x05top_p\x18\x03 \x01(\x02H\x02\x88\x01\x01\x12\x11\n\x04seed\x18\x04 \x01(\x04H\x03\x88\x01\x01\x42\x0e\n\x0c_temperatureB\x08\n\x06_top_kB\x08\n\x06_top_pB\x07\n\x05_seed\"w\n\x0fStoppingOptions\x12\x1b\n\x0emax_new_tokens\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x0c\n\x04stop\x18\x02 \x03(\t\x12\x17\n\nignore_eos\x18\x03 \x01(\x08H\x01\x88\x01\x01\x42\x11\n\x0f_max_new_tokensB\r\n\x0b_ignore_eos\"\xcc\x01\n\x10RetrievalOptions\x12\x34\n\x04mode\x18\x01 \x01(\x0e\x32&.harnessapi.retrieval.v1.RetrievalMode\x12\x19\n\x0cmax_searches\x18\x02 \x01(\rH\x00\x88\x01\x01\x12 \n\x13max_inserted_tokens\x18\x03 \x01(\rH\x01\x88\x01\x01\x12\x12\n\x05top_k\x18\x04 \x01(\rH\x02\x88\x01\x01\x42\x0f\n\r_max_searchesB\x16\n\x14_max_inserted_tokensB\x08\n\x06_top_k\"\xac\x02\n\x0fGenerateRequest\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\x36\n\ttoken_ids\x18\x02 \x01(\x0b\x32!.harnessapi.inference.v1.TokenIdsH\x00\x12:\n\x08sampling\x18\x03 \x01(\x0b\x32(.harnessapi.inference.v1.SamplingOptions\x12:\n\x08stopping\x18\x04 \x01(\x0b\x32(.harnessapi.inference.v1.StoppingOptions\x12\x41\n\tretrieval\x18\x05 \x01(\x0b\x32).harnessapi.inference.v1.RetrievalOptionsH\x01\x88\x01\x01\x42\x08\n\x06promptB\x0c\n\n_retrieval\"\xfa\x01\n\x10GenerateResponse\x12\x33\n\x07started\x18\x01 \x01(\x0b\x32 .harnessapi.inference.v1.StartedH\x00\x12/\n\x05\x64\x65lta\x18\x02 \x01(\x0b\x32\x1e.harnessapi.inference.v1.DeltaH\x00\x12@\n\x0eretrieval_step\x18\x03 \x01(\x0b\x32&.harnessapi.inference.v1.RetrievalStepH\x00\x12\x35\n\x08\x66inished\x18\x04 \x01(\x0b\x32!.harnessapi.inference.v1.FinishedH\x00\x42\x07\n\x05\x65vent\"\xb4\x02\n\x07Started\x12\x19\n\x11num_prompt_tokens\x18\x01 \x01(\x04\x12\x18\n\x10prompt_token_ids\x18\x02 \x03(\r\x12\x10\n\x08queue_ns\x18\x03 \x01(\x04\x12:\n\x08sampling\x18\x04 \x01(\x0b\x32(.harnessapi.inference.v1.SamplingOptions\x12:\n\x08stopping\x18\x05 \x01(\x0b\x32(.harnessapi.inference.v1.StoppingOptions\x12\x41\n\tretrieval\x18\x06 \x01(\x0b\x32).harnessapi.inference.v1.RetrievalOptionsH\x00\x88\x01\x01\x12\x19\n\x11num_cached_tokens\x18\x07 \x01(\x04\x42\x0c\n\n_retrieval\"o\n\x05\x44\x65lta\x12\x31\n\x07\x63hannel\x18\x01 \x01(\x0e\x32 .harnessapi.inference.v1.Channel\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x11\n\ttoken_ids\x18\x03 \x03(\r\x12\x12\n\nnum_tokens\x18\x04 \x01(\r\"\xb2\x02\n\rRetrievalStep\x12\r\n\x05query\x18\x01 \x01(\t\x12\x34\n\x04mode\x18\x02 \x01(\x0e\x32&.harnessapi.retrieval.v1.RetrievalMode\x12\x37\n\x07outcome\x18\x03 \x01(\x0e\x32&.harnessapi.retrieval.v1.SearchOutcome\x12\x15\n\rinserted_text\x18\x04 \x01(\t\x12\x1b\n\x13num_inserted_tokens\x18\x05 \x01(\r\x12\r\n\x05start\x18\x06 \x01(\x04\x12\x0b\n\x03\x65nd\x18\x07 \x01(\x04\x12\x12\n\x05score\x18\x08 \x01(\x02H\x00\x88\x01\x01\x12\x0e\n\x06\x64\x65tail\x18\t \x01(\t\x12\x12\n\nelapsed_ns\x18\n \x01(\x04\x12\x11\n\ttruncated\x18\x0b \x01(\x08\x42\x08\n\x06_score\"\xea\x01\n\x08\x46inished\x12\x35\n\x06reason\x18\x01 \x01(\x0e\x32%.harnessapi.inference.v1.FinishReason\x12\x19\n\x11num_prompt_tokens\x18\x02 \x01(\x04\x12\x1c\n\x14num_generated_tokens\x18\x03 \x01(\x04\x12\x1b\n\x13num_inserted_tokens\x18\x04 \x01(\x04\x12\x14\n\x0cnum_searches\x18\x05 \x01(\r\x12\x12\n\nprefill_ns\x18\x06 \x01(\x04\x12\x11\n\tdecode_ns\x18\x07 \x01(\x04\x12\x14\n\x0cretrieval_ns\x18\x08 \x01(\x04*\x8e\x01\n\x0bModelFamily\x12\x1c\n\x18MODEL_FAMILY_UNSPECIFIED\x10\x00\x12\x14\n\x10MODEL_FAMILY_RNN\x10\x01\x12\x14\n\x10MODEL_FAMILY_SSM\x10\x02\x12\x1c\n\x18MODEL_FAMILY_TRANSFORMER\x10\x03\x12\x17\n\x13MODEL_FAMILY_HYBRID\x10\x04*v\n\x07\x43hannel\x12\x17\n\x13\x43HANNEL_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43HANNEL_REASONING\x10\x01\x12\x11\n\rCHANNEL_QUERY\x10\x02\x12\x14\n\x10\x43HANNEL_INSERTED\x10\x03\x12\x12\n\x0e\x43HANNEL_ANSWER\x10\x04*\xcf\x01\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x15\n\x11\x46INISH_REASON_EOS\x10\x01\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x02\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x03\x12\x1e\n\x1a\x46INISH_REASON_CONTEXT_FULL\x10\x04\x12\x1a\n\x16\x46INISH_REASON_DEADLINE\x10\x05\x12\x1b\n\x17\x46INISH_REASON_CANCELLED\x10\x06\x32\xb7\x02\n\x10InferenceService\x12_\n\x08GetModel\x12(.harnessapi.inference.v1.GetModelRequest\x1a).harnessapi.inference.v1.GetModelResponse\x12_\n\x08Tokenize\x12(.harnessapi.inference.v1.TokenizeRequest\x1a).harnessapi.inference.v1.TokenizeResponse\x12\x61\n\x08Generate\x12(.harnessapi.inference.v1.GenerateRequest\x1a).harnessapi.inference.v1.GenerateResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'harnessapi.inference.v1.inference_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MODELFAMILY']._serialized_start=2888
-  _globals['_MODELFAMILY']._serialized_end=3030
-  _globals['_CHANNEL']._serialized_start=3032
-  _globals['_CHANNEL']._serialized_end=3150
-  _globals['_FINISHREASON']._serialized_start=3153
-  _globals['_FINISHREASON']._serialized_end=3360
+  _globals['_MODELFAMILY']._serialized_start=2919
+  _globals['_MODELFAMILY']._serialized_end=3061
+  _globals['_CHANNEL']._serialized_start=3063
+  _globals['_CHANNEL']._serialized_end=3181
+  _globals['_FINISHREASON']._serialized_start=3184
+  _globals['_FINISHREASON']._serialized_end=3391
   _globals['_GETMODELREQUEST']._serialized_start=109
   _globals['_GETMODELREQUEST']._serialized_end=126
   _globals['_GETMODELRESPONSE']._serialized_start=129
-  _globals['_GETMODELRESPONSE']._serialized_end=605
-  _globals['_SEARCHCHANNEL']._serialized_start=608
-  _globals['_SEARCHCHANNEL']._serialized_end=768
-  _globals['_TOKENIZEREQUEST']._serialized_start=770
-  _globals['_TOKENIZEREQUEST']._serialized_end=801
-  _globals['_TOKENIZERESPONSE']._serialized_start=803
-  _globals['_TOKENIZERESPONSE']._serialized_end=856
-  _globals['_TOKENIDS']._serialized_start=858
-  _globals['_TOKENIDS']._serialized_end=881
-  _globals['_SAMPLINGOPTIONS']._serialized_start=884
-  _globals['_SAMPLINGOPTIONS']._serialized_end=1031
-  _globals['_STOPPINGOPTIONS']._serialized_start=1033
-  _globals['_STOPPINGOPTIONS']._serialized_end=1152
-  _globals['_RETRIEVALOPTIONS']._serialized_start=1155
-  _globals['_RETRIEVALOPTIONS']._serialized_end=1359
-  _globals['_GENERATEREQUEST']._serialized_start=1362
-  _globals['_GENERATEREQUEST']._serialized_end=1662
-  _globals['_GENERATERESPONSE']._serialized_start=1665
-  _globals['_GENERATERESPONSE']._serialized_end=1915
-  _globals['_STARTED']._serialized_start=1918
-  _globals['_STARTED']._serialized_end=2226
-  _globals['_DELTA']._serialized_start=2228
-  _globals['_DELTA']._serialized_end=2339
-  _globals['_RETRIEVALSTEP']._serialized_start=2342
-  _globals['_RETRIEVALSTEP']._serialized_end=2648
-  _globals['_FINISHED']._serialized_start=2651
-  _globals['_FINISHED']._serialized_end=2885
-  _globals['_INFERENCESERVICE']._serialized_start=3363
-  _globals['_INFERENCESERVICE']._serialized_end=3674
+  _globals['_GETMODELRESPONSE']._serialized_end=636
+  _globals['_SEARCHCHANNEL']._serialized_start=639
+  _globals['_SEARCHCHANNEL']._serialized_end=799
+  _globals['_TOKENIZEREQUEST']._serialized_start=801
+  _globals['_TOKENIZEREQUEST']._serialized_end=832
+  _globals['_TOKENIZERESPONSE']._serialized_start=834
+  _globals['_TOKENIZERESPONSE']._serialized_end=887
+  _globals['_TOKENIDS']._serialized_start=889
+  _globals['_TOKENIDS']._serialized_end=912
+  _globals['_SAMPLINGOPTIONS']._serialized_start=915
+  _globals['_SAMPLINGOPTIONS']._serialized_end=1062
+  _globals['_STOPPINGOPTIONS']._serialized_start=1064
+  _globals['_STOPPINGOPTIONS']._serialized_end=1183
+  _globals['_RETRIEVALOPTIONS']._serialized_start=1186
+  _globals['_RETRIEVALOPTIONS']._serialized_end=1390
+  _globals['_GENERATEREQUEST']._serialized_start=1393
+  _globals['_GENERATEREQUEST']._serialized_end=1693
+  _globals['_GENERATERESPONSE']._serialized_start=1696
+  _globals['_GENERATERESPONSE']._serialized_end=1946
+  _globals['_STARTED']._serialized_start=1949
+  _globals['_STARTED']._serialized_end=2257
+  _globals['_DELTA']._serialized_start=2259
+  _globals['_DELTA']._serialized_end=2370
+  _globals['_RETRIEVALSTEP']._serialized_start=2373
+  _globals['_RETRIEVALSTEP']._serialized_end=2679
+  _globals['_FINISHED']._serialized_start=2682
+  _globals['_FINISHED']._serialized_end=2916
+  _globals['_INFERENCESERVICE']._serialized_start=3394
+  _globals['_INFERENCESERVICE']._serialized_end=3705
 # @@protoc_insertion_point(module_scope)

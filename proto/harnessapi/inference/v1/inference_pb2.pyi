@@ -127,6 +127,7 @@ class GetModelResponse(_message.Message):
     MAX_PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
     SEARCH_CHANNEL_FIELD_NUMBER: _builtins.int
     STYLES_FIELD_NUMBER: _builtins.int
+    STATE_BYTES_PER_TOKEN_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The checkpoint's folder name."""
     family: Global___ModelFamily.ValueType
@@ -135,7 +136,9 @@ class GetModelResponse(_message.Message):
     tokenizer_digest: _builtins.str
     num_parameters: _builtins.int
     state_bytes: _builtins.int
-    """What one sequence carries between tokens, whatever the length of its context."""
+    """What one sequence carries between tokens, whatever the length of its context; what grows with
+    its context is state_bytes_per_token.
+    """
     context_limit: _builtins.int
     """Tokens that prompt and completion may reach together. Not set: no limit."""
     engine: _builtins.str
@@ -147,6 +150,8 @@ class GetModelResponse(_message.Message):
     """Sequences decoded at once."""
     max_prompt_tokens: _builtins.int
     """Tokens that a prompt may have."""
+    state_bytes_per_token: _builtins.int
+    """What every token of a sequence's context adds to its state: a key-value cache. 0: nothing."""
     @_builtins.property
     def search_channel(self) -> Global___SearchChannel:
         """Not set: this model has no search channel."""
@@ -174,10 +179,11 @@ class GetModelResponse(_message.Message):
         max_prompt_tokens: _builtins.int = ...,
         search_channel: Global___SearchChannel | None = ...,
         styles: _abc.Iterable[_builtins.str] | None = ...,
+        state_bytes_per_token: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_context_limit", b"_context_limit", "_search_channel", b"_search_channel", "context_limit", b"context_limit", "search_channel", b"search_channel"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_limit", b"_context_limit", "_search_channel", b"_search_channel", "checkpoint_digest", b"checkpoint_digest", "context_limit", b"context_limit", "device", b"device", "dtype", b"dtype", "engine", b"engine", "engine_version", b"engine_version", "family", b"family", "max_prompt_tokens", b"max_prompt_tokens", "name", b"name", "num_parameters", b"num_parameters", "num_slots", b"num_slots", "search_channel", b"search_channel", "state_bytes", b"state_bytes", "styles", b"styles", "tokenizer_digest", b"tokenizer_digest", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_limit", b"_context_limit", "_search_channel", b"_search_channel", "checkpoint_digest", b"checkpoint_digest", "context_limit", b"context_limit", "device", b"device", "dtype", b"dtype", "engine", b"engine", "engine_version", b"engine_version", "family", b"family", "max_prompt_tokens", b"max_prompt_tokens", "name", b"name", "num_parameters", b"num_parameters", "num_slots", b"num_slots", "search_channel", b"search_channel", "state_bytes", b"state_bytes", "state_bytes_per_token", b"state_bytes_per_token", "styles", b"styles", "tokenizer_digest", b"tokenizer_digest", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__context_limit: _TypeAlias = _typing.Literal["context_limit"]  # noqa: Y015
     _WhichOneofArgType__context_limit: _TypeAlias = _typing.Literal["_context_limit", b"_context_limit"]  # noqa: Y015

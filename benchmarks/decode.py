@@ -1,0 +1,167 @@
+"""Tokens per second of one Mamba2 checkpoint: our engine, transformers and vLLM.
+
+One run on one machine, the same prompts for all: `python -m benchmarks.decode [CHECKPOINT]`.
+vLLM may lie in an environment of its own: `--vllm-python PATH`.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from benchmarks.bandwidth import BEYOND_CACHES, copy_bandwidth
+from benchmarks.peers import run_transformers, run_vllm
+from benchmarks.prompts import make_prompts
+from benchmarks.serving import InProcess, Measured, Row, summarize, through_grpc
+from servers.checkpoint import load_checkpoint
+
+DEFAULT_CHECKPOINT = Path("checkpoints/ssm")
+GRPC = "engine through gRPC"
+IN_PROCESS = "engine in process"
+TRANSFORMERS = "transformers generate"
+VLLM = "vLLM"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ceiling:
+    """What the machine would allow if decoding were nothing but reading and writing the state."""
+
+    state_bytes: int
+    bytes_moved_per_token: int
+    # Bytes read and written a second: of a copy larger than the caches, and of one of the pool.
+    memory_bandwidth: float
+    pool_bandwidth: float
+
+    def tokens_per_s(self, bandwidth: float) -> float:
+        """Every token reads and writes one state."""
+        return bandwidth / self.bytes_moved_per_token
+
+
+async def measure_ours(
+    checkpoint: Path, options: argparse.Namespace
+) -> tuple[list[Row], list[list[int]]]:
+    """Both ways in alternation, after one round that is not counted; and prompts for the peers."""
+    torch.set_num_threads(options.threads)
+    loaded = load_checkpoint(checkpoint)
+    in_process = InProcess(loaded, options.sequences)
+    measured: dict[str, list[Measured]] = {IN_PROCESS: [], GRPC: []}
+    prompts: list[str] = []
+    async with through_grpc(checkpoint, options.sequences, options.threads) as remote:
+        for repetition in range(options.repetitions + 1):
+            prompts = make_prompts(options.sequences, options.shortest, options.longest, repetition)
+            for way, runner in ((IN_PROCESS, in_process), (GRPC, remote)):
+                one = await runner.run(prompts, options.max_new_tokens, searches=False)
+                measured[way].append(one)
+    in_process.close()
+    rows = [summarize(way, repetitions[1:]) for way, repetitions in measured.items()]
+    return rows, [list(loaded.codec.encode(prompt).ids) for prompt in prompts]
+
+
+def measure_ceiling(checkpoint: Path, num_sequences: int) -> Ceiling:
+    """From the size of the state, and copies on one thread."""
+    state_bytes = load_checkpoint(checkpoint).model.state_bytes()
+    return Ceiling(
+        state_bytes=state_bytes,
+        bytes_moved_per_token=2 * state_bytes,
+        memory_bandwidth=copy_bandwidth(BEYOND_CACHES),
+        pool_bandwidth=copy_bandwidth(num_sequences * state_bytes),
+    )
+
+
+def ratios(rows: list[Row]) -> dict[str, float]:
+    """How many times as fast as the others the engine is through gRPC."""
+    by_way = {row.way: row.tokens_per_s for row in rows}
+    return {way: by_way[GRPC] / rate for way, rate in by_way.items() if way != GRPC}
+
+
+def main() -> None:
+    """Prints rows as they come, the ratios and the ceiling, or one JSON object."""
+    options = _parse()
+    checkpoint: Path = options.checkpoint
+    rows, prompts = asyncio.run(measure_ours(checkpoint, options))
+    _print_rows(rows, options)
+    ceiling = measure_ceiling(checkpoint, options.sequences)
+    for way, result in measure_peers(checkpoint, prompts, options):
+        if isinstance(result, Measured):
+            rows.append(summarize(way, [result]))
+            _print_rows(rows[-1:], options)
+        else:
+            print(f"{way}: skipped: {result}", file=sys.stderr)
+    if options.json:
+        answer = {
+            "rows": [asdict(row) for row in rows],
+            "ratios": ratios(rows),
+            "ceiling": asdict(ceiling),
+        }
+        print(json.dumps(answer))
+    else:
+        _print_ratios(rows, ceiling)
+
+
+def measure_peers(
+    checkpoint: Path, prompts: list[list[int]], options: argparse.Namespace
+) -> Iterator[tuple[str, Measured | str]]:
+    """Each peer in turn; in words why not, where one cannot run."""
+    limit = options.max_new_tokens
+    num_new = options.transformers_new_tokens or limit
+    yield TRANSFORMERS, run_transformers(checkpoint, prompts, num_new, options.peer_threads)
+    yield VLLM, run_vllm(options.vllm_python, checkpoint, prompts, limit)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("checkpoint", nargs="?", type=Path, default=DEFAULT_CHECKPOINT)
+    parser.add_argument("--sequences", type=int, default=64)
+    parser.add_argument("--shortest", type=int, default=64, help="tokens of the shortest prompt")
+    parser.add_argument("--longest", type=int, default=256, help="tokens of the longest prompt")
+    parser.add_argument("--max-new-tokens", type=int, default=128)
+    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1, help="of our engine")
+    parser.add_argument("--peer-threads", type=int, default=os.cpu_count())
+    parser.add_argument(
+        "--transformers-new-tokens", type=int, help="fewer, where its rate is all that is wanted"
+    )
+    parser.add_argument(
+        "--vllm-python", default=sys.executable, metavar="PATH", help="a Python that has vLLM"
+    )
+    parser.add_argument("--json", action="store_true")
+    return parser.parse_args()
+
+
+def _print_rows(rows: list[Row], options: argparse.Namespace) -> None:
+    if not options.json:
+        for row in rows:
+            print(f"{row.way:24} {row.tokens_per_s:9,.0f} tokens/s", flush=True)
+
+
+def _print_ratios(rows: list[Row], ceiling: Ceiling) -> None:
+    for way, ratio in ratios(rows).items():
+        print(f"{'gRPC / ' + way:32} {ratio:6.2f}")
+    print(
+        f"state                    {ceiling.state_bytes:9,} bytes a sequence, "
+        f"{ceiling.bytes_moved_per_token:,} moved a token"
+    )
+    for where, bandwidth in (
+        ("memory", ceiling.memory_bandwidth),
+        ("pool-sized", ceiling.pool_bandwidth),
+    ):
+        bound = ceiling.tokens_per_s(bandwidth)
+        shares = ", ".join(
+            f"{row.way} reaches {row.tokens_per_s / bound:.0%}"
+            for row in rows
+            if row.way in (GRPC, IN_PROCESS)
+        )
+        print(
+            f"{where + ' copy':24} {bandwidth / 1e9:9.1f} GB/s: at most {bound:,.0f} tokens/s; "
+            f"{shares}"
+        )
+
+
+if __name__ == "__main__":
+    main()

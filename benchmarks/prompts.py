@@ -1,0 +1,25 @@
+"""Prompts of exact lengths in tokens, of words that every symbolic checkpoint reads."""
+
+import random
+
+from harness.tasks import vocabulary
+
+_WORDS = tuple(
+    word
+    for word in vocabulary.vocabulary()
+    if not word.startswith("##") and word not in vocabulary.SPECIALS
+)
+
+
+def make_prompt(num_tokens: int, seed: str) -> str:
+    """Random words, one token each."""
+    return " ".join(random.Random(seed).choices(_WORDS, k=num_tokens))
+
+
+def make_prompts(num_prompts: int, shortest: int, longest: int, repetition: int) -> list[str]:
+    """Lengths evenly spaced; other words in every repetition, so that no prefix is known."""
+    last = max(1, num_prompts - 1)
+    return [
+        make_prompt(shortest + i * (longest - shortest) // last, f"{repetition}/{i}")
+        for i in range(num_prompts)
+    ]

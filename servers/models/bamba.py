@@ -1,0 +1,119 @@
+"""The hybrid: Mamba2 layers and attention layers, in the layout of Hugging Face's `bamba`.
+
+The key-value caches of the attention layers are the only state that grows.
+Shapes: B sequences, L tokens, T cached tokens, D width, V vocabulary, S slots; see
+mamba2_mixer.py and attention.py for the rest.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from servers.models.bamba_config import HybridConfig, parse_hybrid
+from servers.models.bamba_layers import Backbone, Layer
+from servers.models.cached_attention import attend_cached, find_places
+from servers.models.caches import FIRST_CAPACITY, NUM_READ, cache_name, is_cache
+from servers.models.protocol import State
+
+
+class BambaModel(nn.Module):
+    """A stack of Mamba2 layers with attention at some of them; the paper's hybrid has it on top."""
+
+    family: ClassVar[str] = "hybrid"
+
+    def __init__(self, config: HybridConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.vocabulary_size = config.vocabulary_size
+        self.context_limit: int | None = config.context_limit
+        self.model = Backbone(config)
+        size = config.mixer.hidden_size
+        self.lm_head = None if config.is_tied else nn.Linear(size, self.vocabulary_size, bias=False)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """A model of the shape of a Hugging Face config. Raises ConfigError."""
+        return cls(parse_hybrid(config))
+
+    def forward(self, tokens_BL: Tensor, is_wanted_BL: Tensor) -> Tensor:
+        """Logits (T, V) at the T wanted positions, row by row, from an empty state: training."""
+
+        def mix(_index: int, layer: Layer, x_BLD: Tensor) -> Tensor:
+            mixed_BLD: Tensor
+            if layer.attends:
+                mixed_BLD = layer.self_attn(x_BLD)
+            else:
+                empty = self.config.mixer.init_state(x_BLD.shape[0], x_BLD.device)
+                mixed_BLD, _, _ = layer.mamba(x_BLD, None, *empty)
+            return mixed_BLD
+
+        return self._head(self.model(tokens_BL, mix)[is_wanted_BL])
+
+    def init_state(self, num_slots: int) -> State:
+        """By layer convolution and scan as in mamba2.py, or caches of keys and values (S, T, G, P).
+
+        All slots have the same number of rows, as many as the longest sequence ever needed.
+        """
+        device = self.model.embed_tokens.weight.device
+        state = {NUM_READ: torch.zeros(num_slots, dtype=torch.long, device=device)}
+        attention = self.config.attention
+        cache = (num_slots, FIRST_CAPACITY, attention.num_key_value_heads, attention.head_dim)
+        for index in range(self.config.num_layers):
+            if index in self.config.attention_layers:
+                for kind in ("key", "value"):
+                    state[cache_name(kind, index)] = torch.zeros(cache, device=device)
+            else:
+                conv, scan = self.config.mixer.init_state(num_slots, device)
+                state[f"conv.{index}"], state[f"scan.{index}"] = conv, scan
+        return state
+
+    @torch.inference_mode()
+    def prefill(
+        self, tokens_BL: Tensor, lengths_B: Tensor, state: State, slots_B: Tensor
+    ) -> Tensor:
+        """Reads rows of up to L tokens in chunks; see SequenceModel.prefill."""
+        places = find_places(tokens_BL.shape[1], lengths_B, state, slots_B)
+
+        def mix(index: int, layer: Layer, x_BLD: Tensor) -> Tensor:
+            if layer.attends:
+                return attend_cached(layer.self_attn, index, x_BLD, state, places)
+            mixed_BLD: Tensor
+            conv, scan = state[f"conv.{index}"], state[f"scan.{index}"]
+            mixed_BLD, conv[slots_B], scan[slots_B] = layer.mamba(
+                x_BLD, places.is_real_BL, conv[slots_B], scan[slots_B]
+            )
+            return mixed_BLD
+
+        hidden_BLD = self.model(tokens_BL, mix)
+        rows_B = torch.arange(len(slots_B), device=tokens_BL.device)
+        return self._head(hidden_BLD[rows_B, lengths_B - 1])
+
+    @torch.inference_mode()
+    def decode(self, tokens_B: Tensor, state: State, slots_B: Tensor) -> Tensor:
+        """Reads one token a row, without copying states or caches; see SequenceModel.decode."""
+        places = find_places(1, torch.ones_like(slots_B), state, slots_B)
+
+        def mix(index: int, layer: Layer, x_BD: Tensor) -> Tensor:
+            if layer.attends:
+                return attend_cached(layer.self_attn, index, x_BD[:, None], state, places)[:, 0]
+            conv, scan = state[f"conv.{index}"], state[f"scan.{index}"]
+            return layer.mamba.step(x_BD, conv, scan, places.runs)
+
+        return self._head(self.model(tokens_B, mix))
+
+    def state_bytes(self) -> int:
+        """Bytes of one sequence's recurrent states and of its count of tokens."""
+        state = self.init_state(1)
+        return sum(tensor.nbytes for name, tensor in state.items() if not is_cache(name))
+
+    def state_bytes_per_token(self) -> int:
+        """Bytes of one key and one value in every attention layer."""
+        state = self.init_state(1)
+        return sum(tensor[0, 0].nbytes for name, tensor in state.items() if is_cache(name))
+
+    def _head(self, normed_D: Tensor) -> Tensor:
+        head = self.model.embed_tokens if self.lm_head is None else self.lm_head
+        return F.linear(normed_D, head.weight)

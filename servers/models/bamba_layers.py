@@ -1,0 +1,71 @@
+"""The layers of a hybrid: a Mamba2 mixer or attention, then a feed-forward part.
+
+Parameters are named, and made in the order, as in Hugging Face's `bamba`.
+Shapes: D width.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import cast
+
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from servers.models.attention import Attention
+from servers.models.bamba_config import HybridConfig
+from servers.models.mamba2_mixer import INITIAL_EMBEDDING_STD, Mamba2Mixer
+
+# What a layer does between its norm and its residual.
+Mix = Callable[[int, "Layer", Tensor], Tensor]
+
+
+class _FeedForward(nn.Module):
+    def __init__(self, hidden_size: int, inner_size: int, *, use_bias: bool) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(hidden_size, inner_size, bias=use_bias)
+        self.up_proj = nn.Linear(hidden_size, inner_size, bias=use_bias)
+        self.down_proj = nn.Linear(inner_size, hidden_size, bias=use_bias)
+
+    def forward(self, hidden_D: Tensor) -> Tensor:
+        inner = F.silu(self.gate_proj(hidden_D)) * self.up_proj(hidden_D)
+        output_D: Tensor = self.down_proj(inner)
+        return output_D
+
+
+class Layer(nn.Module):
+    """Norm, mixer or attention, residual; norm, feed-forward, residual."""
+
+    def __init__(self, config: HybridConfig, *, attends: bool) -> None:
+        super().__init__()
+        self.attends = attends
+        size, epsilon = config.mixer.hidden_size, config.mixer.norm_epsilon
+        self.input_layernorm = nn.RMSNorm(size, eps=epsilon)
+        self.pre_ff_layernorm = nn.RMSNorm(size, eps=epsilon)
+        self.feed_forward = _FeedForward(size, config.inner_size, use_bias=config.use_mlp_bias)
+        if attends:
+            self.self_attn = Attention(config.attention)
+        else:
+            self.mamba = Mamba2Mixer(config.mixer)
+
+
+class Backbone(nn.Module):
+    """Embedding, layers and the last norm."""
+
+    def __init__(self, config: HybridConfig) -> None:
+        super().__init__()
+        size = config.mixer.hidden_size
+        self.embed_tokens = nn.Embedding(config.vocabulary_size, size)
+        nn.init.normal_(self.embed_tokens.weight, std=INITIAL_EMBEDDING_STD)
+        self.layers = nn.ModuleList(
+            Layer(config, attends=layer in config.attention_layers)
+            for layer in range(config.num_layers)
+        )
+        self.final_layernorm = nn.RMSNorm(size, eps=config.mixer.norm_epsilon)
+
+    def forward(self, tokens: Tensor, mix: Mix) -> Tensor:
+        """Any leading dimensions that `mix` takes."""
+        hidden_D: Tensor = self.embed_tokens(tokens)
+        for index, layer in enumerate(cast(Iterable[Layer], self.layers)):
+            hidden_D = hidden_D + mix(index, layer, layer.input_layernorm(hidden_D))
+            hidden_D = hidden_D + layer.feed_forward(layer.pre_ff_layernorm(hidden_D))
+        normed_D: Tensor = self.final_layernorm(hidden_D)
+        return normed_D

@@ -1,0 +1,159 @@
+"""Mamba2, in the layout of Hugging Face's `mamba2` checkpoints.
+
+Shapes: B sequences, L tokens, D width, V vocabulary, S slots; see mamba2_mixer.py for the rest.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar, Final, Self, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from servers.models.config_values import (
+    flag,
+    positive_float,
+    require_divisor,
+    require_value,
+    time_step_limit,
+)
+from servers.models.mamba2_mixer import INITIAL_EMBEDDING_STD, Mamba2Mixer, MixerShape
+from servers.models.protocol import ConfigError, State, positive_int
+from servers.models.slot_runs import find_runs
+
+_MAX_LAYERS: Final = 1024
+
+
+class _Block(nn.Module):
+    def __init__(self, shape: MixerShape) -> None:
+        super().__init__()
+        self.norm = nn.RMSNorm(shape.hidden_size, eps=shape.norm_epsilon)
+        self.mixer = Mamba2Mixer(shape)
+
+
+class _Backbone(nn.Module):
+    def __init__(self, shape: MixerShape, num_layers: int, vocabulary_size: int) -> None:
+        super().__init__()
+        self.embeddings = nn.Embedding(vocabulary_size, shape.hidden_size)
+        nn.init.normal_(self.embeddings.weight, std=INITIAL_EMBEDDING_STD)
+        self.layers = nn.ModuleList(_Block(shape) for _ in range(num_layers))
+        self.norm_f = nn.RMSNorm(shape.hidden_size, eps=shape.norm_epsilon)
+
+    def blocks(self) -> Iterator[tuple[int, _Block]]:
+        """The layers with their numbers."""
+        return enumerate(cast(Iterable[_Block], self.layers))
+
+
+class Mamba2Model(nn.Module):
+    """A stack of norm, mixer and residual between embedding and head."""
+
+    family: ClassVar[str] = "ssm"
+    context_limit: int | None = None
+
+    def __init__(
+        self, shape: MixerShape, num_layers: int, vocabulary_size: int, *, tied: bool
+    ) -> None:
+        super().__init__()
+        self.shape = shape
+        self.vocabulary_size = vocabulary_size
+        self.backbone = _Backbone(shape, num_layers, vocabulary_size)
+        self.lm_head = None if tied else nn.Linear(shape.hidden_size, vocabulary_size, bias=False)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """A model of the shape of a Hugging Face config. Raises ConfigError."""
+        return cls(
+            _mixer_shape(config),
+            positive_int(config, "num_hidden_layers", at_most=_MAX_LAYERS),
+            positive_int(config, "vocab_size"),
+            tied=flag(config, "tie_word_embeddings", False),
+        )
+
+    def forward(self, tokens_BL: Tensor, is_wanted_BL: Tensor) -> Tensor:
+        """Logits (T, V) at the T wanted positions, row by row, from an empty state: training."""
+        hidden_BLD, _ = self._read(tokens_BL, None, self.init_state(tokens_BL.shape[0]))
+        return self._head(hidden_BLD[is_wanted_BL])
+
+    def init_state(self, num_slots: int) -> State:
+        """By layer: the convolution's last inputs (S, J, X) and the scan's state (S, H, P, N)."""
+        device = self.backbone.embeddings.weight.device
+        state = {}
+        for layer in range(len(self.backbone.layers)):
+            conv, scan = self.shape.init_state(num_slots, device)
+            state[f"conv.{layer}"], state[f"scan.{layer}"] = conv, scan
+        return state
+
+    @torch.inference_mode()
+    def prefill(
+        self, tokens_BL: Tensor, lengths_B: Tensor, state: State, slots_B: Tensor
+    ) -> Tensor:
+        """Reads rows of up to L tokens in chunks; see SequenceModel.prefill."""
+        positions_L = torch.arange(tokens_BL.shape[1], device=tokens_BL.device)
+        before = {name: tensor.index_select(0, slots_B) for name, tensor in state.items()}
+        hidden_BLD, after = self._read(tokens_BL, positions_L < lengths_B[:, None], before)
+        for name, tensor in after.items():
+            state[name].index_copy_(0, slots_B, tensor)
+        rows_B = torch.arange(len(slots_B), device=tokens_BL.device)
+        return self._head(hidden_BLD[rows_B, lengths_B - 1])
+
+    @torch.inference_mode()
+    def decode(self, tokens_B: Tensor, state: State, slots_B: Tensor) -> Tensor:
+        """Reads one token a row, without copying states; see SequenceModel.decode."""
+        runs = find_runs(slots_B)
+        hidden_BD = self.backbone.embeddings(tokens_B)
+        for layer, block in self.backbone.blocks():
+            conv_SJX, scan_SHPN = state[f"conv.{layer}"], state[f"scan.{layer}"]
+            mixed_BD = block.mixer.step(block.norm(hidden_BD), conv_SJX, scan_SHPN, runs)
+            hidden_BD = hidden_BD + mixed_BD
+        return self._head(hidden_BD)
+
+    def state_bytes(self) -> int:
+        """Bytes of all layers' states of one sequence."""
+        return sum(tensor.nbytes for tensor in self.init_state(1).values())
+
+    def state_bytes_per_token(self) -> int:
+        """Nothing grows."""
+        return 0
+
+    def _read(
+        self, tokens_BL: Tensor, is_real_BL: Tensor | None, state: State
+    ) -> tuple[Tensor, State]:
+        hidden_BLD = self.backbone.embeddings(tokens_BL)
+        after = {}
+        for layer, block in self.backbone.blocks():
+            mixed_BLD, after[f"conv.{layer}"], after[f"scan.{layer}"] = block.mixer(
+                block.norm(hidden_BLD), is_real_BL, state[f"conv.{layer}"], state[f"scan.{layer}"]
+            )
+            hidden_BLD = hidden_BLD + mixed_BLD
+        return hidden_BLD, after
+
+    def _head(self, hidden_D: Tensor) -> Tensor:
+        head = self.backbone.embeddings if self.lm_head is None else self.lm_head
+        return F.linear(self.backbone.norm_f(hidden_D), head.weight)
+
+
+def _mixer_shape(config: Mapping[str, Any]) -> MixerShape:
+    hidden_size = positive_int(config, "hidden_size")
+    inner_size = int(positive_float(config, "expand", 2) * hidden_size)
+    num_heads = positive_int(config, "num_heads")
+    if num_heads * positive_int(config, "head_dim") != inner_size:
+        raise ConfigError(
+            f"config.json: num_heads {num_heads} x head_dim {config['head_dim']} is not "
+            f"expand x hidden_size = {inner_size}"
+        )
+    num_groups = positive_int(config, "n_groups")
+    require_divisor(config, "n_groups", "num_heads", num_heads)
+    require_value(config, "hidden_act", "silu")
+    return MixerShape(
+        hidden_size=hidden_size,
+        inner_size=inner_size,
+        num_heads=num_heads,
+        state_size=positive_int(config, "state_size"),
+        num_groups=num_groups,
+        conv_kernel=positive_int(config, "conv_kernel"),
+        chunk_size=positive_int(config, "chunk_size"),
+        norm_epsilon=positive_float(config, "layer_norm_epsilon", 1e-5),
+        use_bias=flag(config, "use_bias", False),
+        use_conv_bias=flag(config, "use_conv_bias", True),
+        time_step_limit=time_step_limit(config),
+    )
