@@ -105,6 +105,7 @@ def _cell_result(
         family=model["family"],
         num_parameters=model["num_parameters"],
         state_bytes=model["state_bytes"],
+        state_bytes_per_token=model.get("state_bytes_per_token", 0),
         cell=cell,
         metrics=aggregate(scored, errored=errored),
     )
