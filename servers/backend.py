@@ -31,6 +31,8 @@ class ModelDescription:
     markers: Markers | None
     modes: tuple[Mode, ...]
     styles: tuple[str, ...]
+    # What the state grows by with every token, beside `state_bytes`.
+    state_bytes_per_token: int = 0
 
 
 class Backend(Protocol):
