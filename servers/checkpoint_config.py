@@ -1,7 +1,7 @@
 """What config.json says beside the shape of the model; every value is checked here."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,6 +12,8 @@ from servers.errors import CheckpointError
 from servers.models import MODELS
 
 DTYPES: Final[dict[str, torch.dtype]] = {"float32": torch.float32}
+# A message names so many of the known values at most.
+_MAX_NAMED: Final = 12
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,15 +29,20 @@ class CheckpointConfig:
     raw: Mapping[str, Any]
 
 
-def parse_config(raw: object) -> CheckpointConfig:
-    """Checks a parsed config.json. Raises CheckpointError, naming the value."""
+def parse_config(
+    raw: object,
+    *,
+    model_types: Collection[str] = MODELS.keys(),
+    dtypes: Collection[str] = DTYPES.keys(),
+) -> CheckpointConfig:
+    """Checks a parsed config.json against what a backend hosts. Raises CheckpointError."""
     if not isinstance(raw, dict):
         raise CheckpointError("config.json does not hold an object")
     # Before version 5 transformers wrote the dtype under another name.
     dtype_key = "torch_dtype" if "torch_dtype" in raw and "dtype" not in raw else "dtype"
     return CheckpointConfig(
-        model_type=_parse_name(raw, "model_type", MODELS),
-        dtype=_parse_name(raw, dtype_key, DTYPES),
+        model_type=parse_name(raw, "model_type", model_types),
+        dtype=parse_name(raw, dtype_key, dtypes),
         eos_ids=_parse_eos(raw.get("eos_token_id")),
         answer_marker=_parse_marker(raw.get("answer_marker")),
         markers=_parse_markers(raw.get("search_channel")),
@@ -44,16 +51,16 @@ def parse_config(raw: object) -> CheckpointConfig:
     )
 
 
-def _parse_name(raw: Mapping[str, Any], key: str, known: Mapping[str, object]) -> str:
+def parse_name(raw: Mapping[str, Any], key: str, known: Collection[str]) -> str:
+    """One of the known names. Raises CheckpointError, with what it may have been meant for."""
     if key not in raw:
         raise CheckpointError(f"config.json has no {key!r}")
     value = raw[key]
     if value not in known:
         near = difflib.get_close_matches(str(value), known, n=3)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        raise CheckpointError(
-            f"config.json: unknown {key} {value!r}{hint} (known: {', '.join(known)})"
-        )
+        names = ", ".join([*known][:_MAX_NAMED]) + (", ..." if len(known) > _MAX_NAMED else "")
+        raise CheckpointError(f"config.json: unknown {key} {value!r}{hint} (known: {names})")
     return str(value)
 
 

@@ -9,6 +9,10 @@ class CheckpointError(ServingError):
     """A checkpoint is missing, incomplete, corrupt or of an unknown kind."""
 
 
+class MissingExtraError(ServingError):
+    """What a backend needs is not installed; the text names the extra."""
+
+
 class InvalidRequestError(ServingError):
     """A request asks for something that this model cannot do, now or later."""
 

@@ -13,10 +13,11 @@ import torch
 
 from retrieval.addresses import AddressError, bind, parse_address
 from retrieval.types import Retriever
-from servers.checkpoint import Checkpoint, load_checkpoint
+from servers.backend import Backend
+from servers.backends import AUTO, BACKENDS, Hosting, choose_backend, make_backend
 from servers.engine.options import EngineOptions
-from servers.engine_backend import EngineBackend
-from servers.errors import CheckpointError
+from servers.errors import CheckpointError, MissingExtraError
+from servers.orphans import end_with_parent
 from servers.server import InferenceServer
 
 DEFAULT_MAX_PROMPT_TOKENS: Final = 131_072
@@ -31,6 +32,7 @@ class ServeOptions:
 
     checkpoint: Path
     listen: str
+    backend: str
     retrieval: str | None
     slots: int
     max_prompt_tokens: int
@@ -44,23 +46,30 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     torch.set_num_threads(options.threads)
     try:
-        checkpoint = load_checkpoint(options.checkpoint)
-        retriever = _make_retriever(options.retrieval)
-        was_told_to_stop = asyncio.run(_serve(options, checkpoint, retriever))
-    except (CheckpointError, AddressError) as error:
+        backend = _make_backend(options)
+        was_told_to_stop = asyncio.run(_serve(options, backend))
+    except (CheckpointError, MissingExtraError, AddressError) as error:
         _say(f"error: {error}")
         return 2
     return 0 if was_told_to_stop else 1
 
 
-async def _serve(options: ServeOptions, checkpoint: Checkpoint, retriever: Retriever) -> bool:
-    backend = EngineBackend(
-        checkpoint=checkpoint,
-        retriever=retriever,
-        options=EngineOptions(num_slots=options.slots),
-        max_prompt_tokens=options.max_prompt_tokens,
-        name=options.name or checkpoint.name,
+def _make_backend(options: ServeOptions) -> Backend:
+    name = choose_backend(options.checkpoint) if options.backend == AUTO else options.backend
+    return make_backend(
+        name,
+        Hosting(
+            folder=options.checkpoint,
+            retriever=lambda: _make_retriever(options.retrieval),
+            slots=options.slots,
+            max_prompt_tokens=options.max_prompt_tokens,
+            threads=options.threads,
+            name=options.name,
+        ),
     )
+
+
+async def _serve(options: ServeOptions, backend: Backend) -> bool:
     server = InferenceServer(backend)
     address = bind(server.grpc_server, parse_address(options.listen))
     # What start-up made stays: without this a full collection would look at all of it again.
@@ -89,6 +98,12 @@ def _parse(arguments: list[str] | None) -> ServeOptions:
     parser.add_argument("checkpoint", type=Path, help="folder with config, weights, tokenizer")
     parser.add_argument("--listen", required=True, metavar="ADDRESS", help="unix:/path, host:port")
     parser.add_argument(
+        "--backend",
+        choices=[AUTO, *BACKENDS],
+        default=AUTO,
+        help="what runs the model; by default its model_type decides",
+    )
+    parser.add_argument(
         "--retrieval", metavar="ADDRESS", help="a retrieval service; searches in process by default"
     )
     parser.add_argument(
@@ -116,3 +131,6 @@ def _say(line: str) -> None:
 
 if __name__ == "__main__":
     sys.exit(main())
+if __name__ == "__mp_main__":
+    # This is one of the processes of vLLM's engine, which would outlive a server that was killed.
+    end_with_parent()

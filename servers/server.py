@@ -63,7 +63,11 @@ class InferenceServer:
         await self.grpc_server.start()
         failure = asyncio.create_task(self._backend.wait_failed())
         try:
-            await self._backend.start()
+            starting = asyncio.create_task(self._backend.start())
+            await _first(starting, asyncio.create_task(stop.wait()))
+            if stop.is_set():
+                return True
+            await starting
             await self._set_health(is_serving=True)
             on_serving()
             await _first(asyncio.create_task(stop.wait()), failure)

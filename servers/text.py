@@ -61,6 +61,9 @@ class Codec:
         self.answer_id = answer_id
         # The words of the search channel; None where the model has none.
         self.markers = markers
+        # The token that ends a query; none where the model has no search channel.
+        end = None if markers is None else tokenizer.token_to_id(markers.end)
+        self.search_end_ids = frozenset() if end is None else frozenset({end})
         self._tokenizer = tokenizer
         self._unknown_token = getattr(tokenizer.model, "unk_token", None)
         self._unknown_id = (

@@ -1,13 +1,15 @@
 """Makes the model that a training starts from."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import nn
 
 from servers.models import MODELS, model_class
 from servers.models.protocol import ConfigError
+
+LLAMA: Final = "llama"
 
 
 def make_model(config: Mapping[str, Any], seed: int, device: str) -> nn.Module:
@@ -16,11 +18,21 @@ def make_model(config: Mapping[str, Any], seed: int, device: str) -> nn.Module:
     Raises ConfigError, naming the value.
     """
     model_type = config.get("model_type")
-    if model_type not in MODELS:
-        raise ConfigError(f"unknown model_type {model_type!r} (known: {', '.join(MODELS)})")
+    if model_type not in (*MODELS, LLAMA):
+        known = ", ".join((*MODELS, LLAMA))
+        raise ConfigError(f"unknown model_type {model_type!r} (known: {known})")
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = model_class(model_type).from_config(config)
+        model = _make(model_type, config)
     if not isinstance(model, nn.Module):
         raise ConfigError(f"model_type {model_type!r} cannot be trained")
     return model.to(device)
+
+
+def _make(model_type: str, config: Mapping[str, Any]) -> object:
+    if model_type == LLAMA:
+        # Seconds to import, and needed for this one family.
+        from training.llama import make_llama  # noqa: PLC0415
+
+        return make_llama(config)
+    return model_class(model_type).from_config(config)

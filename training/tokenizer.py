@@ -10,7 +10,11 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from harness.tasks import vocabulary as words
 
 # What transformers and vLLM call our models; an LSTM is none of theirs.
-ARCHITECTURES: Final = {"mamba2": "Mamba2ForCausalLM", "bamba": "BambaForCausalLM"}
+ARCHITECTURES: Final = {
+    "mamba2": "Mamba2ForCausalLM",
+    "bamba": "BambaForCausalLM",
+    "llama": "LlamaForCausalLM",
+}
 
 
 def build_tokenizer() -> Tokenizer:

@@ -96,7 +96,9 @@ def _train(recipe: Recipe, folder: Path, state_path: Path) -> bool:
         if stop.was_received:
             return False
     save_state(state_path, model, optimizer, progress)
-    save_checkpoint(folder, config, model.state_dict(), tokenizer)
+    # By parameters: a matrix that stands in two places is written once.
+    weights = {name: value.detach() for name, value in model.named_parameters()}
+    save_checkpoint(folder, config, weights, tokenizer)
     print(f"train: wrote {folder}", file=sys.stderr)
     return True
 

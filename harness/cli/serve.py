@@ -10,6 +10,11 @@ from harness.endpoints.extras import require_extra
 @click.command("model", no_args_is_help=True)
 @click.argument("checkpoint", type=click.Path(exists=True, file_okay=False))
 @click.option("--listen", default="127.0.0.1:50051", show_default=True, metavar="ADDRESS")
+@click.option(
+    "--backend",
+    type=click.Choice(["auto", "engine", "vllm", "transformers"]),
+    help="What runs the model; its model_type decides by default.",
+)
 @click.option("--retrieval", metavar="ADDRESS", help="A search service; in process without it.")
 @click.option("--slots", type=click.IntRange(min=1), help="Sequences decoded at once.")
 @click.option("--max-prompt-tokens", type=click.IntRange(min=1), help="Longer ones are refused.")

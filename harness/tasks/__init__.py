@@ -1,13 +1,15 @@
 """The table of tasks. A new task is one file, one line here, one test."""
 
 from dataclasses import fields
+from typing import Final
 
 from harness.errors import unknown_name
 from harness.tasks.assoc_recall import AssocRecall
+from harness.tasks.copy import Copy
 from harness.tasks.task import Task
 
-TASKS: dict[str, type[AssocRecall]] = {
-    AssocRecall.name: AssocRecall,
+TASKS: Final[dict[str, type[AssocRecall] | type[Copy]]] = {
+    kind.name: kind for kind in (AssocRecall, Copy)
 }
 
 

@@ -1,12 +1,12 @@
 """Associative recall: pairs of a key and a value, then a key; the answer is its value."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from harness.sample import Address, Prompting, Sample, Segment, Split, Style
 from harness.tasks import vocabulary as words
+from harness.tasks.splits import split_of
 from harness.tasks.task import UnsupportedError
 from retrieval.types import Mode
 
@@ -73,7 +73,7 @@ class AssocRecall:
         # One value is drawn again until the context falls into the split.
         while True:
             context = self._context(keys, values)
-            if _split_of(context) is split:
+            if split_of(context) is split:
                 break
             values[generator.randrange(self.size)] = generator.choice(value_words)
         return Sample(
@@ -126,8 +126,3 @@ class AssocRecall:
             Segment(text=result, inserted=True),
             Segment(text=answer),
         )
-
-
-def _split_of(context: str) -> Split:
-    digest = hashlib.blake2b(context.encode(), digest_size=1).digest()
-    return Split.TEST if digest[0] & 1 else Split.TRAIN

@@ -42,6 +42,11 @@ class Completion:
         """Searches that were asked for and allowed."""
         return 0 if self._search is None else self._search.num_searches
 
+    @property
+    def num_left(self) -> int:
+        """Tokens that may still be generated before an end is due."""
+        return self._room - self.num_generated
+
     def write(self, token: int) -> Consequence | None:
         """Takes a generated token; None: go on."""
         self.num_generated += 1

@@ -1,7 +1,7 @@
 """What the engine needs of a model: state that it owns by slot, prefill and decode."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, Protocol, Self
 
 from torch import Tensor
 
@@ -12,17 +12,38 @@ from torch import Tensor
 State = dict[str, Tensor]
 
 
-class SequenceModel(Protocol):
+class ModelShape(Protocol):
+    """What is known of a causal language model whoever runs it."""
+
+    @property
+    def family(self) -> str:
+        """The family's name in the API: "rnn", "ssm", "transformer", "hybrid"."""
+        ...
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Token ids are below this."""
+        ...
+
+    @property
+    def context_limit(self) -> int | None:
+        """Tokens that a sequence may have in all; None where its state does not grow."""
+        ...
+
+    def state_bytes(self) -> int:
+        """Bytes of state that one sequence takes, whatever its length."""
+        ...
+
+    def state_bytes_per_token(self) -> int:
+        """Bytes that every token read adds to that: one row of every cache."""
+        ...
+
+
+class SequenceModel(ModelShape, Protocol):
     """A causal language model whose sequences live in the slots of a pool.
 
     B sequences, L tokens, V vocabulary. All methods run without gradients, on the model's device.
     """
-
-    # The family's name in the API: "rnn", "ssm", "hybrid".
-    family: ClassVar[str]
-    vocabulary_size: int
-    # Tokens that a sequence may have in all; None where there is no limit.
-    context_limit: int | None
 
     def init_state(self, num_slots: int) -> State:
         """The state of `num_slots` sequences that have not read anything."""
@@ -40,14 +61,6 @@ class SequenceModel(Protocol):
 
     def decode(self, tokens_B: Tensor, state: State, slots_B: Tensor) -> Tensor:
         """Reads one token each; the same as prefill with length 1, and faster. Logits (B, V)."""
-        ...
-
-    def state_bytes(self) -> int:
-        """Bytes of state that one sequence takes in the pool, whatever its length."""
-        ...
-
-    def state_bytes_per_token(self) -> int:
-        """Bytes that every token read adds to that: one row of every cache."""
         ...
 
 

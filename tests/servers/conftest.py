@@ -282,3 +282,79 @@ def ssm_config(tokenizer: Tokenizer) -> dict[str, object]:
 def hybrid_config(tokenizer: Tokenizer) -> dict[str, object]:
     """config.json of a small hybrid."""
     return checkpoint_config(HYBRID_SHAPE, tokenizer)
+
+
+# What the Llama of the tests writes after a word; the last inserted word decides how it goes on.
+CHAIN = {
+    "<regex>": "<search>",
+    "<search>": "fem",
+    "fem": r"(\S+)",
+    r"(\S+)": "</search>",
+    "</search>": "<eos>",
+    "gik": "<answer>",
+    "FAILED": "<eos>",
+    "<direct>": "hob",
+    "hob": "<answer>",
+    "<answer>": "bab",
+    "bab": "<eos>",
+    "<cot>": "dok",
+    "dok": "dok",
+}
+LLAMA_SHAPE = {
+    "model_type": "llama",
+    "architectures": ["LlamaForCausalLM"],
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "max_position_embeddings": 512,
+}
+
+
+def follow_chain(model: torch.nn.Module, tokenizer: Tokenizer) -> None:
+    """Gives each word of CHAIN a direction of its own, from which only the next word is read.
+
+    Everything else stays random, and never leads to a word of the chain.
+    """
+    embedding, head = model.model.embed_tokens.weight.data, model.lm_head.weight.data
+    ids = {word: tokenizer.token_to_id(word) for word in [*CHAIN, "<eos>"]}
+    reserved = slice(0, len(CHAIN))
+    embedding[:, reserved] = 0
+    head[:, reserved] = 0
+    for layer in model.model.layers:
+        layer.self_attn.o_proj.weight.data[reserved] = 0
+        layer.mlp.down_proj.weight.data[reserved] = 0
+    for token in ids.values():
+        embedding[token] = 0
+        head[token] = 0
+    for direction, (word, following) in enumerate(CHAIN.items()):
+        embedding[ids[word], direction] = 20
+        head[ids[following], direction] = 100
+
+
+@pytest.fixture(scope="session")
+def chain() -> dict[str, str]:
+    """What the Llama of the tests writes after a word."""
+    return CHAIN
+
+
+@pytest.fixture(scope="session")
+def llama_config(tokenizer: Tokenizer) -> dict[str, object]:
+    """config.json of a small Llama."""
+    return {**checkpoint_config(LLAMA_SHAPE, tokenizer), "tie_word_embeddings": False}
+
+
+@pytest.fixture(scope="session")
+def llama_folder(tmp_path_factory, tokenizer: Tokenizer, llama_config) -> Path:
+    """A random Llama, but for the words of CHAIN."""
+    transformers = pytest.importorskip("transformers")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = transformers.LlamaForCausalLM(
+            transformers.LlamaConfig(**llama_config, initializer_range=0.3)
+        )
+    follow_chain(model, tokenizer)
+    folder = tmp_path_factory.mktemp("checkpoints") / "llama"
+    save_checkpoint(folder, llama_config, model.state_dict(), tokenizer)
+    return folder

@@ -1,0 +1,32 @@
+"""A Llama that can be trained here and is served elsewhere: transformers' own module.
+
+Shapes: B rows, L tokens, T wanted places of all rows together, V vocabulary.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from torch import Tensor, nn
+from transformers import LlamaConfig, LlamaForCausalLM
+
+# Wide enough that the words differ from the first step on; transformers' default is 0.02.
+_EMBEDDING_STD: Final = 0.1
+
+
+class TrainableLlama(LlamaForCausalLM):  # type: ignore[misc]
+    """Weights and config are LlamaForCausalLM's; the call is that of our own models."""
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__(config)
+        nn.init.normal_(self.model.embed_tokens.weight, std=_EMBEDDING_STD)
+
+    def forward(self, tokens_BL: Tensor, is_wanted_BL: Tensor) -> Tensor:
+        """Logits (T, V) after each wanted token, in reading order."""
+        hidden_BLD = self.model(input_ids=tokens_BL, use_cache=False).last_hidden_state
+        logits_TV: Tensor = self.lm_head(hidden_BLD[is_wanted_BL])
+        return logits_TV
+
+
+def make_llama(config: Mapping[str, Any]) -> nn.Module:
+    """A Llama of this config.json."""
+    return TrainableLlama(LlamaConfig(**config))
