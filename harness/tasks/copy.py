@@ -41,7 +41,7 @@ class Copy:
     @property
     def chance(self) -> float:
         """Naming as many words at random."""
-        return 1 / len(words.WORDS) ** self.size
+        return float(len(words.WORDS)) ** -self.size
 
     def sample(self, split: Split, seed: int, index: int) -> Sample:
         """The sample at this address; its context decides the split, so the splits are disjoint."""
