@@ -4,7 +4,7 @@
 
 Source: Dao and Gu, "Transformers are SSMs", arXiv 2405.21060, sections 6 and 7.
 Shapes: B sequences, L tokens, H heads, P head width, N state, G groups of heads that share B and C,
-Q tokens of a chunk, J chunks, S slots. The state is float32: it is summed into at every token.
+Q tokens of a chunk, J chunks, R heads of a group and M = R P their width, S slots. The state is float32: it is summed into at every token.
 """
 
 from dataclasses import dataclass
@@ -47,27 +47,24 @@ def scan_chunked(
 ) -> tuple[Tensor, Tensor]:
     """The same in matrix products: within chunks like attention, between chunks by their states.
 
-    A token with dt = 0 leaves the state as it is and so pads.
+    A token with dt = 0 leaves the state as it is and so pads. Heads of a group are folded into one
+    matrix wherever they share B or C: no copy of those for every head.
     """
-    _, length, num_heads, _ = given.x_BLHP.shape
+    length = given.x_BLHP.shape[1]
     chunk_size = min(max_chunk_size, length)
-    padding = -length % chunk_size
-    x_BHJQP, b_BGJQN, c_BGJQN = (
-        torch.unflatten(F.pad(tensor, (0, 0, 0, 0, 0, padding)), 1, (-1, chunk_size)).permute(
-            0, 3, 1, 2, 4
-        )
-        for tensor in (given.x_BLHP, given.b_BLGN, given.c_BLGN)
+    x_BJQHP, dt_BJQH, b_BJQGN, c_BJQGN = (
+        _in_chunks(tensor, chunk_size)
+        for tensor in (given.x_BLHP, given.dt_BLH, given.b_BLGN, given.c_BLGN)
     )
-    dt_BJQH = torch.unflatten(F.pad(given.dt_BLH, (0, 0, 0, padding)), 1, (-1, chunk_size))
-    dt_BHJQ = dt_BJQH.permute(0, 3, 1, 2)
-    x_BHJQP = x_BHJQP * dt_BHJQ[..., None]
-    log_decay_BHJQ = torch.cumsum(dt_BHJQ * given.a_H[:, None, None], -1)
-    y_BHJQP = _within_chunks(x_BHJQP, log_decay_BHJQ, b_BGJQN, c_BGJQN)
-    before_BHJPN, state_BHPN = _between_chunks(x_BHJQP, log_decay_BHJQ, b_BGJQN, state_BHPN)
-    carried_BHJQP = _per_head(c_BGJQN, num_heads) @ before_BHJPN.transpose(-1, -2)
-    y_BHJQP = y_BHJQP + carried_BHJQP * torch.exp(log_decay_BHJQ)[..., None]
-    y_BLHP = y_BHJQP.permute(0, 2, 3, 1, 4).flatten(1, 2)[:, :length]
-    return y_BLHP, state_BHPN
+    b_BJGQN, c_BJGQN = b_BJQGN.transpose(2, 3), c_BJQGN.transpose(2, 3)
+    x_BJQHP = x_BJQHP * dt_BJQH[..., None]
+    log_decay_BJQH = torch.cumsum(dt_BJQH * given.a_H, 2)
+    before_BJHPN, state_BHPN = _between_chunks(x_BJQHP, log_decay_BJQH, b_BJGQN, state_BHPN)
+    before_BJGMN = _fold_heads(before_BJHPN, 2, b_BJGQN.shape[2])
+    carried_BJQHP = _unfold_heads(c_BJGQN @ before_BJGMN.transpose(-1, -2), x_BJQHP)
+    y_BJQHP = carried_BJQHP * torch.exp(log_decay_BJQH)[..., None]
+    y_BJQHP = y_BJQHP + _within_chunks(x_BJQHP, log_decay_BJQH, b_BJGQN, c_BJGQN)
+    return y_BJQHP.flatten(1, 2)[:, :length], state_BHPN
 
 
 def step(given: ScanInput, state_SHPN: Tensor, runs: Runs) -> Tensor:
@@ -88,31 +85,54 @@ def step(given: ScanInput, state_SHPN: Tensor, runs: Runs) -> Tensor:
 
 
 def _within_chunks(
-    x_BHJQP: Tensor, log_decay_BHJQ: Tensor, b_BGJQN: Tensor, c_BGJQN: Tensor
+    x_BJQHP: Tensor, log_decay_BJQH: Tensor, b_BJGQN: Tensor, c_BJGQN: Tensor
 ) -> Tensor:
-    """What the tokens of a chunk get from those before them in it: (B, H, J, Q, P)."""
-    chunk_size = x_BHJQP.shape[3]
+    """What the tokens of a chunk get from those before them in it: (B, J, Q, H, P)."""
+    chunk_size, num_heads = x_BJQHP.shape[2:4]
+    log_decay_BJHQ = log_decay_BJQH.transpose(2, 3)
     # Decay from after token s to token q, for s <= q.
-    span_BHJQQ = log_decay_BHJQ[..., :, None] - log_decay_BHJQ[..., None, :]
-    is_past_QQ = torch.ones(chunk_size, chunk_size, dtype=torch.bool, device=x_BHJQP.device).tril()
-    span_BHJQQ = torch.exp(span_BHJQQ.masked_fill(~is_past_QQ, -torch.inf))
-    scores_BGJQQ = c_BGJQN @ b_BGJQN.transpose(-1, -2)
-    return (_per_head(scores_BGJQQ, x_BHJQP.shape[1]) * span_BHJQQ) @ x_BHJQP
+    span_BJHQQ = log_decay_BJHQ[..., :, None] - log_decay_BJHQ[..., None, :]
+    is_future_QQ = torch.ones(chunk_size, chunk_size, dtype=torch.bool, device=x_BJQHP.device)
+    span_BJHQQ = span_BJHQQ.masked_fill_(is_future_QQ.triu(1), -torch.inf).exp_()
+    scores_BJGQQ = c_BJGQN @ b_BJGQN.transpose(-1, -2)
+    span_BJGRQQ = torch.unflatten(span_BJHQQ, 2, (scores_BJGQQ.shape[2], -1))
+    weights_BJHQQ = (span_BJGRQQ * scores_BJGQQ[:, :, :, None]).flatten(2, 3)
+    return (weights_BJHQQ @ x_BJQHP.transpose(2, 3)).transpose(2, 3)
 
 
 def _between_chunks(
-    x_BHJQP: Tensor, log_decay_BHJQ: Tensor, b_BGJQN: Tensor, state_BHPN: Tensor
+    x_BJQHP: Tensor, log_decay_BJQH: Tensor, b_BJGQN: Tensor, state_BHPN: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The state before each chunk (B, H, J, P, N), and after the last."""
-    to_end_BHJQ = torch.exp(log_decay_BHJQ[..., -1:] - log_decay_BHJQ)
-    b_BHJQN = _per_head(b_BGJQN, x_BHJQP.shape[1])
-    gain_BHJPN = (x_BHJQP * to_end_BHJQ[..., None]).transpose(-1, -2) @ b_BHJQN
-    chunk_decay_BHJ = torch.exp(log_decay_BHJQ[..., -1])
+    """The state before each chunk (B, J, H, P, N), and after the last."""
+    to_end_BJQH = torch.exp(log_decay_BJQH[:, :, -1:] - log_decay_BJQH)
+    x_BJGQM = _fold_heads(x_BJQHP * to_end_BJQH[..., None], 3, b_BJGQN.shape[2]).transpose(2, 3)
+    gain_BJHPN = (x_BJGQM.transpose(-1, -2) @ b_BJGQN).reshape(
+        *x_BJQHP.shape[:2], *state_BHPN.shape[1:]
+    )
+    chunk_decay_BJH = torch.exp(log_decay_BJQH[:, :, -1])
     before = []
-    for chunk in range(gain_BHJPN.shape[2]):
+    for chunk in range(gain_BJHPN.shape[1]):
         before.append(state_BHPN)
-        state_BHPN = chunk_decay_BHJ[:, :, chunk, None, None] * state_BHPN + gain_BHJPN[:, :, chunk]
-    return torch.stack(before, 2), state_BHPN
+        decay_BH11 = chunk_decay_BJH[:, chunk, :, None, None]
+        state_BHPN = torch.addcmul(gain_BJHPN[:, chunk], decay_BH11, state_BHPN)
+    return torch.stack(before, 1), state_BHPN
+
+
+def _in_chunks(tensor_BL: Tensor, chunk_size: int) -> Tensor:
+    """(B, J, Q, ...) of (B, L, ...), zeros behind."""
+    padding = -tensor_BL.shape[1] % chunk_size
+    if padding:
+        tensor_BL = F.pad(tensor_BL, (0, 0) * (tensor_BL.ndim - 2) + (0, padding))
+    return torch.unflatten(tensor_BL, 1, (-1, chunk_size))
+
+
+def _fold_heads(by_head: Tensor, dim: int, num_groups: int) -> Tensor:
+    """Heads at `dim` and their width behind them: by group, all of its heads in one (M = R P)."""
+    return torch.unflatten(by_head, dim, (num_groups, -1)).flatten(dim + 1, dim + 2)
+
+
+def _unfold_heads(y_BJGQM: Tensor, like_BJQHP: Tensor) -> Tensor:
+    return y_BJGQM.transpose(2, 3).reshape(like_BJQHP.shape)
 
 
 def _per_head(groups_BG: Tensor, num_heads: int) -> Tensor:
