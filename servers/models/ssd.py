@@ -4,7 +4,8 @@
 
 Source: Dao and Gu, "Transformers are SSMs", arXiv 2405.21060, sections 6 and 7.
 Shapes: B sequences, L tokens, H heads, P head width, N state, G groups of heads that share B and C,
-Q tokens of a chunk, J chunks, R heads of a group and M = R P their width, S slots. The state is float32: it is summed into at every token.
+R heads of a group, M = R P their width together, Q tokens of a chunk, J chunks, S slots. The state
+is float32: it is summed into at every token.
 """
 
 from dataclasses import dataclass
@@ -88,7 +89,7 @@ def _within_chunks(
     x_BJQHP: Tensor, log_decay_BJQH: Tensor, b_BJGQN: Tensor, c_BJGQN: Tensor
 ) -> Tensor:
     """What the tokens of a chunk get from those before them in it: (B, J, Q, H, P)."""
-    chunk_size, num_heads = x_BJQHP.shape[2:4]
+    chunk_size = x_BJQHP.shape[2]
     log_decay_BJHQ = log_decay_BJQH.transpose(2, 3)
     # Decay from after token s to token q, for s <= q.
     span_BJHQQ = log_decay_BJHQ[..., :, None] - log_decay_BJHQ[..., None, :]
