@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from servers.allocator import keep_freed_memory
 from servers.checkpoint import load_checkpoint
 from servers.engine.pool import StatePool, state_bytes
 from servers.models.protocol import SequenceModel
@@ -113,6 +114,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    keep_freed_memory()
     lengths = [int(length) for length in options.lengths.split(",")]
     rows = [
         row

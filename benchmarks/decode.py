@@ -19,6 +19,7 @@ from benchmarks.bandwidth import BEYOND_CACHES, copy_bandwidth
 from benchmarks.peers import run_transformers, run_vllm
 from benchmarks.prompts import make_prompts
 from benchmarks.serving import InProcess, Measured, Row, summarize, through_grpc
+from servers.allocator import keep_freed_memory
 from servers.checkpoint import load_checkpoint
 
 DEFAULT_CHECKPOINT = Path("checkpoints/ssm")
@@ -48,6 +49,7 @@ async def measure_ours(
 ) -> tuple[list[Row], list[list[int]]]:
     """Both ways in alternation, after one round that is not counted; and prompts for the peers."""
     torch.set_num_threads(options.threads)
+    keep_freed_memory()
     loaded = load_checkpoint(checkpoint)
     in_process = InProcess(loaded, options.sequences)
     measured: dict[str, list[Measured]] = {IN_PROCESS: [], GRPC: []}

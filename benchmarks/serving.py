@@ -30,6 +30,7 @@ from harness.tasks.assoc_recall import AssocRecall
 from harness.tasks.prompts import render
 from retrieval.local import LocalRetriever
 from retrieval.types import Mode
+from servers.allocator import keep_freed_memory
 from servers.checkpoint import Checkpoint, load_checkpoint
 from servers.engine.delivery import Delivery
 from servers.engine.job import Job
@@ -169,6 +170,7 @@ async def measure(
 ) -> list[Row]:
     """Runs every way `repetitions` times in alternation, after one round that is not counted."""
     torch.set_num_threads(threads)
+    keep_freed_memory()
     in_process = InProcess(load_checkpoint(checkpoint_folder), load.num_sequences)
     limit = load.max_new_tokens
     async with through_grpc(checkpoint_folder, load.num_sequences, threads) as remote:

@@ -13,6 +13,7 @@ import torch
 
 from retrieval.addresses import AddressError, bind, parse_address
 from retrieval.types import Retriever
+from servers.allocator import keep_freed_memory
 from servers.backend import Backend
 from servers.backends import AUTO, BACKENDS, Hosting, choose_backend, make_backend
 from servers.engine.options import EngineOptions
@@ -45,6 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parse(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     torch.set_num_threads(options.threads)
+    keep_freed_memory()
     try:
         backend = _make_backend(options)
         was_told_to_stop = asyncio.run(_serve(options, backend))

@@ -9,16 +9,12 @@ from typing import Any, Final
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
-# Wide enough that the words differ from the first step on; transformers' default is 0.02.
-_EMBEDDING_STD: Final = 0.1
+# transformers' 0.02 is meant for widths of thousands: at ours the layers begin as good as empty.
+_INITIALIZER_RANGE: Final = 0.1
 
 
 class TrainableLlama(LlamaForCausalLM):  # type: ignore[misc]
     """Weights and config are LlamaForCausalLM's; the call is that of our own models."""
-
-    def __init__(self, config: LlamaConfig) -> None:
-        super().__init__(config)
-        nn.init.normal_(self.model.embed_tokens.weight, std=_EMBEDDING_STD)
 
     def forward(self, tokens_BL: Tensor, is_wanted_BL: Tensor) -> Tensor:
         """Logits (T, V) after each wanted token, in reading order."""
@@ -29,4 +25,4 @@ class TrainableLlama(LlamaForCausalLM):  # type: ignore[misc]
 
 def make_llama(config: Mapping[str, Any]) -> nn.Module:
     """A Llama of this config.json."""
-    return TrainableLlama(LlamaConfig(**config))
+    return TrainableLlama(LlamaConfig(**{"initializer_range": _INITIALIZER_RANGE, **config}))

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import torch
 from tokenizers import Tokenizer
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from harness.tasks import vocabulary as words
@@ -41,14 +41,14 @@ def train_steps(
 ) -> Iterator[Progress]:
     """Trains from `progress` to the end of the recipe; changes it and yields it at every step."""
     encode = make_encode(tokenizer)
-    answer_id = encode(words.ANSWER)[0]
+    end_id = encode(words.EOS)[0]
     while progress.stage < len(recipe.stages):
         stage = recipe.stages[progress.stage]
         started = time.monotonic()
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(recipe, stage, progress)
         batch = make_batch(recipe, stage, progress.step, encode)
-        loss, accuracy = _train_step(model, optimizer, batch, answer_id, recipe.gradient_clip)
+        loss, accuracy = _train_step(model, optimizer, batch, end_id, recipe.gradient_clip)
         progress.seconds += time.monotonic() - started
         progress.num_tokens += batch.tokens_BL.numel()
         _advance(progress, stage, loss, accuracy)
@@ -69,10 +69,10 @@ def _train_step(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     batch: Batch,
-    answer_id: int,
+    end_id: int,
     gradient_clip: float,
 ) -> tuple[float, float]:
-    """One update; returns the loss and the share of answers whose first token was right."""
+    """One update; returns the loss and the share of completions with every token right."""
     device = next(model.parameters()).device
     tokens_BL = batch.tokens_BL.to(device)
     before_BL, after_BL = tokens_BL[:, :-1], tokens_BL[:, 1:]
@@ -84,9 +84,17 @@ def _train_step(
     loss.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(model.parameters(), gradient_clip)
     optimizer.step()
-    is_answer_T = before_BL[is_target_BL] == answer_id
-    right_T = logits_TV[is_answer_T].argmax(-1) == targets_T[is_answer_T]
-    return loss.item(), right_T.float().mean().item()
+    wrong_T = logits_TV.argmax(-1) != targets_T
+    return loss.item(), share_of_right_completions(wrong_T, targets_T == end_id)
+
+
+def share_of_right_completions(wrong_T: Tensor, is_end_T: Tensor) -> float:
+    """Of targets T in reading order; a completion is what stands up to and with its end token."""
+    ends_T = is_end_T.long()
+    completion_T = ends_T.cumsum(0) - ends_T
+    num_wrong_C = torch.zeros(int(ends_T.sum()), device=wrong_T.device)
+    num_wrong_C.index_add_(0, completion_T, wrong_T.float())
+    return (num_wrong_C == 0).float().mean().item()
 
 
 def _advance(progress: Progress, stage: Stage, loss: float, accuracy: float) -> None:

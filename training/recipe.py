@@ -36,7 +36,7 @@ class Ingredient:
 class Stage:
     """A stretch of the training with one mixture.
 
-    It ends after `max_steps`, or as soon as the running share of right answers reaches
+    It ends after `max_steps`, or as soon as the running share of right completions reaches
     `until_accuracy`. `decay` lets the learning rate fall along a cosine to a hundredth.
     """
 

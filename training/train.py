@@ -120,7 +120,7 @@ def _progress_line(recipe: Recipe, progress: Progress) -> str:
     return (
         f"train: stage {progress.stage + 1}/{len(recipe.stages)}"
         f"  step {progress.step_in_stage}/{stage.max_steps}"
-        f"  loss {progress.loss:.3f}  answers right {progress.accuracy:.3f}"
+        f"  loss {progress.loss:.3f}  completions right {progress.accuracy:.3f}"
         f"  {progress.num_tokens / progress.seconds:,.0f} tokens/s"
         f"  {progress.seconds / 60:.1f} min"
     )

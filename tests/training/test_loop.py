@@ -1,9 +1,16 @@
 import itertools
 from dataclasses import replace
 
+import pytest
 import torch
 
-from training.loop import learning_rate, make_optimizer, train_steps
+from servers.checkpoint import save_checkpoint
+from training.loop import (
+    learning_rate,
+    make_optimizer,
+    share_of_right_completions,
+    train_steps,
+)
 from training.model import make_model
 from training.recipe import load_recipe
 from training.state import Progress, load_state, save_state
@@ -78,3 +85,34 @@ def test_the_learning_rate_warms_up_and_falls_in_a_decaying_stage(tmp_path):
     assert abs(rates[4] - 0.0001) < 1e-12
     slower = replace(constant, learning_rate=0.002)
     assert learning_rate(recipe, slower, Progress(step=9)) == 0.002
+
+
+def test_one_wrong_token_makes_its_completion_wrong_and_no_other() -> None:
+    is_end = torch.tensor([0, 0, 1, 0, 1, 1, 0, 0, 1]).bool()
+    wrong = torch.tensor([0, 0, 0, 1, 1, 0, 1, 0, 0]).bool()
+    assert share_of_right_completions(wrong, is_end) == 0.5
+    assert share_of_right_completions(wrong & False, is_end) == 1.0
+
+
+def test_a_trained_llama_is_the_one_that_transformers_loads(tmp_path) -> None:
+    transformers = pytest.importorskip("transformers")
+    config = checkpoint_config(
+        {
+            "model_type": "llama",
+            "hidden_size": 16,
+            "intermediate_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 2,
+            "max_position_embeddings": 64,
+        },
+        TOKENIZER,
+    )
+    model = make_model(config, 1, "cpu")
+    save_checkpoint(tmp_path / "llama", config, dict(model.named_parameters()), TOKENIZER)
+    loaded = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "llama")
+    tokens = torch.arange(20).view(2, 10)
+    with torch.no_grad():
+        expected = loaded(tokens).logits.flatten(0, 1)
+        logits = model(tokens, torch.ones_like(tokens, dtype=torch.bool))
+    torch.testing.assert_close(logits, expected)
