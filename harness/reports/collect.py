@@ -112,12 +112,18 @@ Visitor = Callable[[Line], None]
 
 
 def read_report(folders: Sequence[Path], visitor: Callable[[Manifest], Visitor]) -> Report:
-    """Reads every run once. A damaged one is left out and told of in `damaged`."""
+    """Reads every run once. A damaged one is left out and told of in `damaged`.
+
+    Raises InputError where two folders hold the same run.
+    """
     read: list[ReportRun] = []
     damaged: list[str] = []
     for folder in folders:
         try:
             manifest = _manifest(folder)
+            for other in read:
+                if other.manifest.run == manifest.run:
+                    raise InputError(f"{other.folder} and {folder} are the same run: name one")
             read.append(_read_run(folder, manifest, len(read) + 1, visitor(manifest)))
         except DamagedError as error:
             damaged.append(str(error))

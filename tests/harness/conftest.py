@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -60,9 +61,14 @@ class Workplace:
         return CliRunner().invoke(main, arguments, obj=given)
 
     def start(self, *arguments: str, terminal: int | None = None) -> "subprocess.Popen[str]":
+        return self.start_program(PROGRAM, *arguments, terminal=terminal)
+
+    def start_program(
+        self, program: str, *arguments: str, terminal: int | None = None
+    ) -> "subprocess.Popen[str]":
         output = subprocess.PIPE if terminal is None else terminal
         return subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, *arguments],
+            [sys.executable, "-c", program, *arguments],
             cwd=self.folder,
             env={
                 **os.environ,
@@ -200,3 +206,9 @@ def stored_run(
     lines = [json.dumps(line) for lines in samples.values() for line in lines]
     (folder / "samples.jsonl").write_text("".join(f"{line}\n" for line in lines))
     return folder
+
+
+@pytest.fixture
+def stored() -> Any:
+    """Makes runs on disk without a model: `cell`, `sample`, `run`."""
+    return SimpleNamespace(cell=stored_cell, sample=stored_sample, run=stored_run)
