@@ -48,7 +48,7 @@ class Address:
     def from_key(cls, key: str) -> "Address":
         """The inverse of `key`. Raises ValueError for a text that is none."""
         task, parameters, split, seed, index = key.split("/")
-        pairs = (pair.split("=") for pair in parameters.split(","))
+        pairs = (pair.split("=") for pair in parameters.split(",") if pair)
         return cls(
             task=task,
             parameters=tuple((name, int(value)) for name, value in pairs),

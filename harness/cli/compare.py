@@ -9,8 +9,9 @@ from rich.console import Console
 
 from harness.cli.options import RUNS_FOLDER
 from harness.errors import InputError
-from harness.reports.compare import Comparison, Side, compare, open_side
+from harness.reports.compare import Comparison, compare
 from harness.reports.comparison_table import print_comparisons
+from harness.reports.sides import Side, open_side
 from harness.run_store.store import find_run
 
 

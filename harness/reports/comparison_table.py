@@ -6,8 +6,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.reports.compare import Comparison, Side
+from harness.reports.compare import Comparison
 from harness.reports.rows import number
+from harness.reports.sides import Side
 from harness.reports.terminal import new_table
 from harness.run_store.cell import Cell
 

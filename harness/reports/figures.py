@@ -6,16 +6,20 @@ from dataclasses import dataclass
 from typing import Final
 
 from harness.errors import InputError
-from harness.reports.chart import Chart, Curve, Point, Series
+from harness.reports.chart import Chart, Point, Series
 from harness.reports.collect import ReportCell
-from harness.reports.marks import Mark, mark_of, marks_of
-from harness.reports.paper import SIZES, PaperCurve, beside
+from harness.reports.marks import Mark, marks_of
+from harness.reports.paper import SIZES, beside
+from harness.reports.references import (
+    bound_curves,
+    by_label,
+    chance_curve,
+    paper_curve,
+    state_bound,
+)
 from harness.reports.units import bytes_text
-from harness.scoring.bound import recall_bound
 from harness.tasks import make_task
 
-_CHANCE: Final = "chance: the best guess that looks up nothing"
-_NUM_BOUND_POINTS: Final = 48
 # Powers of two between two names on the axis of bytes.
 _TICK_STEPS: Final = (1, 2, 4, 8)
 _MAX_STATE_TICKS: Final = 6
@@ -64,13 +68,6 @@ def _measured(cells: Cells) -> list[ReportCell]:
     return [cell for cell in cells if cell.metrics.n]
 
 
-def _by_label(cells: Cells) -> dict[str, list[ReportCell]]:
-    found: dict[str, list[ReportCell]] = {}
-    for cell in cells:
-        found.setdefault(cell.label, []).append(cell)
-    return found
-
-
 def _size_chart(title: str, cells: list[ReportCell], marks: dict[str, Mark]) -> Chart:
     first = cells[0].result.cell
     sizes = sorted({cell.result.cell.size for cell in cells})
@@ -83,13 +80,13 @@ def _size_chart(title: str, cells: list[ReportCell], marks: dict[str, Mark]) -> 
                 for cell in sorted(chosen, key=lambda cell: cell.result.cell.size)
             ),
         )
-        for label, chosen in _by_label(cells).items()
+        for label, chosen in by_label(cells).items()
     )
     models = {cell.result.family: cell.result.num_parameters or 0 for cell in cells}
-    paper = [_paper_curve(curve) for curve in beside(first.task, first.prompting, models)]
+    paper = [paper_curve(curve) for curve in beside(first.task, first.prompting, models)]
     if paper:
         sizes = sorted({*sizes, *SIZES})
-    curves = [_chance_curve(first.task, sizes), *_bound_curves(cells), *paper]
+    curves = [chance_curve(first.task, sizes), *bound_curves(cells), *paper]
     return Chart(
         title=f"{title}: accuracy against size",
         x_label=_size_unit(first.task),
@@ -107,11 +104,11 @@ def _state_chart(title: str, cells: list[ReportCell], marks: dict[str, Mark]) ->
             points=tuple(_point(cell, x=cell.state_bytes or 1) for cell in chosen),
             has_line=False,
         )
-        for label, chosen in _by_label(cells).items()
+        for label, chosen in by_label(cells).items()
     )
     states = [point.x for one in series for point in one.points]
     low, high = math.floor(math.log2(min(states))), math.ceil(math.log2(max(states)))
-    curves = [*_state_bound(cells, low, high)]
+    curves = [*state_bound(cells, low, high)]
     if curves:
         low = min(low, math.floor(math.log2(curves[0].points[0][0])))
     step = next(s for s in (*_TICK_STEPS, high - low) if (high - low) / s < _MAX_STATE_TICKS)
@@ -145,69 +142,11 @@ def _point(cell: ReportCell, *, x: float) -> Point:
     )
 
 
-def _chance_curve(task: str, sizes: list[int]) -> Curve:
-    points = [
-        (float(size), chance) for size in sizes if (chance := _chance(task, size)) is not None
-    ]
-    return Curve(label=_CHANCE, kind="chance", points=tuple(points))
-
-
-def _chance(task: str, size: int) -> float | None:
-    try:
-        return make_task(task, size=size).chance
-    except InputError:
-        # A run of another version: its task or size is not known here.
-        return None
-
-
 def _size_unit(task: str) -> str:
     try:
         return f"size ({make_task(task).size_unit})"
     except InputError:
         return "size"
-
-
-def _bound_curves(cells: Cells) -> list[Curve]:
-    """Of the states that are all that is left of the context; the same bounds are one curve."""
-    endpoints: dict[tuple[tuple[float, float], ...], list[str]] = {}
-    for label, chosen in _by_label(cells).items():
-        points = [(float(c.result.cell.size), c.bound) for c in chosen if c.bound is not None]
-        if points:
-            endpoints.setdefault(tuple(sorted(points)), []).append(label)
-    return [
-        Curve(label=f"bound of the state of {', '.join(labels)}", kind="bound", points=points)
-        for points, labels in endpoints.items()
-    ]
-
-
-def _state_bound(cells: Cells, low: int, high: int) -> list[Curve]:
-    """Recall against bits of state at this size, from where it begins to rise."""
-    cell = next((cell for cell in cells if cell.bound is not None), None)
-    if cell is None:
-        return []
-    words, size = cell.parameters["alphabet"], cell.result.cell.size
-    enough = math.log2(max(2.0, size * math.log2(max(2, words)) / 8))
-    # No lower than a byte.
-    start, end = max(0.0, min(float(low), enough - 6)), float(high)
-    powers = [start + (end - start) * k / _NUM_BOUND_POINTS for k in range(_NUM_BOUND_POINTS + 1)]
-    powers = sorted({*powers, *([enough] if start < enough < end else [])})
-    points = tuple((2.0**p, recall_bound(8 * 2.0**p, size, words)) for p in powers)
-    return [
-        Curve(label="bound: no model recalls more from so many bits", kind="bound", points=points)
-    ]
-
-
-def _paper_curve(curve: PaperCurve) -> Curve:
-    """A range is drawn along its middle."""
-    return Curve(
-        label=curve.label,
-        kind="paper",
-        mark=mark_of(curve.families[0]),
-        points=tuple(
-            (float(size), (low + high) / 2)
-            for size, (low, high) in zip(SIZES, curve.accuracies, strict=True)
-        ),
-    )
 
 
 def _short_bytes(power: int) -> str:

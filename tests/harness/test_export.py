@@ -109,7 +109,7 @@ def test_without_pyarrow_the_extra_is_named(workplace: Any, stored: Any) -> None
 
 
 def test_an_address_is_read_back() -> None:
-    for parameters in ((("size", 3),), (("alphabet", 128), ("size", 3))):
+    for parameters in ((), (("size", 3),), (("alphabet", 128), ("size", 3))):
         address = Address(task="a", parameters=parameters, split=Split.TEST, seed=4, index=5)
         assert Address.from_key(address.key) == address
     for key in ("", "a/b", "a/size=x/test/seed=0/index=0"):
