@@ -44,6 +44,19 @@ class Address:
         parameters = ",".join(f"{name}={value}" for name, value in self.parameters)
         return f"{self.task}/{parameters}/{self.split}/seed={self.seed}/index={self.index}"
 
+    @classmethod
+    def from_key(cls, key: str) -> "Address":
+        """The inverse of `key`. Raises ValueError for a text that is none."""
+        task, parameters, split, seed, index = key.split("/")
+        pairs = (pair.split("=") for pair in parameters.split(",") if pair)
+        return cls(
+            task=task,
+            parameters=tuple((name, int(value)) for name, value in pairs),
+            split=Split(split),
+            seed=int(seed.removeprefix("seed=")),
+            index=int(index.removeprefix("index=")),
+        )
+
     def random(self, attempt: int = 0) -> random.Random:
         """A generator seeded from the whole address: nearby seeds and indices share nothing."""
         digest = hashlib.sha256(f"{self.key}/attempt={attempt}".encode()).digest()

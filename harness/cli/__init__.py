@@ -27,6 +27,15 @@ _COMMANDS: Final = {
         target="harness.cli.eval:eval_command",
         help="Ask endpoints the samples of tasks, score the answers.",
     ),
+    "report": LazyCommand(
+        target="harness.cli.report:report_command", help="Show stored runs: tables, plots, samples."
+    ),
+    "compare": LazyCommand(
+        target="harness.cli.compare:compare_command", help="Compare two runs sample by sample."
+    ),
+    "export": LazyCommand(
+        target="harness.cli.export:export_command", help="Write the samples of runs as a table."
+    ),
     "tasks": LazyCommand(
         target="harness.cli.tasks:tasks_group", help="List, show and sample the tasks."
     ),

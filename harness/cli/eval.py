@@ -8,7 +8,7 @@ import click
 
 from harness.cli.dependencies import dependencies
 from harness.cli.eval_options import prepare
-from harness.cli.options import ENDPOINTS_FILE, CommaList
+from harness.cli.options import ENDPOINTS_FILE, RUNS_FOLDER, CommaList
 from harness.cli.progress import open_listener
 from harness.cli.signals import run_until_signal
 from harness.errors import HarnessError, IncompleteError
@@ -86,13 +86,7 @@ _PROMPTINGS: Final = click.Choice([prompting.value for prompting in Prompting])
     show_default=True,
     help="Seconds for one sample with its retries, from when it is sent.",
 )
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("runs"),
-    show_default=True,
-    help="Where runs are stored.",
-)
+@RUNS_FOLDER
 @click.option("--resume", metavar="RUN", help="Finish a run, by its ID or folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a cell, no table.")
 @ENDPOINTS_FILE

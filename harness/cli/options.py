@@ -12,6 +12,14 @@ ENDPOINTS_FILE = click.option(
     help="Endpoints to use in place of ./endpoints.toml or the packaged ones.",
 )
 
+RUNS_FOLDER = click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("runs"),
+    show_default=True,
+    help="Where runs are stored.",
+)
+
 
 class CommaList(click.ParamType):  # type: ignore[type-arg]  # generic in newer Click only
     """Values separated by commas, each of the given type; repeated ones count once."""

@@ -77,4 +77,6 @@ def scored_from_json(value: dict[str, Any]) -> Scored:
         started_at_s=times["started_at_s"],
         finished_at_s=times["finished_at_s"],
         ttft_ms=times["ttft_ms"],
+        num_prompt_tokens=value["num_prompt_tokens"],
+        num_inserted_tokens=value["num_inserted_tokens"],
     )

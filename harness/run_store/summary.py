@@ -2,15 +2,15 @@
 
 import json
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from harness.run_store.cell import Cell
-from harness.run_store.lines import read_lines
 from harness.run_store.manifest import Manifest, read_manifest
+from harness.run_store.reading import read_failed, read_samples
 from harness.run_store.records import scored_from_json
-from harness.run_store.store import ERRORS_NAME, SAMPLES_NAME
 from harness.scoring.aggregate import Metrics, Scored, aggregate
 
 FILE_NAME: Final = "summary.json"
@@ -67,21 +67,28 @@ class RunResult:
         return self.num_missing == 0
 
 
-def summarize(folder: Path) -> RunResult:
-    """Reads a run sample by sample. Raises InputError for a damaged one."""
+def _pass_by(_line: dict[str, Any]) -> None:
+    pass
+
+
+def summarize(folder: Path, visit: Callable[[dict[str, Any]], None] = _pass_by) -> RunResult:
+    """Reads a run sample by sample, and shows each stored one to `visit`.
+
+    Raises InputError for a damaged run.
+    """
     manifest = read_manifest(folder)
     scored: dict[str, list[Scored]] = defaultdict(list)
-    done: set[tuple[str, str]] = set()
-    for line in read_lines(folder / SAMPLES_NAME):
+    failed = read_failed(folder)
+    for line in read_samples(folder, manifest):
         scored[line["cell"]].append(scored_from_json(line))
-        done.add((line["cell"], line["address"]))
-    failed = {(e["cell"], e["address"]) for e in read_lines(folder / ERRORS_NAME)} - done
+        failed.discard((line["cell"], line["address"]))
+        visit(line)
     results = tuple(
         _cell_result(manifest, cell, scored[cell.key], failed) for cell in manifest.cells
     )
     return RunResult(
         cells=results,
-        num_missing=manifest.options.samples * len(manifest.cells) - len(done),
+        num_missing=manifest.options.samples * len(manifest.cells) - sum(map(len, scored.values())),
     )
 
 

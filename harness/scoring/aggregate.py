@@ -18,6 +18,8 @@ class Scored:
     started_at_s: float
     finished_at_s: float
     ttft_ms: float | None
+    num_prompt_tokens: int = 0
+    num_inserted_tokens: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +36,9 @@ class Metrics:
     tokens_per_s: float | None
     ttft_ms_p50: float | None
     searches_per_sample: float | None
+    prompt_tokens_per_sample: float | None = None
+    generated_tokens_per_sample: float | None = None
+    inserted_tokens_per_sample: float | None = None
 
 
 def aggregate(samples: Sequence[Scored], *, errored: int) -> Metrics:
@@ -53,7 +58,10 @@ def aggregate(samples: Sequence[Scored], *, errored: int) -> Metrics:
         errored=errored,
         tokens_per_s=num_tokens / busy_s if busy_s > 0 else None,
         ttft_ms_p50=statistics.median(ttfts_ms) if ttfts_ms else None,
-        searches_per_sample=sum(s.num_searches for s in samples) / n if n else None,
+        searches_per_sample=_mean([s.num_searches for s in samples]),
+        prompt_tokens_per_sample=_mean([s.num_prompt_tokens for s in samples]),
+        generated_tokens_per_sample=_mean([s.num_generated_tokens for s in samples]),
+        inserted_tokens_per_sample=_mean([s.num_inserted_tokens for s in samples]),
     )
 
 
@@ -65,6 +73,10 @@ def busy_seconds(intervals: Iterable[tuple[float, float]]) -> float:
         total += max(0.0, end - max(start, reached))
         reached = max(reached, end)
     return total
+
+
+def _mean(values: Sequence[int]) -> float | None:
+    return sum(values) / len(values) if values else None
 
 
 def _count(samples: Sequence[Scored], verdict: Verdict) -> int:

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,10 @@ from harness.cli import main
 from harness.cli.dependencies import Dependencies
 from harness.endpoints.client import Client
 from harness.endpoints.fake import FakeModel, start_fake
+from harness.run_store.cell import Cell
+from harness.run_store.manifest import EndpointRecord, Manifest, write_manifest
+from harness.run_store.options import RunOptions
+from harness.sample import Prompting, Style
 
 FAKE_MODULE = "harness.endpoints.fake_server"
 
@@ -56,9 +61,14 @@ class Workplace:
         return CliRunner().invoke(main, arguments, obj=given)
 
     def start(self, *arguments: str, terminal: int | None = None) -> "subprocess.Popen[str]":
+        return self.start_program(PROGRAM, *arguments, terminal=terminal)
+
+    def start_program(
+        self, program: str, *arguments: str, terminal: int | None = None
+    ) -> "subprocess.Popen[str]":
         output = subprocess.PIPE if terminal is None else terminal
         return subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, *arguments],
+            [sys.executable, "-c", program, *arguments],
             cwd=self.folder,
             env={
                 **os.environ,
@@ -105,3 +115,100 @@ def serve(tmp_path: Path) -> Serve:
             await server.stop(None)
 
     return serving
+
+
+def stored_cell(endpoint: str, **fields: Any) -> Cell:
+    """By default assoc_recall of 4 pairs, answered at once."""
+    values = {
+        "task": "assoc_recall",
+        "size": 4,
+        "prompting": Prompting.DIRECT,
+        "retrieval": None,
+        "style": Style.SYMBOLIC,
+        "max_new_tokens": 40,
+    }
+    return Cell(endpoint=endpoint, **{**values, **fields})
+
+
+def stored_sample(cell: Cell, index: int, *, is_right: bool, **fields: Any) -> dict[str, Any]:
+    """A line of samples.jsonl; `seed` and `alphabet` go into its address."""
+    parameters = f"size={cell.size}"
+    if cell.task == "assoc_recall":
+        parameters = f"alphabet={fields.pop('alphabet', 128)},{parameters}"
+    answer = "bab" if is_right else "dok"
+    searched = [["query", "<search> fem </search>"], ["inserted", "fem bab"]]
+    step = {"query": "fem", "mode": "dense", "outcome": "found", "inserted_text": "fem bab"}
+    times = {"started_at_s": 1.0 + index, "finished_at_s": 2.0 + index, "ttft_ms": 5.0}
+    rest = ("total_ms", "backoff_ms", "queue_ms", "prefill_ms", "decode_ms", "retrieval_ms")
+    return {
+        "cell": cell.key,
+        "address": f"{cell.task}/{parameters}/test/seed={fields.pop('seed', 0)}/index={index}",
+        "prompt": "assoc_recall ; fem bab ; <direct> fem",
+        "prompt_token_ids": [1, 2, 3],
+        "target": "bab",
+        "transcript": [*(searched if cell.retrieval else []), ["answer", f"<answer> {answer}"]],
+        "searches": [{**step, "detail": "", "elapsed_ms": 0.5}] if cell.retrieval else [],
+        "answer": answer,
+        "verdict": "correct" if is_right else "wrong",
+        "finish_reason": "eos",
+        "num_prompt_tokens": 3 * cell.size + 4,
+        "num_generated_tokens": 3,
+        "num_inserted_tokens": 2 if cell.retrieval else 0,
+        "num_searches": 1 if cell.retrieval else 0,
+        "times": {**times, **dict.fromkeys(rest, 1.0)},
+        "num_attempts": 1,
+        "faults": [],
+        **fields,
+    }
+
+
+def stored_run(
+    folder: Path,
+    samples: dict[Cell, list[dict[str, Any]]],
+    *,
+    family: str = "RNN",
+    seed: int = 0,
+    **model: Any,
+) -> Path:
+    """A run on disk as `harness eval` leaves it; every endpoint has the same model."""
+    folder.mkdir(parents=True)
+    described = {
+        "family": family,
+        "checkpoint_digest": "0" * 64,
+        "num_parameters": 700_000,
+        "state_bytes": 2048,
+        **model,
+    }
+    options = RunOptions(
+        endpoint=tuple(dict.fromkeys(cell.endpoint for cell in samples)),
+        task=tuple(dict.fromkeys(cell.task for cell in samples)),
+        size=None,
+        samples=max(map(len, samples.values())),
+        seed=seed,
+        prompting=None,
+        style=None,
+        retrieval=None,
+        max_new_tokens=None,
+    )
+    manifest = Manifest(
+        run=folder.name,
+        created_at="2026-01-01T00:00:00+00:00",
+        versions={"harness": "0.1.0"},
+        options=options,
+        endpoints=tuple(
+            EndpointRecord(name=name, place="here", retrieval=True, model=described)
+            for name in options.endpoint
+        ),
+        cells=tuple(samples),
+        sessions=(),
+    )
+    write_manifest(folder, manifest)
+    lines = [json.dumps(line) for lines in samples.values() for line in lines]
+    (folder / "samples.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    return folder
+
+
+@pytest.fixture
+def stored() -> Any:
+    """Makes runs on disk without a model: `cell`, `sample`, `run`."""
+    return SimpleNamespace(cell=stored_cell, sample=stored_sample, run=stored_run)

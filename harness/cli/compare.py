@@ -1,0 +1,80 @@
+"""`harness compare`: is one run better than another, on the same samples?"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from harness.cli.options import RUNS_FOLDER
+from harness.errors import InputError
+from harness.reports.compare import Comparison, compare
+from harness.reports.comparison_table import print_comparisons
+from harness.reports.sides import Side, open_side
+from harness.run_store.store import find_run
+
+
+@click.command("compare", no_args_is_help=True)
+@click.argument("first", metavar="RUN_A[:ENDPOINT[:PROMPTING]]")
+@click.argument("second", metavar="RUN_B[:ENDPOINT[:PROMPTING]]")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a row, no table.")
+@RUNS_FOLDER
+def compare_command(first: str, second: str, as_json: bool, out: Path) -> None:
+    """Compare two runs, or two endpoints of one run, sample by sample.
+
+    Each sample is paired with the one of the same address. A row is a task and size: how many
+    pairs only the one and only the other has right, the difference in accuracy with its 95%
+    interval (Tango 1998), and the exact two-sided p of McNemar's test. p is of one row; over
+    many rows some are small by chance.
+
+    A side is a run, by its ID or folder; where the run has several endpoints, one of them is named.
+    Cells are paired that were asked the same way; where the ways differ (one searched, the other
+    did not), the only ones of a task and size. PROMPTING chooses where there are several.
+
+    \b
+      harness compare 20260101T120000Z-1a2b 20260102T120000Z-3c4d
+      harness compare RUN:rnn RUN:rnn-rag
+      harness compare RUN:rnn:direct RUN:rnn:cot --json
+
+    \b
+    Exit status: 0 done; 2 the command was wrong, a run is damaged, or the two
+    were not asked the same samples (what differs is named).
+    """
+    sides = (_side(first, out), _side(second, out))
+    comparisons = compare(*sides)
+    if as_json:
+        for comparison in comparisons:
+            click.echo(json.dumps(comparison.as_json()))
+    else:
+        print_comparisons(Console(), *sides, comparisons)
+    _say_what_is_left_out(sides, comparisons)
+
+
+def _say_what_is_left_out(sides: Sequence[Side], comparisons: Sequence[Comparison]) -> None:
+    compared = {cell.key for row in comparisons for cell in (row.first, row.second)}
+    for side in sides:
+        for cell in side.cells:
+            if cell.key not in compared:
+                click.echo(f"not compared: {cell.key}, asked on one side alone", err=True)
+    num_unpaired = sum(comparison.num_unpaired for comparison in comparisons)
+    if num_unpaired:
+        click.echo(
+            f"{num_unpaired} samples have a completion on one side alone and are not compared; "
+            "harness eval --resume finishes a run",
+            err=True,
+        )
+
+
+def _side(text: str, out: Path) -> Side:
+    """`RUN:ENDPOINT:PROMPTING`; a folder may have colons in its own name."""
+    for num_parts in range(3):
+        run, *rest = text.rsplit(":", num_parts) if num_parts else [text]
+        try:
+            folder = find_run(run, out)
+        except InputError:
+            continue
+        endpoint, prompting = (*rest, None, None)[:2]
+        return open_side(folder, endpoint, prompting)
+    find_run(text.partition(":")[0], out)
+    raise InputError(f"'{text}' is not RUN, RUN:ENDPOINT or RUN:ENDPOINT:PROMPTING")

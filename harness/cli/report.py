@@ -1,0 +1,135 @@
+"""`harness report`: stored runs as tables, as JSON, as a page."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from harness.cli.options import RUNS_FOLDER
+from harness.errors import IncompleteError, InputError
+from harness.reports.collect import Line, Report, ReportCell, Visitor, read_report
+from harness.reports.page import report_page
+from harness.reports.samples import OneSample, Picks, SamplePages
+from harness.reports.terminal import print_report
+from harness.run_store.manifest import Manifest
+from harness.run_store.store import find_run
+
+_FILE: Final = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command("report", no_args_is_help=True)
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.option("--html", "html_file", type=_FILE, help="Write the report as one page, with plots.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a cell, no tables.")
+@click.option(
+    "--sample",
+    metavar="ADDRESS",
+    help="With --html: a page of this one sample and every completion of it.",
+)
+@click.option(
+    "--samples-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="With --html: write a page a sample there, linked from the report.",
+)
+@RUNS_FOLDER
+def report_command(runs: tuple[str, ...], **options: Any) -> None:
+    """Show what stored runs came to; RUN is a folder, or an ID in the folder of runs.
+
+    Several runs make one report, which says what is from which. Everything is recomputed from the
+    stored samples, without a model. A page of --html is one file that loads nothing: plots of
+    accuracy against size and state, tables, and samples with their transcripts.
+
+    \b
+      harness report 20260101T120000Z-1a2b
+      harness report runs/* --html report.html
+      harness report runs/* --html report.html --samples-dir samples
+      harness report RUN --html one.html --sample \\
+          assoc_recall/alphabet=128,size=16/test/seed=0/index=3
+      harness report RUN --json
+
+    \b
+    Exit status: 0 done; 2 the command was wrong; 4 a run is damaged (the
+    others are reported).
+    """
+    html_file, samples_dir = options["html_file"], options["samples_dir"]
+    if html_file is None and (samples_dir is not None or options["sample"] is not None):
+        raise click.UsageError("--sample and --samples-dir need --html FILE")
+    if samples_dir is not None and options["sample"] is not None:
+        raise click.UsageError("--sample and --samples-dir exclude each other")
+    folders = list(dict.fromkeys(_folder(run, options["out"]) for run in runs))
+    if options["sample"] is not None:
+        report = _write_sample(folders, OneSample(options["sample"]), html_file)
+    else:
+        report = _report(folders, html_file, samples_dir, as_json=options["as_json"])
+    if report.damaged:
+        raise IncompleteError("\n".join(report.damaged))
+
+
+def _folder(run: str, out: Path) -> Path:
+    """A folder without a manifest is a damaged run, and not an unknown one."""
+    folder = Path(run)
+    return folder if folder.is_dir() else find_run(run, out)
+
+
+def _report(
+    folders: list[Path], html_file: Path | None, samples_dir: Path | None, *, as_json: bool
+) -> Report:
+    picks = Picks()
+    pages = SamplePages(samples_dir) if samples_dir else None
+
+    def visitor(manifest: Manifest) -> Visitor:
+        visits = [one.visitor(manifest) for one in (picks, pages) if one and html_file]
+
+        def visit(line: Line) -> None:
+            for one in visits:
+                one(line)
+
+        return visit
+
+    report = read_report(folders, visitor)
+    if pages:
+        pages.finish()
+    if html_file and report.runs:
+        at = os.path.relpath(samples_dir, html_file.parent) if samples_dir else None
+        _write(html_file, report_page(report, picks, at))
+    if as_json:
+        for cell in report.cells:
+            click.echo(json.dumps(_as_json(cell)))
+    elif report.runs:
+        print_report(report)
+    if html_file and report.runs:
+        click.echo(f"written to {html_file}", err=as_json)
+    return report
+
+
+def _write_sample(folders: list[Path], sample: OneSample, html_file: Path) -> Report:
+    report = read_report(folders, sample.visitor)
+    if report.runs:
+        _write(html_file, sample.page([run.manifest.run for run in report.runs]))
+        click.echo(f"written to {html_file}")
+    return report
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error}") from None
+
+
+def _as_json(cell: ReportCell) -> dict[str, Any]:
+    """The keys of `harness eval --json`, and what a report adds."""
+    result, metrics = cell.result, cell.metrics
+    return {
+        **result.as_json(),
+        "seed": cell.seed,
+        "parameters": result.num_parameters,
+        "state_bytes": None if cell.state_bytes is None else round(cell.state_bytes),
+        "bound": cell.bound,
+        "bits_shown": cell.bits_shown,
+        "prompt_tokens_per_sample": metrics.prompt_tokens_per_sample,
+        "generated_tokens_per_sample": metrics.generated_tokens_per_sample,
+        "inserted_tokens_per_sample": metrics.inserted_tokens_per_sample,
+    }

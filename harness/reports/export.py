@@ -1,0 +1,83 @@
+"""Writes flat rows to files: Parquet, CSV, lines of JSON. A file is there whole, or not at all."""
+
+import csv
+import importlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+from harness.errors import InputError
+from harness.reports.flat import COLUMNS, Row
+
+# Rows held at once.
+_BATCH: Final = 2000
+
+
+def write_parquet(path: Path, rows: Iterable[Row]) -> int:
+    """Returns how many. Raises InputError without pyarrow, and where the file cannot be written."""
+    try:
+        arrow: Any = importlib.import_module("pyarrow")
+        parquet: Any = importlib.import_module("pyarrow.parquet")
+    except ImportError:
+        raise InputError(
+            "--parquet needs pyarrow, the extra `export`: pip install 'recall-harness[export]'. "
+            "--csv and --jsonl need nothing"
+        ) from None
+    types = {str: arrow.string(), int: arrow.int64(), float: arrow.float64(), bool: arrow.bool_()}
+    schema = arrow.schema([(name, types[kind]) for name, kind in COLUMNS.items()])
+    num_rows = 0
+    remaining = iter(rows)
+    with _replacing(path) as temporary, parquet.ParquetWriter(temporary, schema) as writer:
+        while batch := list(islice(remaining, _BATCH)):
+            writer.write_table(arrow.Table.from_pylist(batch, schema=schema))
+            num_rows += len(batch)
+    return num_rows
+
+
+def write_csv(path: Path, rows: Iterable[Row]) -> int:
+    """With a heading; None is empty. Returns how many. Raises InputError."""
+    num_rows = 0
+    with (
+        _replacing(path) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        for row in rows:
+            writer.writerow(row)
+            num_rows += 1
+    return num_rows
+
+
+def write_jsonl(path: Path, rows: Iterable[Row]) -> int:
+    """An object a line. Returns how many. Raises InputError."""
+    num_rows = 0
+    with _replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            num_rows += 1
+    return num_rows
+
+
+FORMATS: Final[dict[str, Callable[[Path, Iterable[Row]], int]]] = {
+    "parquet": write_parquet,
+    "csv": write_csv,
+    "jsonl": write_jsonl,
+}
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A file beside the path that takes its place when all is written."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error}") from None
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,64 @@
+"""Family x task x way: what the cells of a report come to together."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from harness.reports.collect import ReportCell
+from harness.scoring.intervals import wilson_interval
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pool:
+    """Counts added up over endpoints and sizes, which it names: accuracy depends on both."""
+
+    task: str
+    way: str
+    family: str
+    labels: tuple[str, ...]
+    sizes: tuple[int, ...]
+    n: int
+    correct: int
+    no_answer: int
+    truncated: int
+    errored: int
+
+    @property
+    def accuracy(self) -> float | None:
+        """None of no samples."""
+        return self.correct / self.n if self.n else None
+
+    @property
+    def ci95(self) -> tuple[float, float]:
+        """Wilson's."""
+        return wilson_interval(self.correct, self.n)
+
+
+def pool(cells: Sequence[ReportCell]) -> list[Pool]:
+    """By task, way and family; the same samples of the same model count once, the last run's."""
+    groups: dict[tuple[str, str, str], list[ReportCell]] = {}
+    for cell in without_repetitions(cells):
+        key = (cell.result.cell.task, cell.way, cell.result.family)
+        groups.setdefault(key, []).append(cell)
+    return [_pool(key, members) for key, members in groups.items()]
+
+
+def without_repetitions(cells: Iterable[ReportCell]) -> list[ReportCell]:
+    """Of cells that ask the same model the same samples, the one read last."""
+    last = {(cell.result.cell.key, cell.digest, cell.seed): cell for cell in cells}
+    return list(last.values())
+
+
+def _pool(key: tuple[str, str, str], cells: list[ReportCell]) -> Pool:
+    task, way, family = key
+    return Pool(
+        task=task,
+        way=way,
+        family=family,
+        labels=tuple(dict.fromkeys(cell.label for cell in cells)),
+        sizes=tuple(sorted({cell.result.cell.size for cell in cells})),
+        n=sum(cell.metrics.n for cell in cells),
+        correct=sum(cell.metrics.correct for cell in cells),
+        no_answer=sum(cell.metrics.no_answer for cell in cells),
+        truncated=sum(cell.metrics.truncated for cell in cells),
+        errored=sum(cell.metrics.errored for cell in cells),
+    )

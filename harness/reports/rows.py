@@ -1,0 +1,86 @@
+"""The columns of a report's tables, the same in a terminal and on a page."""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from harness.reports.collect import ReportCell
+from harness.reports.pooling import Pool
+from harness.reports.units import bytes_text, count_text
+
+NOTHING: Final = "-"
+Texts = Mapping[str, Callable[[ReportCell], str]]
+
+
+def number(value: float | None, digits: int) -> str:
+    """`1,234.5`; a dash for None."""
+    return NOTHING if value is None else f"{value:,.{digits}f}"
+
+
+def interval(bounds: tuple[float, float]) -> str:
+    """`0.972-0.999`."""
+    return "{:.3f}-{:.3f}".format(*bounds)
+
+
+def state(cell: ReportCell) -> str:
+    """At the end of a sample; a dash where unknown."""
+    return bytes_text(round(cell.state_bytes)) if cell.state_bytes else NOTHING
+
+
+_ASKED: Final[Texts] = {
+    "run": lambda cell: str(cell.number),
+    "task": lambda cell: cell.result.cell.task,
+    "way": lambda cell: cell.way,
+    "size": lambda cell: str(cell.result.cell.size),
+}
+_ENDPOINT: Final[Texts] = {
+    "endpoint": lambda cell: cell.result.cell.endpoint,
+    "family": lambda cell: cell.result.family,
+}
+_ACCURACY: Final[Texts] = {
+    "accuracy": lambda cell: number(cell.metrics.accuracy, 3),
+    "95% interval": lambda cell: interval(cell.metrics.ci95),
+}
+STATE: Final[Texts] = {
+    **_ASKED,
+    "state": state,
+    **_ENDPOINT,
+    "parameters": lambda cell: count_text(cell.result.num_parameters or 0),
+    **_ACCURACY,
+    "bound": lambda cell: number(cell.bound, 3),
+    "bits shown": lambda cell: number(cell.bits_shown, 0),
+}
+COSTS: Final[Texts] = {
+    **_ASKED,
+    **_ENDPOINT,
+    "n": lambda cell: str(cell.metrics.n),
+    "no answer": lambda cell: str(cell.metrics.no_answer),
+    "truncated": lambda cell: str(cell.metrics.truncated),
+    "errored": lambda cell: str(cell.metrics.errored),
+    "searches": lambda cell: number(cell.metrics.searches_per_sample, 2),
+    "inserted": lambda cell: number(cell.metrics.inserted_tokens_per_sample, 1),
+    "generated": lambda cell: number(cell.metrics.generated_tokens_per_sample, 1),
+    "TTFT p50 ms": lambda cell: number(cell.metrics.ttft_ms_p50, 0),
+    "tokens/s": lambda cell: number(cell.metrics.tokens_per_s, 0),
+}
+POOLS: Final[Mapping[str, Callable[[Pool], str]]] = {
+    "task": lambda pool: pool.task,
+    "way": lambda pool: pool.way,
+    "family": lambda pool: pool.family,
+    "endpoints": lambda pool: ", ".join(pool.labels),
+    "sizes": lambda pool: ", ".join(map(str, pool.sizes)),
+    "accuracy": lambda pool: number(pool.accuracy, 3),
+    "95% interval": lambda pool: interval(pool.ci95),
+    "n": lambda pool: str(pool.n),
+    "no answer": lambda pool: str(pool.no_answer),
+    "truncated": lambda pool: str(pool.truncated),
+    "errored": lambda pool: str(pool.errored),
+}
+LEFT: Final = frozenset(
+    {"task", "way", "family", "endpoint", "endpoints", "sizes", "model", "id", "began"}
+)
+
+
+def by_state(cell: ReportCell) -> tuple[str, str, int, float]:
+    """Sorts cells by task, way and size, then by state."""
+    asked = cell.result.cell
+    return asked.task, cell.way, asked.size, cell.state_bytes or 0.0
