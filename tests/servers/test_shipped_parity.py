@@ -1,4 +1,4 @@
-"""The shipped checkpoints of our engine against transformers, on prompts that they were made for."""
+"""The shipped checkpoints of our engine against transformers, on prompts that they can read."""
 
 from pathlib import Path
 
