@@ -132,7 +132,8 @@ async def _abort(fault: Fault | None, context: Any) -> None:
 def _events(request: pb.GenerateRequest, *, wrong: bool) -> list[pb.GenerateResponse]:
     """The whole stream: an empty first chunk, a search where it is asked for, the answer."""
     words = request.text.split()
-    pairs = dict(passage.split()[-2:] for passage in request.text.split(" ;")[1:-1])
+    passages = [passage.split() for passage in request.text.split(" ;")[1:-1]]
+    pairs = {passage[0]: passage[1] for passage in passages if len(passage) == 2}
     key = words[-1]
     value = "wrong" if wrong else pairs.get(key, "missing")
     started = pb.Started(

@@ -84,9 +84,9 @@ def test_a_dense_search_inserts_the_passage(drive, scripted, codec) -> None:
 def test_a_query_that_is_no_pattern_inserts_failed_and_writing_goes_on(
     drive, scripted, codec, regex
 ) -> None:
-    model = scripted({"<regex>": r"<search> (?: </search> <answer> no <eos>"})
+    model = scripted({"<regex>": r"<search> ){ </search> <answer> no <eos>"})
     received = ask(drive, model, codec, retrieval=regex)
-    assert received.text == r" <search> (?: </search> FAILED <answer> no"
+    assert received.text == r" <search> ){ </search> FAILED <answer> no"
     [step] = received.of(RetrievalStep)
     assert step.outcome is Outcome.INVALID_QUERY
     assert step.detail

@@ -33,8 +33,8 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 SCRIPTS = {
     "<regex>": r"<search> fem (\S+) </search> <answer> gik <eos>",
-    "<dense>": "<search> (?:.* (?:.* fem ) ) | (?: </search> <answer> no <eos>",
-    "<direct>": r"<search> (?:.* fem ##\b){ ##200 ##} </search> <answer> no <eos>",
+    "<dense>": "<search> ^(?:[^;]*; fem ^(?:[^;]*; </search> <answer> no <eos>",
+    "<direct>": r"<search> ^(?:[^;]* fem ##\b){ ##200 ##}[^;]* </search> <answer> no <eos>",
     "<cot>": "dok",
 }
 
