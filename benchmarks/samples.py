@@ -1,4 +1,4 @@
-"""How fast tasks make samples: `python -m benchmarks.samples [SIZE ...]`, one process, no threads."""
+"""How fast tasks make samples, on one core: `python -m benchmarks.samples [SIZE ...]`."""
 
 import sys
 import time

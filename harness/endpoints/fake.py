@@ -13,6 +13,8 @@ from harnessapi.inference.v1 import inference_pb2 as pb
 from harnessapi.inference.v1 import inference_pb2_grpc
 from harnessapi.retrieval.v1 import retrieval_pb2
 
+from retrieval.abbreviations import Abbreviation, expand
+
 
 class Fault(StrEnum):
     """What can go wrong with one call."""
@@ -164,8 +166,13 @@ def _events(request: pb.GenerateRequest, *, wrong: bool) -> list[pb.GenerateResp
 
 
 def _search(request: pb.GenerateRequest, key: str, result: str) -> list[pb.GenerateResponse]:
+    abbreviations = [
+        Abbreviation(query=one.query, pattern=one.pattern)
+        for one in request.retrieval.abbreviations
+    ]
     step = pb.RetrievalStep(
         query=key,
+        expanded_query=expand(abbreviations, key),
         mode=request.retrieval.mode,
         outcome=retrieval_pb2.SEARCH_OUTCOME_FOUND,
         inserted_text=result,

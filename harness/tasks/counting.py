@@ -90,7 +90,8 @@ class Counting:
 
     def max_completion_tokens(self, prompting: Prompting, mode: Mode | None) -> int:  # noqa: ARG002
         """Tokens that the longest worked completion takes."""
-        return 2 * self.size + 3 if prompting is Prompting.COT else 11
+        thought = {Prompting.DIRECT: 0, Prompting.COT: 2 * self.size, Prompting.SEARCH: 8}
+        return thought[prompting] + 3
 
     def demonstration(
         self,

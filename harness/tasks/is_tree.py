@@ -9,7 +9,7 @@ from harness.sample import Prompting, Sample, Segment, Split, Style
 from harness.tasks import vocabulary as words
 from harness.tasks import worked
 from harness.tasks.drawing import address_of, check_parameter, check_size, draw_until
-from harness.tasks.tree_tour import Edge, in_thought, tour, with_searches
+from harness.tasks.tree_tour import in_thought, tour, with_searches
 from retrieval.abbreviations import Abbreviation
 from retrieval.types import Mode
 
@@ -81,8 +81,8 @@ class IsTree:
 
     def _draw(self, generator: random.Random) -> tuple[str, bool]:
         """A graph, and whether it is a tree. The hidden order is that of the others."""
-        numerals = words.NUMERALS[1 : self.labels or self.size]
-        vertices = [_ROOT, *generator.sample(numerals, self.size - 1)]
+        labels = range(1, self.labels or self.size)
+        vertices = [int(_ROOT), *generator.sample(labels, self.size - 1)]
         generator.shuffle(vertices)
         centres, others = vertices[:2], vertices[2:]
         hangs_at = [generator.choice(centres) for _ in others]
@@ -122,7 +122,7 @@ class IsTree:
         return worked.joined([*with_searches(stops), worked.answer(sample.target)])
 
 
-def _context(name: str, edges: Sequence[Edge]) -> str:
+def _context(name: str, edges: Sequence[tuple[int, int]]) -> str:
     """Every edge with its larger end first."""
-    ordered = (sorted(edge, key=int, reverse=True) for edge in edges)
-    return " ".join((name, *(f"{large} - {small}" for large, small in ordered), words.SEPARATOR))
+    row = (f"{one} - {two}" if one > two else f"{two} - {one}" for one, two in edges)
+    return " ".join((name, *row, words.SEPARATOR))
