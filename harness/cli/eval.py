@@ -77,7 +77,7 @@ _PROMPTINGS: Final = click.Choice([prompting.value for prompting in Prompting])
 @click.option(
     "--max-new-tokens",
     type=click.IntRange(min=1),
-    help="Limit of a completion.  [default: twice a worked completion, and 32]",
+    help="Limit of a completion.  [default: twice the longest worked completion, and 32]",
 )
 @click.option(
     "--deadline",

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from retrieval.abbreviations import Abbreviation
 from retrieval.types import Mode
 
 
@@ -36,6 +37,8 @@ class CompletionRequest:
     prompt: str
     mode: Mode | None
     max_new_tokens: int
+    # Queries that stand for a longer pattern.
+    abbreviations: tuple[Abbreviation, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,9 +51,13 @@ class TextSegment:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchStep:
-    """One search that the model asked for."""
+    """One search that the model asked for; `expanded_query`: the pattern that the query stood for.
+
+    It is empty where the query is no abbreviation.
+    """
 
     query: str
+    expanded_query: str
     mode: str
     outcome: str
     inserted_text: str

@@ -8,13 +8,11 @@ from harness.endpoints.model_info import ModelInfo
 from harness.errors import InputError
 from harness.run_store.cell import Cell
 from harness.run_store.options import RunOptions
-from harness.sample import Prompting, Split, Style
+from harness.sample import Prompting, Style
 from harness.tasks import TASKS, make_task
 from harness.tasks.task import Task
 from retrieval.types import Mode
 
-# Samples whose worked completions tell how long completions of a cell get.
-_NUM_LENGTH_SAMPLES: Final = 8
 _SPARE_TOKENS: Final = 32
 
 
@@ -73,7 +71,7 @@ def _cell(
     mode = None
     if prompting is Prompting.SEARCH:
         mode = _search_mode(options, endpoint, task, usable)
-    limit = options.max_new_tokens or _default_max_new_tokens(task, options.seed, prompting, mode)
+    limit = options.max_new_tokens or _default_max_new_tokens(task, prompting, mode)
     return Cell(
         endpoint=endpoint.name,
         task=task.name,
@@ -141,17 +139,9 @@ def _style(options: RunOptions, endpoint: Endpoint, task: Task, model: ModelInfo
     return options.style
 
 
-def _default_max_new_tokens(task: Task, seed: int, prompting: Prompting, mode: Mode | None) -> int:
-    """Room for twice what the longest of a few worked completions takes, and some more."""
-    lengths = [
-        sum(
-            len(segment.text.split())
-            for segment in task.demonstration(task.sample(Split.TEST, seed, index), prompting, mode)
-            if not segment.inserted
-        )
-        for index in range(_NUM_LENGTH_SAMPLES)
-    ]
-    return 2 * max(lengths) + _SPARE_TOKENS
+def _default_max_new_tokens(task: Task, prompting: Prompting, mode: Mode | None) -> int:
+    """Room for twice the longest worked completion, and some more."""
+    return 2 * task.max_completion_tokens(prompting, mode) + _SPARE_TOKENS
 
 
 def _listed(names: Iterable[str]) -> str:
