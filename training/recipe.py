@@ -30,6 +30,8 @@ class Ingredient:
     # Questions asked about one context, at most.
     max_questions: int = 1
     weight: float = 1.0
+    # Contexts a step where they are long; the recipe's where it is not set, and never more.
+    batch_size: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
