@@ -23,6 +23,10 @@ class AssocRecall:
     source: ClassVar[str] = (
         "arXiv 2402.18510, section 4.2 (AR); keys and values disjoint as in MQAR"
     )
+    instruction: ClassVar[str] = (
+        "The context is a list of pairs, each a key and its value, and after each pair a "
+        "semicolon. The question is one of the keys. Answer with its value."
+    )
     size_unit: ClassVar[str] = "key-value pairs"
     min_size: ClassVar[int] = 1
     max_size: ClassVar[int] = len(words.KEYS)
@@ -30,7 +34,7 @@ class AssocRecall:
     min_alphabet: ClassVar[int] = 8
     default_sizes: ClassVar[tuple[int, ...]] = (16,)
     promptings: ClassVar[tuple[Prompting, ...]] = tuple(Prompting)
-    styles: ClassVar[tuple[Style, ...]] = (Style.SYMBOLIC,)
+    styles: ClassVar[tuple[Style, ...]] = tuple(Style)
     retrieval_modes: ClassVar[tuple[Mode, ...]] = (Mode.DENSE, Mode.REGEX)
 
     size: int = 16

@@ -20,12 +20,16 @@ class Copy:
     name: ClassVar[str] = "copy"
     summary: ClassVar[str] = "a string of words; the answer is the same string"
     source: ClassVar[str] = "Jelassi et al., Repeat After Me, arXiv 2402.01032"
+    instruction: ClassVar[str] = (
+        "The context is a sequence of words that ends with a semicolon. There is no question "
+        "beside it. Answer with the same words in the same order, without the semicolon."
+    )
     size_unit: ClassVar[str] = "words"
     min_size: ClassVar[int] = 1
     max_size: ClassVar[int] = 256
     default_sizes: ClassVar[tuple[int, ...]] = (16,)
     promptings: ClassVar[tuple[Prompting, ...]] = (Prompting.DIRECT,)
-    styles: ClassVar[tuple[Style, ...]] = (Style.SYMBOLIC,)
+    styles: ClassVar[tuple[Style, ...]] = tuple(Style)
     retrieval_modes: ClassVar[tuple[Mode, ...]] = ()
 
     size: int = 16

@@ -17,6 +17,8 @@ class Task(Protocol):
     name: ClassVar[str]
     summary: ClassVar[str]
     source: ClassVar[str]
+    # Tells a language model how to read context and question, and what to answer.
+    instruction: ClassVar[str]
     # What the size counts, and the sizes that can be expressed.
     size_unit: ClassVar[str]
     min_size: ClassVar[int]
