@@ -14,7 +14,7 @@ ANSWER_LABEL: Final = "Answer:"
 _DECORATION: Final = "*_`"
 _QUOTES: Final = "\"'\u2018\u2019\u201c\u201d"
 _LABEL: Final = re.compile(
-    rf"^[ \t>#{_DECORATION}]*answer[ \t{_DECORATION}]*:(?P<answer>.*)$",
+    rf"^[ \t>#{_DECORATION}-]*answer[ \t{_DECORATION}]*:(?P<answer>.*)$",
     re.IGNORECASE | re.MULTILINE,
 )
 # A sign or a point before a number is part of it; a point after a word ends the sentence.
