@@ -73,7 +73,8 @@ class ExternalClient:
             answer = await self._http.get("/models", timeout=_PROBE_TIMEOUT_S)
         except httpx.RequestError as error:
             raise TransientError("UNAVAILABLE", _described(error)) from None
-        if answer.status_code in {401, 403}:
+        # A key may be good for completions and not for the list: 403 is no refusal yet.
+        if answer.status_code == 401:
             raise self._error(answer, answer.text)
         return _model_info(self._external, _listed(answer), has_channel=self._retriever is not None)
 

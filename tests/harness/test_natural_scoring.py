@@ -30,10 +30,6 @@ labels = st.sampled_from(
 inside = st.sampled_from(["{} {}", "{}-{}", "{}.{}", "{},{}", "x{}{}"])
 
 
-def lined(before: str, line: str) -> str:
-    return f"{before}\n{line}"
-
-
 @given(prose, labels, wrappers, phrases, prose)
 def test_a_marked_answer_is_found_however_it_is_set_off(
     before: str, label: str, wrapper: str, answer: str, after: str
