@@ -26,7 +26,7 @@ _CHANNEL: Final = (
     f"While you write, you can search the context. Write {words.SEARCH_START} query "
     f"{words.SEARCH_END} and stop there: the result is given to you as{_RESULT_START}result"
     f"{_RESULT_END.rstrip()}, or {words.FAILED} in its place, and you go on. Searched is the "
-    "context of your problem, and what you have written and found since."
+    "context and the question of your problem, and what you have written and found since."
 )
 _QUERIES: Final = {
     Mode.REGEX: "A query is a regular expression in RE2 syntax. The result is the first group of "
@@ -54,7 +54,8 @@ def render_natural(
     asked = _problem(task, sample, len(examples) + 1, mode)
     return Prompt(
         text="\n\n".join([*parts, asked]),
-        searched=f"{_context(task, sample, mode)} ",
+        # On one line, as the symbolic style has them: the worked queries are made for that.
+        searched=f"{_context(task, sample, mode)} {sample.question}".rstrip() + " ",
         joint="",
         result_start=_RESULT_START,
         result_end=_RESULT_END,

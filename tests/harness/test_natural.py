@@ -1,13 +1,18 @@
+from collections.abc import Sequence
+
 import pytest
 
-from harness.sample import Prompt, Prompting, Split, Style
+from harness.endpoints.dialogue import MARKERS
+from harness.sample import Prompt, Prompting, Segment, Split, Style
 from harness.scoring.exact import Verdict
 from harness.scoring.natural import score_marked
 from harness.tasks import TASKS, make_task
 from harness.tasks.natural import worked_examples
 from harness.tasks.prompts import make_prompt, render
 from harness.tasks.task import Task
-from retrieval.types import Mode
+from retrieval.channel import SearchChannel, SearchLimits
+from retrieval.local import LocalRetriever
+from retrieval.types import Mode, SearchRequest, SearchResult
 
 SMALL = 4
 
@@ -72,7 +77,40 @@ def test_searches_look_at_the_asked_context_as_it_is_shown() -> None:
     prompt = prompt_of(make_task("assoc_recall", size=SMALL), Prompting.SEARCH, Mode.REGEX)
     assert prompt.searched is not None
     shown = prompt.text.rpartition("Context: ")[2].partition("\n")[0]
-    assert prompt.searched == f"{shown} "
+    question = prompt.text.rpartition("Question: ")[2].strip()
+    assert prompt.searched == f"{shown} {question} "
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_worked_search_inserts_what_a_real_one_finds(name: str) -> None:
+    task = make_task(name, size=SMALL)
+    for prompting, mode in ways(task):
+        if mode is None:
+            continue
+        for sample in worked_examples(task, 0, 20):
+            prompt = make_prompt(task, sample, prompting, Style.NATURAL, mode)
+            assert replay(task.demonstration(sample, prompting, mode), prompt, mode)
+
+
+def replay(segments: Sequence[Segment], prompt: Prompt, mode: Mode) -> bool:
+    """Whether the search channel inserts all that the segments say is inserted."""
+    channel = SearchChannel(
+        context_id="c",
+        prompt_text=prompt.searched or "",
+        markers=MARKERS,
+        mode=mode,
+        limits=SearchLimits(),
+    )
+    search: SearchRequest | SearchResult | None = None
+    for segment in segments:
+        if not segment.inserted:
+            search = channel.feed(segment.text)
+            continue
+        assert isinstance(search, SearchRequest)
+        if channel.resolve(LocalRetriever().search([search])[0]) != segment.text:
+            return False
+        channel.inserted(prompt.word_result(segment.text))
+    return True
 
 
 @pytest.mark.parametrize("name", TASKS)
