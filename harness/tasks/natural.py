@@ -97,15 +97,18 @@ def _context(task: Task, sample: Sample, mode: Mode | None) -> str:
     """Without the task's name, but for searches: patterns count words from the first one on."""
     if mode is not None:
         return sample.context
-    return sample.context.removeprefix(f"{task.name} {words.SEPARATOR} ")
+    named = sample.context.removeprefix(f"{task.name} ")
+    return named.removeprefix(f"{words.SEPARATOR} ")
+
+
+def _result(text: str) -> str:
+    """A passage with the question in it begins, in the symbolic style, with the word that asks."""
+    return f"{_RESULT_START}{text.removeprefix(f'{words.DENSE} ')}{_RESULT_END}"
 
 
 def _worked(segments: Sequence[Segment]) -> str:
     """A worked completion as a language model would write it, the results of searches in it."""
-    pieces = [
-        f"{_RESULT_START}{segment.text}{_RESULT_END}" if segment.inserted else segment.text
-        for segment in segments
-    ]
+    pieces = [_result(segment.text) if segment.inserted else segment.text for segment in segments]
     text = " ".join(" ".join(pieces).split())
     chain, _, answer = text.rpartition(words.ANSWER)
     answer_line = f"{ANSWER_LABEL} {answer.removesuffix(words.EOS).strip()}"
