@@ -4,9 +4,11 @@ The model writes StartSearch, a query, EndSearch. What is searched is everything
 StartSearch: the prompt, the model's own output with its earlier queries, and what was inserted.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from retrieval.abbreviations import Abbreviation, expand
 from retrieval.types import Mode, Outcome, SearchRequest, SearchResult
 
 
@@ -46,6 +48,7 @@ class SearchChannel:
     the searched text. An end marker outside a query is ordinary text. Inserted text is never read
     for markers. `feed` returns None, or a SearchRequest to be searched, or a SearchResult that is
     already decided (LIMIT_REACHED, INVALID_QUERY) and needs no search; both are then resolved.
+    In mode REGEX a query that is one of the `abbreviations` is searched as its pattern.
     """
 
     def __init__(
@@ -57,15 +60,18 @@ class SearchChannel:
         mode: Mode,
         limits: SearchLimits,
         top_k: int = 1,
+        abbreviations: Sequence[Abbreviation] = (),
     ) -> None:
         self.num_searches = 0
         self.query = ""  # the last complete query, for the transcript
+        self.expanded_query = ""  # the pattern that it stood for, where it was an abbreviation
         self.unread = ""  # what followed an end marker in the same piece
         self._context_id = context_id
         self._markers = markers
         self._mode = mode
         self._limits = limits
         self._top_k = top_k
+        self._abbreviations = abbreviations if mode is Mode.REGEX else ()
         self._pieces = [prompt_text]  # the context up to the query; joined at a search only
         self._query_pieces: list[str] = []
         self._held = ""  # the end of the text, where it may be the beginning of a marker
@@ -162,7 +168,7 @@ class SearchChannel:
 
     def _finish_query(self) -> SearchRequest | SearchResult:
         written = "".join(self._query_pieces)
-        self.query = written.strip()
+        self.query, self.expanded_query = written.strip(), ""
         answer = self._decide_without_search() or self._request()
         self._pieces += [self._markers.start, written, self._markers.end]
         self._query_pieces = []
@@ -185,13 +191,14 @@ class SearchChannel:
 
     def _request(self) -> SearchRequest:
         self.num_searches += 1
+        self.expanded_query = expand(self._abbreviations, self.query)
         text = "".join(self._pieces)
         self._pieces = [text]
         return SearchRequest(
             context_id=self._context_id,
             text=text.removesuffix(" "),  # the space that joins the marker to what precedes it
             mode=self._mode,
-            query=self.query,
+            query=self.expanded_query or self.query,
             passage_separator=self._markers.passage_separator,
             top_k=self._top_k,
         )

@@ -1,10 +1,11 @@
 """The position automaton (Glushkov 1961) of a pattern: its states are sets of positions.
 
-A position is one character of the pattern, repetitions written out.
+A position is one character of the pattern, repetitions written out. Positions are numbered in the
+order in which RE2 tries them.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from retrieval import regex_syntax as syntax
 from retrieval.regex_positions import (
@@ -48,7 +49,20 @@ class Automaton:
     positions_of: dict[syntax.Ranges, int] = field(default_factory=dict)
 
     def build(self, node: syntax.Node) -> Part:
-        """Adds the positions and edges of `node`. Raises TooLargeError."""
+        """Adds the positions and edges of a pattern. Raises TooLargeError, NotCoveredError."""
+        return self._build_row(node.parts if isinstance(node, syntax.Sequence) else (node,))
+
+    def _build_row(self, row: tuple[syntax.Node, ...]) -> Part:
+        """What follows a lazy repeat is tried before it, so it is numbered first."""
+        for index, node in enumerate(row):
+            if isinstance(node, syntax.Repeat) and node.is_lazy:
+                before = self._build(syntax.Sequence(parts=row[:index]))
+                after = self._build_row(row[index + 1 :])
+                lazy = self._build(replace(node, is_lazy=False))
+                return self._join(before, self._join(lazy, after))
+        return self._build(syntax.Sequence(parts=row))
+
+    def _build(self, node: syntax.Node) -> Part:
         match node:
             case syntax.Characters():
                 return self._position(node.ranges)
@@ -57,14 +71,16 @@ class Automaton:
             case syntax.Sequence():
                 part = Part(empty_if=ALWAYS)
                 for child in node.parts:
-                    part = self._join(part, self.build(child))
+                    part = self._join(part, self._build(child))
                 return part
             case syntax.Choice():
-                options = [self.build(option) for option in node.options]
+                options = [self._build(option) for option in node.options]
                 if any(option.empty_if & INSIDE for option in options[:-1]):
                     raise TooLargeError  # what follows is tried before the later options
                 return _either(options)
             case syntax.Repeat():
+                if node.is_lazy:
+                    raise syntax.NotCoveredError("a lazy repeat within a group")
                 return self._repeat(node)
 
     def _position(self, ranges: syntax.Ranges) -> Part:
@@ -93,7 +109,7 @@ class Automaton:
         start, edges_before = self.num_positions, self.num_edges
         known = {condition: dict(moves) for condition, moves in self.edges.items()}
         accepting = dict(self.positions_of)
-        part = self.build(node)
+        part = self._build(node)
         size = self.num_positions - start
         self.num_positions += size * (count - 1)
         self.num_edges += (self.num_edges - edges_before) * (count - 1)

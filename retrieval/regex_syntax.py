@@ -18,7 +18,7 @@ _ASSERTIONS = {"A": "^", "z": "$", "b": "b", "B": "B"}
 
 
 class NotCoveredError(Exception):
-    """The pattern uses syntax that is left out here (flags, Unicode classes, lazy repeats, ...)."""
+    """The pattern uses syntax that is left out here (flags, classes by name, most lazy repeats)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,11 +51,15 @@ class Choice:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Repeat:
-    """`part`, at least `low` times and at most `high` times (None: any number)."""
+    """`part`, at least `low` times and at most `high` times (None: any number).
+
+    A lazy one (`x*?`, the only one that is read) prefers to end.
+    """
 
     part: "Node"
     low: int
     high: int | None
+    is_lazy: bool = False
 
 
 Node: TypeAlias = Characters | Assertion | Sequence | Choice | Repeat
@@ -144,9 +148,10 @@ class _Reader:
                 low, high = bounds
             else:
                 return node
-            if self.skip("?"):
-                raise NotCoveredError(self._pattern)  # prefers less: threads in another order
-            node = Repeat(part=node, low=low, high=high)
+            is_lazy = self.skip("?")
+            if is_lazy and (low, high) != (0, None):
+                raise NotCoveredError(self._pattern)
+            node = Repeat(part=node, low=low, high=high, is_lazy=is_lazy)
 
     def _braces(self) -> tuple[int, int | None] | None:
         end = self._pattern.find("}", self._at)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from retrieval.abbreviations import Abbreviation
 from retrieval.types import Mode, Outcome
 
 
@@ -33,6 +34,8 @@ class Retrieval:
     max_searches: int = 1024
     max_inserted_tokens: int = 64
     top_k: int = 1
+    # Queries that stand for a longer pattern (mode REGEX).
+    abbreviations: tuple[Abbreviation, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,10 +97,11 @@ class RetrievalStep:
     """A search that the model asked for; what it inserted follows as a Delta.
 
     `start` and `end` are characters of the text as the model sees it: the decoded prompt ids and
-    what followed.
+    what followed. `expanded_query` is the pattern where the query is an abbreviation, else empty.
     """
 
     query: str
+    expanded_query: str
     mode: Mode
     outcome: Outcome
     inserted_text: str

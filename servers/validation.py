@@ -2,11 +2,14 @@
 
 import math
 from collections.abc import Sequence
+from typing import Final
 
 from servers.backend import ModelDescription
 from servers.errors import InvalidRequestError
 from servers.generation import GenerationRequest, Retrieval, Sampling, Stopping
 from servers.text import Encoded
+
+_MAX_ABBREVIATIONS: Final = 32
 
 
 def check_options(request: GenerationRequest, model: ModelDescription) -> None:
@@ -81,3 +84,7 @@ def _check_retrieval(retrieval: Retrieval, model: ModelDescription) -> None:
         )
     if retrieval.top_k < 1:
         raise InvalidRequestError(f"retrieval top_k is {retrieval.top_k}; it has to be at least 1")
+    if len(retrieval.abbreviations) > _MAX_ABBREVIATIONS:
+        raise InvalidRequestError(
+            f"{len(retrieval.abbreviations)} abbreviations; at most {_MAX_ABBREVIATIONS} are taken"
+        )

@@ -5,6 +5,7 @@ from typing import Final
 from harnessapi.inference.v1 import inference_pb2 as pb
 from harnessapi.retrieval.v1 import retrieval_pb2
 
+from retrieval.abbreviations import Abbreviation
 from retrieval.types import Mode, Outcome
 from servers.backend import ModelDescription
 from servers.errors import InvalidRequestError
@@ -152,7 +153,15 @@ def _read_retrieval(options: pb.RetrievalOptions) -> Retrieval:
             options.max_inserted_tokens if has_inserted else default.max_inserted_tokens
         ),
         top_k=options.top_k if options.HasField("top_k") else default.top_k,
+        abbreviations=tuple(_read_abbreviation(one) for one in options.abbreviations),
     )
+
+
+def _read_abbreviation(message: pb.Abbreviation) -> Abbreviation:
+    try:
+        return Abbreviation(query=message.query, pattern=message.pattern)
+    except ValueError as error:
+        raise InvalidRequestError(str(error)) from None
 
 
 def _write_started(event: Started) -> pb.Started:
@@ -163,6 +172,10 @@ def _write_started(event: Started) -> pb.Started:
             max_searches=event.retrieval.max_searches,
             max_inserted_tokens=event.retrieval.max_inserted_tokens,
             top_k=event.retrieval.top_k,
+            abbreviations=[
+                pb.Abbreviation(query=one.query, pattern=one.pattern)
+                for one in event.retrieval.abbreviations
+            ],
         )
     return pb.Started(
         num_prompt_tokens=len(event.prompt_ids),
@@ -187,6 +200,7 @@ def _write_started(event: Started) -> pb.Started:
 def _write_retrieval_step(event: RetrievalStep) -> pb.RetrievalStep:
     return pb.RetrievalStep(
         query=event.query,
+        expanded_query=event.expanded_query,
         mode=_MODES[event.mode],
         outcome=_OUTCOMES[event.outcome],
         inserted_text=event.inserted_text,

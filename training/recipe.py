@@ -99,7 +99,10 @@ def _ingredient(raw: dict[str, Any]) -> Ingredient:
     if ingredient.min_size > ingredient.max_size:
         raise RecipeError(f"min_size {ingredient.min_size} is over max_size {ingredient.max_size}")
     for size in (ingredient.min_size, ingredient.max_size):
-        make_task(ingredient.task, size=size, **dict(parameters))
+        task = make_task(ingredient.task, size=size, **dict(parameters))
+    for prompting, mode in ways:
+        if prompting not in task.promptings or (mode and mode not in task.retrieval_modes):
+            raise RecipeError(f"{task.name} is not answered by way of {mode or prompting}")
     return ingredient
 
 

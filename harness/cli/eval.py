@@ -85,7 +85,7 @@ _PROMPTINGS: Final = click.Choice([prompting.value for prompting in Prompting])
 @click.option(
     "--max-new-tokens",
     type=click.IntRange(min=1),
-    help="Limit of a completion.  [default: twice a worked one and 32; natural: far more]",
+    help="Limit of a completion.  [default: twice the longest worked one, and 32; natural: more]",
 )
 @click.option(
     "--deadline",

@@ -48,11 +48,16 @@ def show_command(task: str) -> None:
         f"default {', '.join(str(size) for size in made.default_sizes)}",
         "prompting": ", ".join(made.promptings),
         "style": ", ".join(made.styles),
-        "retrieval": f"{', '.join(made.retrieval_modes)} (the first is preferred)",
+        "retrieval": _retrieval(made),
         "chance": f"{made.chance:.3f} at the default size",
+        "asks": made.instruction,
     }
     for label, text in rows.items():
         click.echo(f"{label:<10} {text}")
+    for mode, reason in made.impossible.items():
+        click.echo(f"{'impossible':<10} with {mode}: {reason}")
+    for one in made.abbreviations:
+        click.echo(f"{'query':<10} {one.query:<8} stands for {one.pattern}")
     small = make_task(task, size=min(made.max_size, max(made.min_size, 3)))
     for way in _ways(made):
         click.echo()
@@ -80,11 +85,17 @@ def sample_command(task: str, size: int | None, **options: Any) -> None:
     retrieval = options["retrieval"]
     way = Way(prompting=Prompting(options["prompting"]), style=Style(options["style"]), mode=None)
     if way.prompting is Prompting.SEARCH:
-        mode = Mode(retrieval) if retrieval else made.retrieval_modes[0]
+        mode = Mode(retrieval) if retrieval else next(iter(made.retrieval_modes), None)
         way = replace(way, mode=mode)
     elif retrieval:
         raise click.UsageError(f"--retrieval {retrieval} needs --prompting search")
     _print_sample(made, made.sample(Split.TEST, options["seed"], options["index"]), way)
+
+
+def _retrieval(task: Task) -> str:
+    if not task.retrieval_modes:
+        return "none"
+    return f"{', '.join(task.retrieval_modes)} (the first is preferred)"
 
 
 def _ways(task: Task) -> list[Way]:

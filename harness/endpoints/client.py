@@ -89,6 +89,11 @@ def _to_wire(request: CompletionRequest) -> pb.GenerateRequest:
     )
     if request.mode is not None:
         message.retrieval.mode = mode_to_wire(request.mode)
+        # max_new_tokens is the limit that counts: a search takes several of them.
+        message.retrieval.max_searches = request.max_new_tokens
+        message.retrieval.abbreviations.extend(
+            pb.Abbreviation(query=one.query, pattern=one.pattern) for one in request.abbreviations
+        )
     return message
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from harness.sample import Prompt
+from retrieval.abbreviations import Abbreviation
 from retrieval.types import Mode
 
 
@@ -37,6 +38,8 @@ class CompletionRequest:
     prompt: Prompt
     mode: Mode | None
     max_new_tokens: int
+    # Queries that stand for a longer pattern.
+    abbreviations: tuple[Abbreviation, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,9 +52,13 @@ class TextSegment:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchStep:
-    """One search that the model asked for."""
+    """One search that the model asked for; `expanded_query`: the pattern that the query stood for.
+
+    It is empty where the query is no abbreviation.
+    """
 
     query: str
+    expanded_query: str
     mode: str
     outcome: str
     inserted_text: str

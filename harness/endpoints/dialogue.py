@@ -54,6 +54,7 @@ class Dialogue:
             markers=MARKERS,
             mode=request.mode,
             limits=SearchLimits(),
+            abbreviations=request.abbreviations,
         )
 
     @property
@@ -122,6 +123,7 @@ class Dialogue:
         self._searches.append(
             SearchStep(
                 query=self._channel.query,
+                expanded_query=self._channel.expanded_query,
                 mode=mode,
                 outcome=result.outcome.value,
                 inserted_text=found,

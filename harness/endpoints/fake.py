@@ -13,6 +13,8 @@ from harnessapi.inference.v1 import inference_pb2 as pb
 from harnessapi.inference.v1 import inference_pb2_grpc
 from harnessapi.retrieval.v1 import retrieval_pb2
 
+from retrieval.abbreviations import Abbreviation, expand
+
 
 class Fault(StrEnum):
     """What can go wrong with one call."""
@@ -132,7 +134,8 @@ async def _abort(fault: Fault | None, context: Any) -> None:
 def _events(request: pb.GenerateRequest, *, wrong: bool) -> list[pb.GenerateResponse]:
     """The whole stream: an empty first chunk, a search where it is asked for, the answer."""
     words = request.text.split()
-    pairs = dict(passage.split()[-2:] for passage in request.text.split(" ;")[1:-1])
+    passages = [passage.split() for passage in request.text.split(" ;")[1:-1]]
+    pairs = {passage[0]: passage[1] for passage in passages if len(passage) == 2}
     key = words[-1]
     value = "wrong" if wrong else pairs.get(key, "missing")
     started = pb.Started(
@@ -163,8 +166,13 @@ def _events(request: pb.GenerateRequest, *, wrong: bool) -> list[pb.GenerateResp
 
 
 def _search(request: pb.GenerateRequest, key: str, result: str) -> list[pb.GenerateResponse]:
+    abbreviations = [
+        Abbreviation(query=one.query, pattern=one.pattern)
+        for one in request.retrieval.abbreviations
+    ]
     step = pb.RetrievalStep(
         query=key,
+        expanded_query=expand(abbreviations, key),
         mode=request.retrieval.mode,
         outcome=retrieval_pb2.SEARCH_OUTCOME_FOUND,
         inserted_text=result,

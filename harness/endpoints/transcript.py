@@ -92,6 +92,7 @@ def _search_step(step: pb.RetrievalStep) -> SearchStep:
     outcome = retrieval_pb2.SearchOutcome.Name(step.outcome).removeprefix("SEARCH_OUTCOME_")
     return SearchStep(
         query=step.query,
+        expanded_query=step.expanded_query,
         mode=mode.lower(),
         outcome=outcome.lower(),
         inserted_text=step.inserted_text,

@@ -109,7 +109,10 @@ async def _work(run: CellRun, queue: Iterator[Sample], store: RunStore, listener
         started_at_s = time.time()
         attempts = await run.connection.complete(
             CompletionRequest(
-                prompt=prompt, mode=run.cell.retrieval, max_new_tokens=run.cell.max_new_tokens
+                prompt=prompt,
+                mode=run.cell.retrieval,
+                max_new_tokens=run.cell.max_new_tokens,
+                abbreviations=run.task.abbreviations,
             ),
             deadline_s=run.deadline_s,
             generator=random.Random(f"{run.cell.key} {sample.address.key}"),

@@ -8,13 +8,11 @@ from harness.endpoints.model_info import ModelInfo
 from harness.errors import InputError
 from harness.run_store.cell import Cell
 from harness.run_store.options import RunOptions
-from harness.sample import Prompting, Split, Style
+from harness.sample import Prompting, Style
 from harness.tasks import TASKS, make_task
 from harness.tasks.task import Task
 from retrieval.types import Mode
 
-# Samples whose worked completions tell how long completions of a cell get.
-_NUM_LENGTH_SAMPLES: Final = 8
 _SPARE_TOKENS: Final = 32
 _SPARE_NATURAL: Final = {Prompting.DIRECT: 128, Prompting.COT: 1024, Prompting.SEARCH: 1024}
 # Where the style can be read.
@@ -81,9 +79,7 @@ def _cell(
     if prompting is Prompting.SEARCH:
         mode = _search_mode(options, endpoint, task, usable)
     style = _style(options, endpoint, task, model)
-    limit = options.max_new_tokens or _default_max_new_tokens(
-        task, options.seed, prompting, mode, style
-    )
+    limit = options.max_new_tokens or _default_max_new_tokens(task, prompting, mode, style)
     return Cell(
         endpoint=endpoint.name,
         task=task.name,
@@ -163,23 +159,16 @@ def _styles_read(endpoint: Endpoint, model: ModelInfo | None) -> tuple[str, ...]
 
 
 def _default_max_new_tokens(
-    task: Task, seed: int, prompting: Prompting, mode: Mode | None, style: Style
+    task: Task, prompting: Prompting, mode: Mode | None, style: Style
 ) -> int:
-    """Room for twice what the longest of a few worked completions takes, and some more.
+    """Room for twice the longest worked completion, and some more.
 
     A language model takes several tokens for a word, and more words to think.
     """
-    lengths = [
-        sum(
-            len(segment.text.split())
-            for segment in task.demonstration(task.sample(Split.TEST, seed, index), prompting, mode)
-            if not segment.inserted
-        )
-        for index in range(_NUM_LENGTH_SAMPLES)
-    ]
+    longest = task.max_completion_tokens(prompting, mode)
     if style is Style.NATURAL:
-        return 8 * max(lengths) + _SPARE_NATURAL[prompting]
-    return 2 * max(lengths) + _SPARE_TOKENS
+        return 8 * longest + _SPARE_NATURAL[prompting]
+    return 2 * longest + _SPARE_TOKENS
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -6,10 +6,23 @@ from typing import Final
 from harness.errors import unknown_name
 from harness.tasks.assoc_recall import AssocRecall
 from harness.tasks.copy import Copy
+from harness.tasks.counting import Counting
+from harness.tasks.index import Index
+from harness.tasks.is_tree import IsTree
+from harness.tasks.ngram_retrieval import NgramRetrieval
 from harness.tasks.task import Task
 
-TASKS: Final[dict[str, type[AssocRecall] | type[Copy]]] = {
-    kind.name: kind for kind in (AssocRecall, Copy)
+TaskKind = (
+    type[AssocRecall]
+    | type[Copy]
+    | type[Counting]
+    | type[Index]
+    | type[IsTree]
+    | type[NgramRetrieval]
+)
+
+TASKS: Final[dict[str, TaskKind]] = {
+    kind.name: kind for kind in (AssocRecall, Index, NgramRetrieval, Counting, IsTree, Copy)
 }
 
 

@@ -1,13 +1,14 @@
 """Associative recall: pairs of a key and a value, then a key; the answer is its value."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from harness.sample import Address, Prompting, Sample, Segment, Split, Style
+from harness.sample import Prompting, Sample, Segment, Split, Style
 from harness.tasks import vocabulary as words
-from harness.tasks.splits import split_of
-from harness.tasks.task import UnsupportedError
+from harness.tasks import worked
+from harness.tasks.drawing import address_of, check_parameter, check_size, settle
+from retrieval.abbreviations import Abbreviation
 from retrieval.types import Mode
 
 
@@ -36,6 +37,8 @@ class AssocRecall:
     promptings: ClassVar[tuple[Prompting, ...]] = tuple(Prompting)
     styles: ClassVar[tuple[Style, ...]] = tuple(Style)
     retrieval_modes: ClassVar[tuple[Mode, ...]] = (Mode.DENSE, Mode.REGEX)
+    impossible: ClassVar[Mapping[Mode, str]] = {}
+    abbreviations: ClassVar[tuple[Abbreviation, ...]] = ()
 
     size: int = 16
     # Keys and values are drawn from the first so many words of each kind; training starts small.
@@ -43,17 +46,9 @@ class AssocRecall:
 
     def __post_init__(self) -> None:
         """Raises UnsupportedError where `size` pairs cannot have distinct keys."""
-        if not self.min_size <= self.size <= self.max_size:
-            raise UnsupportedError(
-                f"{self.name}: size {self.size} is out of range: "
-                f"{self.min_size} to {self.max_size} {self.size_unit}"
-            )
+        check_size(self)
         smallest = max(self.size, self.min_alphabet)
-        if not smallest <= self.alphabet <= len(words.KEYS):
-            raise UnsupportedError(
-                f"{self.name}: alphabet {self.alphabet} is out of range: "
-                f"{smallest} to {len(words.KEYS)} at size {self.size}"
-            )
+        check_parameter(self, "alphabet", smallest, len(words.KEYS))
 
     @property
     def chance(self) -> float:
@@ -62,24 +57,15 @@ class AssocRecall:
 
     def sample(self, split: Split, seed: int, index: int) -> Sample:
         """The sample at this address; its context decides the split, so the splits are disjoint."""
-        address = Address(
-            task=self.name,
-            parameters=(("alphabet", self.alphabet), ("size", self.size)),
-            split=split,
-            seed=seed,
-            index=index,
-        )
+        address = address_of(self, split, seed, index)
         generator = address.random()
         keys = generator.sample(words.KEYS[: self.alphabet], self.size)
         value_words = words.VALUES[: self.alphabet]
         values = generator.choices(value_words, k=self.size)
         asked = generator.randrange(self.size)
-        # One value is drawn again until the context falls into the split.
-        while True:
-            context = self._context(keys, values)
-            if split_of(context) is split:
-                break
-            values[generator.randrange(self.size)] = generator.choice(value_words)
+        context = settle(
+            split, generator, values, value_words, lambda drawn: self._context(keys, drawn)
+        )
         return Sample(
             address=address,
             context=context,
@@ -107,6 +93,11 @@ class AssocRecall:
             for position, (key, value) in enumerate(zip(pieces[0::3], pieces[1::3], strict=True))
         ]
 
+    def max_completion_tokens(self, prompting: Prompting, mode: Mode | None) -> int:
+        """Tokens that the longest worked completion takes."""
+        query = 4 if mode is Mode.REGEX else 3
+        return {Prompting.DIRECT: 0, Prompting.COT: 2, Prompting.SEARCH: query}[prompting] + 3
+
     def demonstration(
         self, sample: Sample, prompting: Prompting, mode: Mode | None
     ) -> tuple[Segment, ...]:
@@ -115,18 +106,13 @@ class AssocRecall:
         A regular expression returns the word after the key, a dense search the whole pair.
         """
         key = sample.question
-        answer = f"{words.ANSWER} {sample.target} {words.EOS}"
         pair = f"{key} {sample.target}"
         if prompting is Prompting.DIRECT:
-            return (Segment(text=answer),)
+            return (worked.answer(sample.target),)
         if prompting is Prompting.COT:
-            return (Segment(text=f"{pair} {answer}"),)
+            return worked.chain(pair, sample.target)
         if mode is Mode.REGEX:
             query, result = f"{key} {words.CAPTURE_WORD}", sample.target
         else:
             query, result = key, pair
-        return (
-            Segment(text=f"{words.SEARCH_START} {query} {words.SEARCH_END}"),
-            Segment(text=result, inserted=True),
-            Segment(text=answer),
-        )
+        return worked.query(query), worked.found(result), worked.answer(sample.target)

@@ -1,12 +1,14 @@
 """Copying: a string of words; the answer is the same string."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harness.sample import Address, Prompting, Sample, Segment, Split, Style
+from harness.sample import Prompting, Sample, Segment, Split, Style
 from harness.tasks import vocabulary as words
-from harness.tasks.splits import split_of
-from harness.tasks.task import UnsupportedError
+from harness.tasks import worked
+from harness.tasks.drawing import address_of, check_size, settle
+from retrieval.abbreviations import Abbreviation
 from retrieval.types import Mode
 
 
@@ -31,16 +33,14 @@ class Copy:
     promptings: ClassVar[tuple[Prompting, ...]] = (Prompting.DIRECT,)
     styles: ClassVar[tuple[Style, ...]] = tuple(Style)
     retrieval_modes: ClassVar[tuple[Mode, ...]] = ()
+    impossible: ClassVar[Mapping[Mode, str]] = {}
+    abbreviations: ClassVar[tuple[Abbreviation, ...]] = ()
 
     size: int = 16
 
     def __post_init__(self) -> None:
         """Raises UnsupportedError for a size out of range."""
-        if not self.min_size <= self.size <= self.max_size:
-            raise UnsupportedError(
-                f"{self.name}: size {self.size} is out of range: "
-                f"{self.min_size} to {self.max_size} {self.size_unit}"
-            )
+        check_size(self)
 
     @property
     def chance(self) -> float:
@@ -49,24 +49,24 @@ class Copy:
 
     def sample(self, split: Split, seed: int, index: int) -> Sample:
         """The sample at this address; its context decides the split, so the splits are disjoint."""
-        address = Address(
-            task=self.name,
-            parameters=(("size", self.size),),
-            split=split,
-            seed=seed,
-            index=index,
-        )
+        address = address_of(self, split, seed, index)
         generator = address.random()
         drawn = generator.choices(words.WORDS, k=self.size)
-        while split_of(context := f"{self.name} ; {' '.join(drawn)} ;") is not split:
-            drawn[generator.randrange(self.size)] = generator.choice(words.WORDS)
+        context = settle(split, generator, drawn, words.WORDS, self._context)
         return Sample(
             address=address, context=context, question="", target=" ".join(drawn), metadata={}
         )
 
+    def _context(self, drawn: Sequence[str]) -> str:
+        return " ; ".join((self.name, " ".join(drawn))) + " ;"
+
     def siblings(self, sample: Sample) -> list[Sample]:
         """There is one question about a string."""
         return [sample]
+
+    def max_completion_tokens(self, prompting: Prompting, mode: Mode | None) -> int:  # noqa: ARG002
+        """Tokens that the longest worked completion takes."""
+        return self.size + 2
 
     def demonstration(
         self,
@@ -75,4 +75,4 @@ class Copy:
         mode: Mode | None,  # noqa: ARG002
     ) -> tuple[Segment, ...]:
         """The string."""
-        return (Segment(text=f"{words.ANSWER} {sample.target} {words.EOS}"),)
+        return (worked.answer(sample.target),)

@@ -11,6 +11,7 @@ from harness.tasks.task import Task
 from retrieval.types import Mode
 
 _HEADING: Final = "[Problem"
+_QUESTION: Final = "Question:"
 # On one line with what is written: `.` in a pattern does not reach over the end of a line.
 _RESULT_START: Final = " <result> "
 _RESULT_END: Final = " </result> "
@@ -46,7 +47,7 @@ def render_natural(
     """The examples come with their worked completions, in the order given."""
     parts = [task.instruction]
     if mode is not None:
-        parts.append(f"{_CHANNEL} {_QUERIES[mode]}")
+        parts.append(f"{_CHANNEL} {_QUERIES[mode]}{_short_queries(task, mode)}")
     parts.append(_HOW[prompting] + _outline(len(examples)))
     for number, example in enumerate(examples, start=1):
         worked = _worked(task.demonstration(example, prompting, mode))
@@ -55,7 +56,7 @@ def render_natural(
     return Prompt(
         text="\n\n".join([*parts, asked]),
         # On one line, as the symbolic style has them: the worked queries are made for that.
-        searched=f"{_context(task, sample, mode)} {sample.question}".rstrip() + " ",
+        searched=f"{_context(task, sample, mode)} {_question(sample)}".rstrip() + " ",
         joint="",
         result_start=_RESULT_START,
         result_end=_RESULT_END,
@@ -80,6 +81,13 @@ def _distinct(task: Task, seed: int, max_tries: int) -> Iterator[Sample]:
             yield sample
 
 
+def _short_queries(task: Task, mode: Mode) -> str:
+    if mode is not Mode.REGEX or not task.abbreviations:
+        return ""
+    listed = ", ".join(f"`{one.query}` for `{one.pattern}`" for one in task.abbreviations)
+    return f" These short queries stand for patterns, $1 and $2 for any word: {listed}."
+
+
 def _outline(num_examples: int) -> str:
     if not num_examples:
         return ""
@@ -89,8 +97,12 @@ def _outline(num_examples: int) -> str:
 
 def _problem(task: Task, sample: Sample, number: int, mode: Mode | None) -> str:
     """Ends with a line break: the next word is the model's."""
-    question = f"Question: {sample.question}\n" if sample.question else ""
-    return f"{_HEADING} {number}]\nContext: {_context(task, sample, mode)}\n{question}"
+    lines = [f"{_HEADING} {number}]", f"Context: {_context(task, sample, mode)}", _question(sample)]
+    return "".join(f"{line}\n" for line in lines if line)
+
+
+def _question(sample: Sample) -> str:
+    return f"{_QUESTION} {sample.question}" if sample.question else ""
 
 
 def _context(task: Task, sample: Sample, mode: Mode | None) -> str:
@@ -102,8 +114,8 @@ def _context(task: Task, sample: Sample, mode: Mode | None) -> str:
 
 
 def _result(text: str) -> str:
-    """A passage with the question in it begins, in the symbolic style, with the word that asks."""
-    return f"{_RESULT_START}{text.removeprefix(f'{words.DENSE} ')}{_RESULT_END}"
+    """The word that asks is another one in the symbolic style; a passage may begin with it."""
+    return f"{_RESULT_START}{text.replace(words.DENSE, _QUESTION)}{_RESULT_END}"
 
 
 def _worked(segments: Sequence[Segment]) -> str:

@@ -59,4 +59,4 @@ def make_prompt(
 
 def ask(sample: Sample, prompting: Prompting, mode: Mode | None) -> str:
     """The question after its context: the word for the way of answering, then what is asked."""
-    return f"{_prompt_word(prompting, mode)} {sample.question}"
+    return f"{_prompt_word(prompting, mode)} {sample.question}".rstrip()

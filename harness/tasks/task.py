@@ -1,9 +1,11 @@
 """What a task is: a frozen dataclass of parameters that makes samples and words them."""
 
+from collections.abc import Mapping
 from typing import ClassVar, Protocol
 
 from harness.errors import InputError
 from harness.sample import Prompting, Sample, Segment, Split, Style
+from retrieval.abbreviations import Abbreviation
 from retrieval.types import Mode
 
 
@@ -26,8 +28,12 @@ class Task(Protocol):
     default_sizes: ClassVar[tuple[int, ...]]
     promptings: ClassVar[tuple[Prompting, ...]]
     styles: ClassVar[tuple[Style, ...]]
-    # The kinds of search that can do it, the preferred one first.
+    # The kinds of search that it can be asked with, the preferred one first.
     retrieval_modes: ClassVar[tuple[Mode, ...]]
+    # Those that cannot find the answer, and why; asked to show it.
+    impossible: ClassVar[Mapping[Mode, str]]
+    # Queries that stand for a longer regular expression, sent with every request.
+    abbreviations: ClassVar[tuple[Abbreviation, ...]]
 
     @property
     def size(self) -> int:
@@ -48,6 +54,10 @@ class Task(Protocol):
 
         For training, where one context can teach many answers. Not addressed, never evaluated.
         """
+        ...
+
+    def max_completion_tokens(self, prompting: Prompting, mode: Mode | None) -> int:
+        """At least as many tokens as any worked completion has; what is inserted does not count."""
         ...
 
     def demonstration(

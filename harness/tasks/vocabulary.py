@@ -76,18 +76,15 @@ TASK_WORDS: Final[tuple[str, ...]] = (
 CAPTURE_WORD: Final = r"(\S+)"
 PATTERN_PIECES: Final[tuple[str, ...]] = (
     CAPTURE_WORD,
-    # index: ^(?:\S+ ){7}(\S+)
-    r"^(?:\S+",
+    # index: ^(?:[^;]*; ){7}(\S+)
+    "^(?:[^;]*;",
     "){",
     r"##}(\S+)",
-    # counting: (?:.* bab\b){8}
-    "(?:.*",
+    # counting: ^(?:[^;]* bab\b){8}[^;]* (;)
+    "^(?:[^;]*",
     r"##\b){",
-    "##}",
-    # alternatives, for the two ends of an edge
-    "|",
-    "(?:",
-    ")",
+    "##}[^;]*",
+    "(;)",
 )
 
 GLUED_NUMERALS: Final[tuple[str, ...]] = tuple(f"##{numeral}" for numeral in NUMERALS)

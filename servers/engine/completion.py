@@ -80,6 +80,7 @@ class Completion:
         self.outbox.add_event(
             RetrievalStep(
                 query=self._search.query,
+                expanded_query=self._search.expanded_query,
                 mode=self._job.retrieval.mode,
                 outcome=result.outcome,
                 inserted_text=text.strip(),
@@ -151,6 +152,7 @@ def _make_channel(job: Job, codec: Codec, context_id: str) -> SearchChannel | No
         mode=job.retrieval.mode,
         limits=SearchLimits(max_searches=job.retrieval.max_searches),
         top_k=job.retrieval.top_k,
+        abbreviations=job.retrieval.abbreviations,
     )
 
 

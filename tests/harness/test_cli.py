@@ -94,6 +94,12 @@ def test_a_task_is_shown_with_a_worked_sample_of_every_way() -> None:
         assert word in result.output
 
 
+def test_a_task_is_shown_with_its_abbreviations_and_what_cannot_be_done() -> None:
+    result = CliRunner().invoke(main, ["tasks", "show", "is_tree"])
+    assert r"$1 ~     stands for \b$1 ~ (\d+)" in result.output
+    assert "impossible with dense" in CliRunner().invoke(main, ["tasks", "show", "index"]).output
+
+
 def test_a_sample_is_printed_by_its_address() -> None:
     command = ["tasks", "sample", "assoc_recall", "--size", "4", "--seed", "3", "--index", "2"]
     result = CliRunner().invoke(main, command)
@@ -115,6 +121,7 @@ def test_a_sample_is_worded_for_language_models() -> None:
         (["sample", "assoc_recall", "--size", "129"], "size 129 is out of range: 1 to 128"),
         (["sample", "assoc_recall", "--retrieval", "regex"], "needs --prompting search"),
         (["sample", "assoc_recall", "--seed", "-1"], "-1"),
+        (["sample", "copy", "--prompting", "search"], "no prompting search; it has: direct"),
     ],
 )
 def test_a_wrong_task_command_is_told_in_one_line(arguments: list[str], message: str) -> None:

@@ -1,4 +1,5 @@
 import asyncio
+import dataclasses
 import random
 import time
 from typing import Any
@@ -15,6 +16,7 @@ from harness.endpoints.retrying import Attempts, Backoff
 from harness.endpoints.transcript import Transcript
 from harness.errors import HarnessError
 from harness.sample import Prompt
+from retrieval.abbreviations import Abbreviation
 from retrieval.types import Mode
 
 PROMPT = "assoc_recall bab dok ; fem gik ; <dense> fem"
@@ -51,6 +53,18 @@ async def test_a_completion_holds_text_by_channel_and_its_searches(serve: Any) -
     assert (search.inserted_text, search.elapsed_ms) == ("fem gik", 2.0)
     assert completion.finish_reason is FinishReason.EOS
     assert len(completion.prompt_token_ids) == len(PROMPT.split())
+
+
+async def test_a_search_by_an_abbreviation_holds_both_what_was_written_and_what_it_meant(
+    serve: Any,
+) -> None:
+    abbreviation = Abbreviation(query="$1", pattern=r"$1 (\S+)")
+    asked = dataclasses.replace(request(Mode.REGEX), abbreviations=(abbreviation,))
+    async with serve(FakeModel(Script())) as client:
+        completion = await client.complete(asked, timeout_s=5)
+        plain = await client.complete(request(Mode.REGEX), timeout_s=5)
+    assert [(s.query, s.expanded_query) for s in completion.searches] == [("fem", r"fem (\S+)")]
+    assert [(s.query, s.expanded_query) for s in plain.searches] == [("fem", "")]
 
 
 async def test_without_a_mode_no_search_is_asked_for(serve: Any) -> None:

@@ -48,7 +48,8 @@ def test_a_run_ends_with_a_table_and_says_where_it_is_stored(workplace: Any) -> 
 def test_json_is_one_object_a_cell_and_nothing_else_on_standard_output(workplace: Any) -> None:
     workplace.script(wrong_share=0.5)
     result = workplace.run(
-        "eval", "--endpoint", "all", "--task", "all", "--size", "2,4", "--samples", "30", "--json"
+        *("eval", "--endpoint", "all", "--task", "assoc_recall", "--size", "2,4"),
+        *("--samples", "30", "--json"),
     )
     assert result.exit_code == 0, result.stderr
     rows = [json.loads(line) for line in result.stdout.splitlines()]
@@ -81,6 +82,7 @@ def test_a_stored_sample_holds_all_that_scoring_needs(workplace: Any) -> None:
     assert sample["cell"] == "rnn-rag/assoc_recall/size=2/search/regex/symbolic"
     assert sample["address"].endswith("size=2/test/seed=0/index=0")
     assert "<regex>" in sample["prompt"]
+    assert sample["searches"][0]["expanded_query"] == ""
     assert len(sample["prompt_token_ids"]) == len(sample["prompt"].split())
     assert [channel for channel, _ in sample["transcript"]] == ["query", "inserted", "answer"]
     assert sample["searches"][0]["outcome"] == "found"
@@ -204,7 +206,7 @@ def test_a_terminal_gets_a_bar_and_a_narrow_one_a_narrow_table(workplace: Any) -
     master, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 72, 0, 0))
     process = workplace.start(
-        "eval", "--endpoint", "all", "--task", "all", "--samples", "20", terminal=terminal
+        "eval", "--endpoint", "all", "--task", "assoc_recall", "--samples", "20", terminal=terminal
     )
     os.close(terminal)
     shown = b""

@@ -77,8 +77,8 @@ def test_searches_look_at_the_asked_context_as_it_is_shown() -> None:
     prompt = prompt_of(make_task("assoc_recall", size=SMALL), Prompting.SEARCH, Mode.REGEX)
     assert prompt.searched is not None
     shown = prompt.text.rpartition("Context: ")[2].partition("\n")[0]
-    question = prompt.text.rpartition("Question: ")[2].strip()
-    assert prompt.searched == f"{shown} {question} "
+    question = prompt.text.rpartition("\nQuestion: ")[2].strip()
+    assert prompt.searched == f"{shown} Question: {question} "
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -89,10 +89,10 @@ def test_a_worked_search_inserts_what_a_real_one_finds(name: str) -> None:
             continue
         for sample in worked_examples(task, 0, 20):
             prompt = make_prompt(task, sample, prompting, Style.NATURAL, mode)
-            assert replay(task.demonstration(sample, prompting, mode), prompt, mode)
+            assert replay(task, task.demonstration(sample, prompting, mode), prompt, mode)
 
 
-def replay(segments: Sequence[Segment], prompt: Prompt, mode: Mode) -> bool:
+def replay(task: Task, segments: Sequence[Segment], prompt: Prompt, mode: Mode) -> bool:
     """Whether the search channel inserts all that the segments say is inserted."""
     channel = SearchChannel(
         context_id="c",
@@ -100,6 +100,7 @@ def replay(segments: Sequence[Segment], prompt: Prompt, mode: Mode) -> bool:
         markers=MARKERS,
         mode=mode,
         limits=SearchLimits(),
+        abbreviations=task.abbreviations,
     )
     search: SearchRequest | SearchResult | None = None
     for segment in segments:
@@ -108,7 +109,7 @@ def replay(segments: Sequence[Segment], prompt: Prompt, mode: Mode) -> bool:
             continue
         assert isinstance(search, SearchRequest)
         found = channel.resolve(LocalRetriever().search([search])[0])
-        if found != segment.text.removeprefix("<dense> "):
+        if found != segment.text.replace("<dense>", "Question:"):
             return False
         channel.inserted(prompt.word_result(segment.text))
     return True

@@ -11,7 +11,7 @@ from harness.run_store.cell import Cell
 from harness.run_store.options import RunOptions
 from harness.runner.planning import plan_cells, select_tasks
 from harness.sample import Prompting, Style
-from harness.tasks import TASKS
+from harness.tasks import TASKS, make_task
 from retrieval.types import Mode
 
 PLAIN = Endpoint(name="rnn", checkpoint="x")
@@ -76,6 +76,13 @@ def test_the_preferred_mode_is_taken_among_those_offered() -> None:
     assert only_cell(WITH_CHANNEL, Mode.REGEX).retrieval is Mode.REGEX
 
 
+def test_a_search_that_cannot_find_the_answer_is_taken_where_it_is_asked_for() -> None:
+    both = (Mode.REGEX, Mode.DENSE)
+    assert only_cell(WITH_CHANNEL, *both, task=("index",)).retrieval is Mode.REGEX
+    cell = only_cell(WITH_CHANNEL, *both, task=("index",), retrieval="dense")
+    assert cell.retrieval is Mode.DENSE
+
+
 def test_retrieval_none_closes_the_channel() -> None:
     cell = only_cell(WITH_CHANNEL, Mode.REGEX, retrieval="none")
     assert (cell.prompting, cell.retrieval) == (Prompting.COT, None)
@@ -83,6 +90,9 @@ def test_retrieval_none_closes_the_channel() -> None:
 
 def test_the_limit_leaves_room_for_every_worked_completion() -> None:
     assert only_cell(PLAIN, prompting=(Prompting.DIRECT,)).max_new_tokens == 2 * 3 + 32
+    longest = make_task("is_tree", size=128).max_completion_tokens(Prompting.SEARCH, Mode.REGEX)
+    cell = only_cell(WITH_CHANNEL, Mode.REGEX, task=("is_tree",), size=(128,))
+    assert cell.max_new_tokens == 2 * longest + 32
     assert only_cell(PLAIN, max_new_tokens=1).max_new_tokens == 1
 
 

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from retrieval.abbreviations import Abbreviation
 from retrieval.channel import Markers, SearchChannel, SearchLimits
 from retrieval.types import Mode, Outcome, SearchRequest, SearchResult
 
@@ -81,6 +82,38 @@ def test_what_follows_the_end_marker_is_left_unread() -> None:
     assert isinstance(request, SearchRequest)
     assert request.text == "p<search>a</search>"
     assert it.unread == ""
+
+
+def abbreviating(mode: Mode) -> SearchChannel:
+    return SearchChannel(
+        context_id="c",
+        prompt_text="7 ~ 3",
+        markers=Markers(),
+        mode=mode,
+        limits=SearchLimits(max_searches=2),
+        abbreviations=[Abbreviation(query="$1 ~", pattern="$1 ~ (.)")],
+    )
+
+
+def test_an_abbreviation_is_searched_as_its_pattern_and_both_are_known() -> None:
+    it = abbreviating(Mode.REGEX)
+    request = it.feed(" <search> 7 ~ </search>")
+    assert isinstance(request, SearchRequest)
+    assert (request.query, it.query, it.expanded_query) == ("7 ~ (.)", "7 ~", "7 ~ (.)")
+    it.resolve(FOUND)
+    request = it.feed(" <search> 7 </search>")
+    assert isinstance(request, SearchRequest)
+    assert (request.query, it.query, it.expanded_query) == ("7", "7", "")
+    assert request.text.endswith("<search> 7 ~ </search>")
+    it.resolve(FOUND)
+    assert isinstance(it.feed(" <search> 7 ~ </search>"), SearchResult)
+    assert (it.query, it.expanded_query) == ("7 ~", "")
+
+
+def test_a_dense_query_is_never_an_abbreviation() -> None:
+    request = abbreviating(Mode.DENSE).feed(" <search> 7 ~ </search>")
+    assert isinstance(request, SearchRequest)
+    assert request.query == "7 ~"
 
 
 @pytest.mark.parametrize(

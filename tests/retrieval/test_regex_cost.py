@@ -12,7 +12,8 @@ from retrieval.regex_walk import Walker
 
 
 @pytest.mark.parametrize(
-    ("pattern", "max_threads"), [("a", 1), ("ab(c+)", 2), (r"^(?:\S+ ){20}(\S+)", 2), ("x*", 1)]
+    ("pattern", "max_threads"),
+    [("a", 1), ("ab(c+)", 2), (r"^(?:\S+ ){20}(\S+)", 2), ("x*", 1), ("^a*?b", 2)],
 )
 def test_simple_patterns_follow_few_threads(pattern: str, max_threads: int) -> None:
     cost = bounded_cost(pattern)
@@ -26,7 +27,7 @@ def test_simple_patterns_follow_few_threads(pattern: str, max_threads: int) -> N
         "(a|b)*a(a|b){12}z",
         r"b?\S{39}z",  # few sets of positions, but they come in many orders
         r"\b[^z]{9,29}\w+$z",  # few sets where the assertion always holds
-        "a.*?b",
+        "(?:a.*?b)c",
         "(?i)ab",
         r"\pL",
         "(|a)b",
@@ -39,7 +40,7 @@ def test_no_bound_is_known_for_patterns_that_explode_or_are_not_covered(pattern:
 
 @pytest.mark.parametrize(
     "pattern",
-    ["(", "a)", "[[:alpha:]]", "(?s).", r"\x41", r"\Qa", "[a", "a{2}?", "\\"],
+    ["(", "a)", "[[:alpha:]]", "(?s).", r"\x41", r"\Qa", "[a", "a{2}?", "a+?", "a??", "\\"],
 )
 def test_what_the_reader_leaves_out_is_noticed(pattern: str) -> None:
     with pytest.raises(NotCoveredError):
@@ -83,7 +84,7 @@ def count_states_slowly(pattern: str, alphabet: str) -> int:
 
 PARTS = st.sampled_from(
     [
-        *("a", "b", ".", "[ab]", "a*", "b+", "a?", "(?:ab)*", "a{2,4}", "(?:a|bb)+"),
+        *("a", "b", ".", "[ab]", "a*", "b+", "a?", "(?:ab)*", "a*?", "a{2,4}", "(?:a|bb)+"),
         *("(?:ab?){3}", "(?:a*b){3,}", "(?:(?:a|b.){2}b){2}", "(?:a?b?){3}"),
     ]
 )

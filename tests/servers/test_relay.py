@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from retrieval.abbreviations import Abbreviation
 from retrieval.local import LocalRetriever
 from retrieval.types import Mode, Outcome, RetrieverUnavailableError, SearchResult
 from servers.backend import ModelDescription
@@ -151,6 +152,14 @@ async def test_a_search_is_spliced_in_and_the_engine_goes_on_from_all_of_it(
     assert second.max_new_tokens == first.max_new_tokens - 4
     assert (events[0].num_cached_tokens, type(events[-1])) == (3, Finished)
     assert (events[-1].reason, events[-1].num_generated_tokens) == (FinishReason.EOS, 7)
+
+
+async def test_an_abbreviation_is_searched_as_its_pattern(make) -> None:
+    before = Abbreviation(query=r"$1 (\S+)", pattern=r"(\S+) ; $1")
+    events = await collect(await make(), with_search(abbreviations=(before,)))
+    [step] = [event for event in events if isinstance(event, RetrievalStep)]
+    assert (step.query, step.expanded_query) == (r"fem (\S+)", r"(\S+) ; fem")
+    assert step.inserted_text == "dok"
 
 
 async def test_without_retrieval_the_engine_does_not_stop_at_markers(make, source) -> None:

@@ -17,7 +17,7 @@ from servers.generation import Retrieval, RetrievalStep
 
 PROMPT = "assoc_recall bab dok ; fem gik ; hob dak ; fem"
 SCRIPTS = {
-    "<regex>": r"<search> fem (\S+) </search> hob <search> hob (\S+) </search> <search> (?: "
+    "<regex>": r"<search> fem (\S+) </search> hob <search> hob (\S+) </search> <search> ){ "
     r"</search> <answer> gik <eos>",
     "<dense>": "<search> fem </search> <search> hob </search> <answer> gik <eos>",
 }

@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from dataclasses import replace
 
+from retrieval.abbreviations import Abbreviation
 from retrieval.types import (
     Mode,
     Outcome,
@@ -84,12 +85,24 @@ def test_a_dense_search_inserts_the_passage(drive, scripted, codec) -> None:
 def test_a_query_that_is_no_pattern_inserts_failed_and_writing_goes_on(
     drive, scripted, codec, regex
 ) -> None:
-    model = scripted({"<regex>": r"<search> (?: </search> <answer> no <eos>"})
+    model = scripted({"<regex>": r"<search> ){ </search> <answer> no <eos>"})
     received = ask(drive, model, codec, retrieval=regex)
-    assert received.text == r" <search> (?: </search> FAILED <answer> no"
+    assert received.text == r" <search> ){ </search> FAILED <answer> no"
     [step] = received.of(RetrievalStep)
     assert step.outcome is Outcome.INVALID_QUERY
     assert step.detail
+
+
+def test_an_abbreviation_is_searched_as_its_pattern_and_the_step_shows_both(
+    drive, scripted, codec
+) -> None:
+    model = scripted({"<regex>": "<search> fem ~ </search> <answer> gik <eos>"})
+    after = Abbreviation(query="$1 ~", pattern=r"$1 (\S+)")
+    how = Retrieval(mode=Mode.REGEX, abbreviations=(after,))
+    received = ask(drive, model, codec, retrieval=how)
+    assert received.text == " <search> fem ~ </search> gik <answer> gik"
+    [step] = received.of(RetrievalStep)
+    assert (step.query, step.expanded_query) == ("fem ~", r"fem (\S+)")
 
 
 def test_without_retrieval_the_markers_are_tokens_like_any_other(drive, scripted, codec) -> None:

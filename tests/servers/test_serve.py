@@ -33,8 +33,8 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 SCRIPTS = {
     "<regex>": r"<search> fem (\S+) </search> <answer> gik <eos>",
-    "<dense>": "<search> (?:.* (?:.* fem ) ) | (?: </search> <answer> no <eos>",
-    "<direct>": r"<search> (?:.* fem ##\b){ ##200 ##} </search> <answer> no <eos>",
+    "<dense>": "<search> ^(?:[^;]*; fem ^(?:[^;]*; </search> <answer> no <eos>",
+    "<direct>": r"<search> ^(?:[^;]* fem ##\b){ ##200 ##}[^;]* </search> <answer> no <eos>",
     "<cot>": "dok",
 }
 
@@ -158,6 +158,15 @@ async def test_a_completion_with_a_search_comes_whole_and_in_order(stub) -> None
     assert completion(await collect(stub, again)) == completion(responses)
 
 
+async def test_abbreviations_are_echoed_and_a_step_says_what_the_query_stood_for(stub) -> None:
+    before = pb.Abbreviation(query=r"$1 (\S+)", pattern=r"(\S+) ; $1")
+    responses = await collect(stub, with_search(abbreviations=[before]))
+    assert list(responses[0].started.retrieval.abbreviations) == [before]
+    [step] = [r.retrieval_step for r in responses if r.WhichOneof("event") == "retrieval_step"]
+    assert (step.query, step.expanded_query) == (r"fem (\S+)", r"(\S+) ; fem")
+    assert step.inserted_text == "dok"
+
+
 @pytest.mark.parametrize(
     ("word", "outcome"),
     [
@@ -206,6 +215,18 @@ async def test_a_hostile_query_costs_little_and_generation_goes_on(stub, word, o
         (with_search(mode=9), "retrieval mode is 9"),
         (with_search(max_inserted_tokens=0), "max_inserted_tokens is 0"),
         (with_search(top_k=0), "top_k is 0"),
+        (
+            with_search(abbreviations=[pb.Abbreviation(query="$1 ~", pattern="$2")]),
+            "abbreviation '$1 ~' has no slot $2",
+        ),
+        (
+            with_search(abbreviations=[pb.Abbreviation(query="a" * 1025, pattern="a")]),
+            "has 1025 characters, over 1024",
+        ),
+        (
+            with_search(abbreviations=[pb.Abbreviation(query="a", pattern="a")] * 33),
+            "33 abbreviations; at most 32",
+        ),
     ],
 )
 async def test_a_wrong_request_is_answered_with_the_value(stub, request_, words: str) -> None:

@@ -2,7 +2,11 @@ from pathlib import Path
 
 import pytest
 
+from harness.sample import Prompting, Split
+from harness.tasks import make_task
 from harness.tasks import vocabulary as words
+from harness.tasks.prompts import ask
+from retrieval.types import Mode
 from training.data import make_batch, make_encode
 from training.recipe import Recipe, RecipeError, load_recipe
 from training.tokenizer import build_tokenizer
@@ -60,6 +64,43 @@ def test_prompts_are_no_targets(tmp_path):
         assert set(pieces[1::3]) <= set(words.VALUES)
 
 
+@pytest.mark.parametrize(
+    ("part", "mode"),
+    [
+        ('"index", ways = ["regex"]', Mode.REGEX),
+        ('"ngram_retrieval", ways = ["regex"]', Mode.REGEX),
+        ('"counting", ways = ["regex"]', Mode.REGEX),
+        ('"is_tree", parameters = { labels = 129 }, ways = ["regex"]', Mode.REGEX),
+    ],
+)
+def test_rows_of_every_task_are_its_contexts_questions_and_demonstrations(tmp_path, part, mode):
+    path = tmp_path / "tiny" / "recipe.toml"
+    path.parent.mkdir()
+    text = RECIPE.replace('"assoc_recall", ways = WAYS', part).replace("_size = 3", "_size = 5")
+    path.write_text(text)
+    recipe = load_recipe(path)
+    task = make_task(recipe.stages[0].mixture[0].task, size=5, **dict(parameters_of(recipe)))
+    batch = make_batch(recipe, recipe.stages[0], 0, ENCODE)
+    for row in range(4):
+        sample = task.sample(Split.TRAIN, recipe.seed, row)
+        length = len(sample.context.split())
+        read = TOKENIZER.decode(batch.tokens_BL[row].tolist(), skip_special_tokens=False)
+        assert read.startswith(f"{sample.context} <regex>")
+        assert not batch.is_target_BL[row, : length + 1].any()
+        worked = [
+            f"{ask(one, Prompting.SEARCH, mode)} "
+            + " ".join(s.text for s in task.demonstration(one, Prompting.SEARCH, mode))
+            for one in task.siblings(sample)
+        ]
+        asked = [text for text in worked if text in read]
+        assert len(asked) == min(2, len(worked))
+        assert len(read.replace(" <pad>", "")) == len(" ".join([sample.context, *asked]))
+
+
+def parameters_of(recipe: Recipe):
+    return recipe.stages[0].mixture[0].parameters
+
+
 def test_a_batch_is_a_function_of_recipe_and_step(tmp_path):
     recipe = recipe_with(tmp_path, '["direct", "cot", "regex", "dense"]')
     first, again, other = (make_batch(recipe, recipe.stages[0], step, ENCODE) for step in (5, 5, 6))
@@ -77,6 +118,8 @@ def test_a_batch_is_a_function_of_recipe_and_step(tmp_path):
         ("seed = 3", "seed = 3\nspeed = 4", "speed"),
         ("[model]", "[model", "recipe.toml"),
         ("min_size = 3", "min_size = 4", "min_size"),
+        ('"assoc_recall", ways = ["direct"]', '"counting", ways = ["dense"]', "counting.*dense"),
+        ('"assoc_recall", ways = ["direct"]', '"copy", ways = ["cot"]', "copy.*cot"),
     ],
 )
 def test_a_wrong_recipe_is_refused_and_the_error_names_what_is_wrong(

@@ -379,6 +379,32 @@ class StoppingOptions(_message.Message):
 Global___StoppingOptions: _TypeAlias = StoppingOptions  # noqa: Y015
 
 @_typing.final
+class Abbreviation(_message.Message):
+    """A query of words, some of them slots (`$1 - $2`), and the regular expression that it stands for.
+    A slot binds any one word; in the pattern it stands for that word, escaped.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_FIELD_NUMBER: _builtins.int
+    PATTERN_FIELD_NUMBER: _builtins.int
+    query: _builtins.str
+    pattern: _builtins.str
+    def __init__(
+        self,
+        *,
+        query: _builtins.str = ...,
+        pattern: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pattern", b"pattern", "query", b"query"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Abbreviation: _TypeAlias = Abbreviation  # noqa: Y015
+
+@_typing.final
 class RetrievalOptions(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -386,6 +412,7 @@ class RetrievalOptions(_message.Message):
     MAX_SEARCHES_FIELD_NUMBER: _builtins.int
     MAX_INSERTED_TOKENS_FIELD_NUMBER: _builtins.int
     TOP_K_FIELD_NUMBER: _builtins.int
+    ABBREVIATIONS_FIELD_NUMBER: _builtins.int
     mode: _retrieval_pb2.RetrievalMode.ValueType
     max_searches: _builtins.int
     """Searches that one completion may make; 1024 by default. Later ones get the failed text."""
@@ -393,6 +420,12 @@ class RetrievalOptions(_message.Message):
     """Tokens that one search may insert; 64 by default. More are cut off."""
     top_k: _builtins.int
     """DENSE: passages inserted per search, 1 by default."""
+    @_builtins.property
+    def abbreviations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Abbreviation]:
+        """REGEX: a query that fits one (the first that does) is searched as its pattern. At most 32, of
+        1024 characters at most.
+        """
+
     def __init__(
         self,
         *,
@@ -400,10 +433,11 @@ class RetrievalOptions(_message.Message):
         max_searches: _builtins.int | None = ...,
         max_inserted_tokens: _builtins.int | None = ...,
         top_k: _builtins.int | None = ...,
+        abbreviations: _abc.Iterable[Global___Abbreviation] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_inserted_tokens", b"_max_inserted_tokens", "_max_searches", b"_max_searches", "_top_k", b"_top_k", "max_inserted_tokens", b"max_inserted_tokens", "max_searches", b"max_searches", "top_k", b"top_k"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_inserted_tokens", b"_max_inserted_tokens", "_max_searches", b"_max_searches", "_top_k", b"_top_k", "max_inserted_tokens", b"max_inserted_tokens", "max_searches", b"max_searches", "mode", b"mode", "top_k", b"top_k"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_inserted_tokens", b"_max_inserted_tokens", "_max_searches", b"_max_searches", "_top_k", b"_top_k", "abbreviations", b"abbreviations", "max_inserted_tokens", b"max_inserted_tokens", "max_searches", b"max_searches", "mode", b"mode", "top_k", b"top_k"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_inserted_tokens: _TypeAlias = _typing.Literal["max_inserted_tokens"]  # noqa: Y015
     _WhichOneofArgType__max_inserted_tokens: _TypeAlias = _typing.Literal["_max_inserted_tokens", b"_max_inserted_tokens"]  # noqa: Y015
@@ -596,6 +630,7 @@ class RetrievalStep(_message.Message):
     DETAIL_FIELD_NUMBER: _builtins.int
     ELAPSED_NS_FIELD_NUMBER: _builtins.int
     TRUNCATED_FIELD_NUMBER: _builtins.int
+    EXPANDED_QUERY_FIELD_NUMBER: _builtins.int
     query: _builtins.str
     """What the model wrote between the markers."""
     mode: _retrieval_pb2.RetrievalMode.ValueType
@@ -612,6 +647,8 @@ class RetrievalStep(_message.Message):
     """From parking the sequence to having the result."""
     truncated: _builtins.bool
     """The result was longer than max_inserted_tokens."""
+    expanded_query: _builtins.str
+    """The pattern that the query stood for. Empty: the query is not an abbreviation."""
     def __init__(
         self,
         *,
@@ -626,10 +663,11 @@ class RetrievalStep(_message.Message):
         detail: _builtins.str = ...,
         elapsed_ns: _builtins.int = ...,
         truncated: _builtins.bool = ...,
+        expanded_query: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "score", b"score"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "detail", b"detail", "elapsed_ns", b"elapsed_ns", "end", b"end", "inserted_text", b"inserted_text", "mode", b"mode", "num_inserted_tokens", b"num_inserted_tokens", "outcome", b"outcome", "query", b"query", "score", b"score", "start", b"start", "truncated", b"truncated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "detail", b"detail", "elapsed_ns", b"elapsed_ns", "end", b"end", "expanded_query", b"expanded_query", "inserted_text", b"inserted_text", "mode", b"mode", "num_inserted_tokens", b"num_inserted_tokens", "outcome", b"outcome", "query", b"query", "score", b"score", "start", b"start", "truncated", b"truncated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__score: _TypeAlias = _typing.Literal["score"]  # noqa: Y015
     _WhichOneofArgType__score: _TypeAlias = _typing.Literal["_score", b"_score"]  # noqa: Y015

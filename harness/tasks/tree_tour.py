@@ -1,0 +1,111 @@
+"""The depth-first tour of a graph from one vertex, in thought or with a search at every step."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from harness.sample import Segment
+from harness.tasks import vocabulary as words
+from harness.tasks import worked
+
+Edge = tuple[str, str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stop:
+    """One visit: the neighbours that were looked at in edge order, up to the one to go on with.
+
+    `onward` is the last of them unless there is none left, then None: the tour goes home. The
+    root's father is itself. `after`: the child from which the tour came home, None at first.
+    """
+
+    vertex: str
+    father: str
+    after: str | None
+    looked_at: tuple[str, ...]
+    onward: str | None
+    closes_cycle: bool
+
+
+def tour(edges: Sequence[Edge], root: str) -> list[Stop]:
+    """Ends where a vertex is met twice, or back at the root with nothing left."""
+    neighbours: dict[str, list[str]] = {root: []}
+    for one, other in edges:
+        neighbours.setdefault(one, []).append(other)
+        neighbours.setdefault(other, []).append(one)
+    left = {vertex: iter(near) for vertex, near in neighbours.items()}
+    fathers = {root: root}
+    stops: list[Stop] = []
+    vertex, after = root, None
+    while True:
+        looked_at = _look(left[vertex], fathers[vertex])
+        found = looked_at[-1] if looked_at and looked_at[-1] != fathers[vertex] else None
+        stop = Stop(
+            vertex=vertex,
+            father=fathers[vertex],
+            after=after,
+            looked_at=looked_at,
+            onward=found,
+            closes_cycle=found in fathers,
+        )
+        stops.append(stop)
+        if stop.closes_cycle or (found is None and vertex == root):
+            return stops
+        if found is None:
+            vertex, after = fathers[vertex], vertex
+        else:
+            fathers[found] = vertex
+            vertex, after = found, None
+
+
+def _look(left: Iterator[str], father: str) -> tuple[str, ...]:
+    looked_at = []
+    for neighbour in left:
+        looked_at.append(neighbour)
+        if neighbour != father:
+            break
+    return tuple(looked_at)
+
+
+def in_thought(stops: Sequence[Stop]) -> str:
+    """The vertices on the way, and the one that is met again."""
+    path = [stop.vertex for stop in stops]
+    last = stops[-1].onward
+    return " ".join(path if last is None else [*path, last])
+
+
+def with_searches(stops: Sequence[Stop]) -> Iterator[Segment]:
+    """At each vertex its father is looked up, then neighbour after neighbour.
+
+    `v ~ u` records that u is the father of v, the root's first. A neighbour without a father is
+    new; with one it was met before.
+    """
+    root = stops[0].vertex
+    yield Segment(text=f"{root} ~ {root}")
+    for stop in stops:
+        vertex = stop.vertex
+        yield Segment(text=vertex)
+        yield worked.query(f"{vertex} ~")
+        yield worked.found(stop.father)
+        previous = stop.after
+        for neighbour in stop.looked_at:
+            yield worked.query(_neighbour_query(vertex, previous))
+            yield worked.found(neighbour)
+            previous = neighbour
+        if stop.onward is None:
+            yield worked.query(_neighbour_query(vertex, previous))
+            yield worked.found(words.FAILED)
+            continue
+        yield worked.query(f"{stop.onward} ~")
+        if stop.closes_cycle:
+            yield worked.found(_father_of(stop.onward, stops))
+        else:
+            yield worked.found(words.FAILED)
+            yield Segment(text=f"{stop.onward} ~ {vertex}")
+
+
+def _neighbour_query(vertex: str, previous: str | None) -> str:
+    return f"{vertex} -" if previous is None else f"{vertex} - {previous}"
+
+
+def _father_of(vertex: str, stops: Sequence[Stop]) -> str:
+    return next(stop.father for stop in stops if stop.vertex == vertex)
