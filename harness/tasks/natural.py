@@ -11,6 +11,7 @@ from harness.tasks.task import Task
 from retrieval.types import Mode
 
 _HEADING: Final = "[Problem"
+_QUESTION: Final = "Question:"
 # On one line with what is written: `.` in a pattern does not reach over the end of a line.
 _RESULT_START: Final = " <result> "
 _RESULT_END: Final = " </result> "
@@ -55,7 +56,7 @@ def render_natural(
     return Prompt(
         text="\n\n".join([*parts, asked]),
         # On one line, as the symbolic style has them: the worked queries are made for that.
-        searched=f"{_context(task, sample, mode)} {sample.question}".rstrip() + " ",
+        searched=f"{_context(task, sample, mode)} {_question(sample)}".rstrip() + " ",
         joint="",
         result_start=_RESULT_START,
         result_end=_RESULT_END,
@@ -89,8 +90,12 @@ def _outline(num_examples: int) -> str:
 
 def _problem(task: Task, sample: Sample, number: int, mode: Mode | None) -> str:
     """Ends with a line break: the next word is the model's."""
-    question = f"Question: {sample.question}\n" if sample.question else ""
-    return f"{_HEADING} {number}]\nContext: {_context(task, sample, mode)}\n{question}"
+    lines = [f"{_HEADING} {number}]", f"Context: {_context(task, sample, mode)}", _question(sample)]
+    return "".join(f"{line}\n" for line in lines if line)
+
+
+def _question(sample: Sample) -> str:
+    return f"{_QUESTION} {sample.question}" if sample.question else ""
 
 
 def _context(task: Task, sample: Sample, mode: Mode | None) -> str:
@@ -102,8 +107,8 @@ def _context(task: Task, sample: Sample, mode: Mode | None) -> str:
 
 
 def _result(text: str) -> str:
-    """A passage with the question in it begins, in the symbolic style, with the word that asks."""
-    return f"{_RESULT_START}{text.removeprefix(f'{words.DENSE} ')}{_RESULT_END}"
+    """The word that asks is another one in the symbolic style; a passage may begin with it."""
+    return f"{_RESULT_START}{text.replace(words.DENSE, _QUESTION)}{_RESULT_END}"
 
 
 def _worked(segments: Sequence[Segment]) -> str:

@@ -77,8 +77,8 @@ def test_searches_look_at_the_asked_context_as_it_is_shown() -> None:
     prompt = prompt_of(make_task("assoc_recall", size=SMALL), Prompting.SEARCH, Mode.REGEX)
     assert prompt.searched is not None
     shown = prompt.text.rpartition("Context: ")[2].partition("\n")[0]
-    question = prompt.text.rpartition("Question: ")[2].strip()
-    assert prompt.searched == f"{shown} {question} "
+    question = prompt.text.rpartition("\nQuestion: ")[2].strip()
+    assert prompt.searched == f"{shown} Question: {question} "
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -108,7 +108,7 @@ def replay(segments: Sequence[Segment], prompt: Prompt, mode: Mode) -> bool:
             continue
         assert isinstance(search, SearchRequest)
         found = channel.resolve(LocalRetriever().search([search])[0])
-        if found != segment.text.removeprefix("<dense> "):
+        if found != segment.text.replace("<dense>", "Question:"):
             return False
         channel.inserted(prompt.word_result(segment.text))
     return True
