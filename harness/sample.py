@@ -80,3 +80,23 @@ class Segment:
 
     text: str
     inserted: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prompt:
+    """A worded sample: the text that is sent, and how a client that runs the channel goes on."""
+
+    text: str
+    # What searches look through besides the completion; None: all of the text.
+    searched: str | None = None
+    # Between two pieces of text: words are joined by a space, written language joins itself.
+    joint: str = " "
+    # Around what a search inserts.
+    result_start: str = ""
+    result_end: str = ""
+    # Where a model that goes on by itself would begin the next problem.
+    stops: tuple[str, ...] = ()
+
+    def word_result(self, result: str) -> str:
+        """What is inserted for a result."""
+        return f"{self.result_start}{result}{self.result_end}"

@@ -85,6 +85,8 @@ def _describe(endpoint: Endpoint, found: ModelInfo | HarnessError) -> str:
     if isinstance(found, HarnessError):
         return f"{endpoint.name}: failed"
     modes = ", ".join(found.modes) if endpoint.retrieval else "off"
+    if endpoint.external is not None:
+        return _describe_external(endpoint.name, found, modes)
     return "\n  ".join(
         [
             f"{endpoint.name}: healthy",
@@ -94,6 +96,19 @@ def _describe(endpoint: Endpoint, found: ModelInfo | HarnessError) -> str:
             f"search      {modes or 'none'}",
             f"styles      {', '.join(found.styles)}",
             f"engine      {found.engine} {found.engine_version}, {found.dtype}, {found.device}",
+        ]
+    )
+
+
+def _describe_external(name: str, found: ModelInfo, modes: str) -> str:
+    limit = "" if found.context_limit is None else f", {found.context_limit:,} tokens of context"
+    return "\n  ".join(
+        [
+            f"{name}: answers",
+            f"model       {found.name}, {found.family}{limit}",
+            f"search      {modes}",
+            f"styles      {', '.join(found.styles)}",
+            f"engine      {found.engine}",
         ]
     )
 

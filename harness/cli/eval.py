@@ -13,6 +13,7 @@ from harness.cli.progress import open_listener
 from harness.cli.signals import run_until_signal
 from harness.errors import HarnessError, IncompleteError
 from harness.reports.table import print_results
+from harness.run_store.options import DEFAULT_NUM_EXAMPLES
 from harness.run_store.store import ERRORS_NAME, RunStore
 from harness.run_store.summary import RunResult, summarize, write_summary
 from harness.runner.session import Work, work_on
@@ -60,12 +61,19 @@ _PROMPTINGS: Final = click.Choice([prompting.value for prompting in Prompting])
 @click.option(
     "--style",
     type=click.Choice([style.value for style in Style]),
-    help="The alphabet of the prompts.  [default: what the model reads]",
+    help="Our checkpoints read symbolic, language models natural.  [default: what it reads]",
 )
 @click.option(
     "--retrieval",
     type=click.Choice([*(mode.value for mode in Mode), "none"]),
     help="The kind of search.  [default: what the task prefers]",
+)
+@click.option(
+    "--examples",
+    type=click.IntRange(min=0, max=64),
+    default=DEFAULT_NUM_EXAMPLES,
+    show_default=True,
+    help="Worked ones before each question of the natural style.",
 )
 @click.option(
     "--concurrency",
@@ -77,7 +85,7 @@ _PROMPTINGS: Final = click.Choice([prompting.value for prompting in Prompting])
 @click.option(
     "--max-new-tokens",
     type=click.IntRange(min=1),
-    help="Limit of a completion.  [default: twice the longest worked completion, and 32]",
+    help="Limit of a completion.  [default: twice the longest worked one, and 32; natural: more]",
 )
 @click.option(
     "--deadline",

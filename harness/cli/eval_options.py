@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from harness.cli.dependencies import Dependencies, read_endpoints
-from harness.endpoints.config import EndpointFile, require_checkpoints
+from harness.endpoints.config import EndpointFile, require_api_keys, require_checkpoints
 from harness.run_store.manifest import read_manifest
 from harness.run_store.options import RunOptions, option_differences
 from harness.run_store.store import RunStore, create_run, find_run
@@ -73,6 +73,7 @@ def _work(
     endpoints = file.select(run_options.endpoint)
     plan_cells(run_options, endpoints, models={})
     require_checkpoints(endpoints)
+    require_api_keys(endpoints)
     return Work(
         options=run_options,
         endpoints=endpoints,

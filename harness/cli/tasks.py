@@ -6,9 +6,11 @@ from typing import Any
 import click
 
 from harness.cli.lazy import LazyCommand, LazyGroup
+from harness.run_store.options import DEFAULT_NUM_EXAMPLES
 from harness.sample import Prompting, Sample, Split, Style
 from harness.tasks import TASKS, make_task
-from harness.tasks.prompts import render
+from harness.tasks.natural import worked_examples
+from harness.tasks.prompts import make_prompt
 from harness.tasks.task import Task
 from retrieval.types import Mode
 
@@ -110,11 +112,12 @@ def _ways(task: Task) -> list[Way]:
 
 
 def _print_sample(task: Task, sample: Sample, way: Way) -> None:
-    prompt = render(task, sample, way.prompting, way.style, way.mode)
+    examples = worked_examples(task, sample.address.seed, DEFAULT_NUM_EXAMPLES)
+    prompt = make_prompt(task, sample, way.prompting, way.style, way.mode, examples=examples)
     segments = task.demonstration(sample, way.prompting, way.mode)
     texts = [f"[{s.text}]" if s.inserted else s.text for s in segments]
     click.echo(f"address    {sample.address.key}")
-    click.echo(f"prompt     {prompt}")
+    click.echo(f"prompt     {prompt.text}")
     click.echo(f"target     {sample.target}")
     click.echo(f"completion {' '.join(texts)}")
 

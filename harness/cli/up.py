@@ -14,13 +14,12 @@ from harness.cli.options import ENDPOINTS_FILE
 from harness.cli.signals import StoppedError, run_until_signal
 from harness.endpoints.config import Endpoint, require_checkpoints
 from harness.endpoints.extras import require_extra
-from harness.endpoints.fleet import SERVER_MODULE, start_all, stop_all
+from harness.endpoints.fleet import SEARCH_MODULE, SERVER_MODULE, start_all, stop_all
 from harness.endpoints.local_server import LocalServer, Say, ServerPlan
 from harness.errors import InputError
 
 # In the table, and the name of its log.
 SEARCH_SERVICE: Final = "retrieval"
-_SEARCH_MODULE: Final = "retrieval.serve"
 _MAX_RESTARTS: Final = 20
 _LOOK_EVERY_S: Final = 0.2
 
@@ -147,7 +146,7 @@ def _plan(
             label, address = f"{name} ({endpoint.checkpoint})", f"{host}:{port + len(models)}"
             arguments = (str(folder), "--retrieval", search_address)
             models[folder] = server(name, label, address, module, *arguments)
-    search = server(SEARCH_SERVICE, "the search service", search_address, _SEARCH_MODULE)
+    search = server(SEARCH_SERVICE, "the search service", search_address, SEARCH_MODULE)
     return Fleet(search=search, models=models, endpoints=endpoints)
 
 

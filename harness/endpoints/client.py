@@ -83,7 +83,7 @@ class Client:
 
 def _to_wire(request: CompletionRequest) -> pb.GenerateRequest:
     message = pb.GenerateRequest(
-        text=request.prompt,
+        text=request.prompt.text,
         sampling=pb.SamplingOptions(temperature=0.0),
         stopping=pb.StoppingOptions(max_new_tokens=request.max_new_tokens),
     )

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from harness.sample import Prompt
 from retrieval.abbreviations import Abbreviation
 from retrieval.types import Mode
 
@@ -34,7 +35,7 @@ class FinishReason(StrEnum):
 class CompletionRequest:
     """One prompt, decoded greedily; `mode` None closes the search channel."""
 
-    prompt: str
+    prompt: Prompt
     mode: Mode | None
     max_new_tokens: int
     # Queries that stand for a longer pattern.
@@ -90,11 +91,18 @@ class Completion:
     server: ServerTimes
     ttft_ms: float | None
     total_ms: float
+    # The server counts no tokens: each piece of text that came counts as one.
+    are_counts_estimated: bool = False
 
     @property
     def generated_text(self) -> str:
         """What the model wrote itself; a space stands where something was inserted."""
         return generated_text(self.segments)
+
+    @property
+    def reply_text(self) -> str:
+        """`generated_text` without what a server gives apart as the model's reasoning."""
+        return generated_text(tuple(s for s in self.segments if s.channel is not Channel.REASONING))
 
 
 def generated_text(segments: tuple[TextSegment, ...]) -> str:

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from harness.endpoints.address import dial_target
+from harness.endpoints.external import KEYS as EXTERNAL_KEYS
+from harness.endpoints.external import External, is_web_address, parse_external
 from harness.errors import InputError, unknown_name
 
 PACKAGED_FILE: Final = Path(__file__).parent.parent / "endpoints.toml"
 FILE_NAME: Final = "endpoints.toml"
-_KEYS: Final = ("checkpoint", "address", "retrieval")
+_KEYS: Final = ("checkpoint", "address", "retrieval", *EXTERNAL_KEYS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,12 +25,16 @@ class Endpoint:
     address: str | None = None
     # Whether the model gets its search channel.
     retrieval: bool = False
+    # How an address is asked that is a web address.
+    external: External | None = None
     # Where a relative checkpoint is looked for, in this order.
     folders: tuple[Path, ...] = ()
 
     @property
     def place(self) -> str:
-        """The checkpoint or the address, as the file has it."""
+        """The checkpoint or the address, as the file has it; a web address with its model."""
+        if self.external is not None:
+            return f"{self.address} {self.external.model}"
         return self.checkpoint or self.address or ""
 
     def checkpoint_folder(self) -> Path:
@@ -75,6 +81,16 @@ def require_checkpoints(endpoints: Iterable[Endpoint]) -> None:
         raise InputError("\n".join(missing))
 
 
+def require_api_keys(endpoints: Iterable[Endpoint]) -> None:
+    """Raises InputError for an endpoint whose key is not in the environment."""
+    for endpoint in endpoints:
+        try:
+            if endpoint.external is not None:
+                endpoint.external.api_key()
+        except InputError as error:
+            raise InputError(f"endpoint '{endpoint.name}': {error}") from None
+
+
 def load_endpoints(path: Path | None, working_directory: Path) -> EndpointFile:
     """The given file, else the working directory's, else the packaged one.
 
@@ -108,7 +124,15 @@ def _parse(path: Path, name: str, table: Any, folders: tuple[Path, ...]) -> Endp
     address = _value(where, table, "address", str)
     if (checkpoint is None) == (address is None):
         raise InputError(f"{where} needs either a checkpoint or an address")
-    if address is not None:
+    external = None
+    if address is not None and is_web_address(address):
+        try:
+            external = parse_external(table)
+        except InputError as error:
+            raise InputError(f"{where} {error}") from None
+    else:
+        _refuse_external_keys(where, table)
+    if address is not None and external is None:
         try:
             dial_target(address)
         except InputError as error:
@@ -118,8 +142,15 @@ def _parse(path: Path, name: str, table: Any, folders: tuple[Path, ...]) -> Endp
         checkpoint=checkpoint,
         address=address,
         retrieval=bool(_value(where, table, "retrieval", bool)),
+        external=external,
         folders=folders,
     )
+
+
+def _refuse_external_keys(where: str, table: dict[str, Any]) -> None:
+    for key in EXTERNAL_KEYS:
+        if key in table:
+            raise InputError(f"{where} {key} needs an address that begins with http:// or https://")
 
 
 def _value(where: str, table: dict[str, Any], key: str, kind: type[Any]) -> Any:

@@ -9,21 +9,23 @@ from typing import Final
 from harness.endpoints.client import Client
 from harness.endpoints.completion import CompletionRequest
 from harness.endpoints.config import Endpoint
-from harness.endpoints.faults import AttemptError
+from harness.endpoints.faults import AttemptError, RefusedError
 from harness.endpoints.local_server import LocalServer
+from harness.endpoints.model_client import ModelClient
 from harness.endpoints.model_info import ModelInfo
 from harness.endpoints.retrying import Attempts, Backoff, complete_with_retries
-from harness.errors import IncompleteError, UnreachableError
+from harness.errors import IncompleteError, InputError, UnreachableError
+from harness.sample import Prompt
 
 CONNECT_TIMEOUT_S: Final = 10.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Connection:
-    """`server` is None where the process is not ours."""
+    """`server` is the process of ours that it stands and falls with, where there is one."""
 
     endpoint: Endpoint
-    client: Client
+    client: ModelClient
     model: ModelInfo
     server: LocalServer | None
     backoff: Backoff = field(default_factory=Backoff)
@@ -40,9 +42,26 @@ class Connection:
             backoff=self.backoff,
         )
 
+    async def count_tokens(self, prompt: Prompt, *, deadline_s: float) -> int:
+        """How long the server finds a prompt; 0 where it does not say. Raises AttemptError.
+
+        A server that cannot be asked for it is given the prompt, to go on for one token.
+        """
+        if isinstance(self.client, Client):
+            return await self.client.count_tokens(prompt.text)
+        request = CompletionRequest(prompt=prompt, mode=None, max_new_tokens=1)
+        attempts = await self.complete(
+            request, deadline_s=deadline_s, generator=random.Random(prompt.text)
+        )
+        if attempts.completion is not None:
+            return attempts.completion.num_prompt_tokens
+        raise attempts.error or AttemptError("UNKNOWN", "no completion and no error")
+
     async def _check(self) -> None:
         if self.server is not None and self.server.gave_up is not None:
             raise IncompleteError(f"endpoint '{self.endpoint.name}': {self.server.gave_up}")
+        if self.endpoint.external is not None:
+            return  # It has no digest: asking more of a busy server tells nothing.
         try:
             model = await self.client.get_model()
         except AttemptError:
@@ -55,9 +74,12 @@ class Connection:
 
 
 async def connect(
-    endpoint: Endpoint, client: Client, server: LocalServer | None, *, timeout_s: float
+    endpoint: Endpoint, client: ModelClient, server: LocalServer | None, *, timeout_s: float
 ) -> Connection:
-    """Waits until it is healthy and asks what it serves. Raises UnreachableError."""
+    """Waits until it is healthy and asks what it serves.
+
+    Raises InputError where it refuses us, else UnreachableError.
+    """
     end = time.monotonic() + timeout_s
     while not await client.is_serving():
         if time.monotonic() > end:
@@ -68,6 +90,8 @@ async def connect(
         await asyncio.sleep(0.1)
     try:
         model = await client.get_model()
+    except RefusedError as error:
+        raise InputError(f"endpoint '{endpoint.name}' ({endpoint.place}): {error}") from None
     except AttemptError as error:
         raise UnreachableError(f"endpoint '{endpoint.name}' ({endpoint.place}): {error}") from None
     return Connection(endpoint=endpoint, client=client, model=model, server=server)

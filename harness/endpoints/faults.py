@@ -4,7 +4,10 @@ from harness.errors import HarnessError
 
 
 class AttemptError(HarnessError):
-    """One attempt failed. `code` is the gRPC status, or a name of our own in the same style."""
+    """One attempt failed.
+
+    `code` is the gRPC status, HTTP_ and the HTTP status, or a name of our own in the same style.
+    """
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(f"{code}: {detail}" if detail else code)
@@ -13,7 +16,14 @@ class AttemptError(HarnessError):
 
 
 class TransientError(AttemptError):
-    """UNAVAILABLE, RESOURCE_EXHAUSTED, or a stream that broke midway: try again."""
+    """UNAVAILABLE, RESOURCE_EXHAUSTED, or a stream that broke midway: try again.
+
+    Over HTTP: 429, 502, 503, 504 and lost connections. `retry_after_s`: the server's wish.
+    """
+
+    def __init__(self, code: str, detail: str, *, retry_after_s: float = 0.0) -> None:
+        super().__init__(code, detail)
+        self.retry_after_s = retry_after_s
 
 
 class DeadlineError(AttemptError):
@@ -21,6 +31,6 @@ class DeadlineError(AttemptError):
 
 
 class RefusedError(AttemptError):
-    """INVALID_ARGUMENT: the request is wrong and every one like it will be."""
+    """INVALID_ARGUMENT, or HTTP 4xx: the request is wrong and every one like it will be."""
 
     exit_status = 2

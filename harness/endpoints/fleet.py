@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -14,9 +14,12 @@ from harness.endpoints.config import Endpoint
 from harness.endpoints.connection import Connection, connect
 from harness.endpoints.extras import require_extra
 from harness.endpoints.local_server import LocalServer, Say, ServerPlan
+from harness.endpoints.model_client import ModelClient
 from harness.errors import HarnessError, InputError, UnreachableError
+from retrieval.client import RemoteRetriever
 
 SERVER_MODULE: Final = "servers.serve"
+SEARCH_MODULE: Final = "retrieval.serve"
 # The kernel's limit is 108 with the closing zero; some systems have less.
 _MAX_SOCKET_PATH: Final = 100
 
@@ -37,27 +40,60 @@ async def open_fleet(
         require_extra("servers", "serving a checkpoint")
         require_extra("retrieval", "searching in process")
     folder = _short_folder()
-    clients: list[Client] = []
+    clients: list[ModelClient] = []
     servers: dict[Path, LocalServer] = {}
+    search: LocalServer | None = None
     try:
         for checkpoint, plan in plan_servers(endpoints, folder, server_module).items():
             servers[checkpoint] = LocalServer(plan, say)
-        await start_all(servers.values())
+        if any(endpoint.external and endpoint.retrieval for endpoint in endpoints):
+            require_extra("retrieval", "searching for an endpoint that has no search of its own")
+            search = LocalServer(_plan_search(folder), say)
+        await start_all([*servers.values(), *([search] if search else [])])
         connections: dict[str, Connection] = {}
         for endpoint in endpoints:
-            server = servers[endpoint.checkpoint_folder()] if endpoint.checkpoint else None
-            clients.append(
-                Client(server.plan.target if server else dial_target(endpoint.address or ""))
-            )
+            server = _server(endpoint, servers, search)
+            clients.append(_client(endpoint, server))
             connections[endpoint.name] = await connect(
                 endpoint, clients[-1], server, timeout_s=connect_timeout_s
             )
         yield connections
     finally:
-        stop_all(servers.values())
+        stop_all([*servers.values(), *([search] if search else [])])
         for client in clients:
             await client.close()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _server(
+    endpoint: Endpoint, servers: Mapping[Path, LocalServer], search: LocalServer | None
+) -> LocalServer | None:
+    """The process of ours that an endpoint needs: of its checkpoint, or of its searches."""
+    if endpoint.checkpoint is not None:
+        return servers[endpoint.checkpoint_folder()]
+    return search if endpoint.external and endpoint.retrieval else None
+
+
+def _client(endpoint: Endpoint, server: LocalServer | None) -> ModelClient:
+    if endpoint.external is None:
+        return Client(server.plan.target if server else dial_target(endpoint.address or ""))
+    # Here and not at the top: who asks nobody over HTTP does not wait for its library.
+    from harness.endpoints.external_client import ExternalClient  # noqa: PLC0415
+
+    retriever = RemoteRetriever(server.plan.target) if server else None
+    return ExternalClient(endpoint.address or "", endpoint.external, retriever)
+
+
+def _plan_search(folder: Path) -> ServerPlan:
+    socket = f"unix:{folder / 'search'}.sock"
+    return ServerPlan(
+        label="the search service",
+        module=SEARCH_MODULE,
+        arguments=(),
+        listen=socket,
+        target=socket,
+        log=folder / "search.log",
+    )
 
 
 def plan_servers(
@@ -113,7 +149,7 @@ def _short_folder() -> Path:
     """A fresh folder of ours alone, with a path that leaves room for a socket's name."""
     for parent in (tempfile.gettempdir(), "/tmp"):  # noqa: S108
         folder = Path(tempfile.mkdtemp(prefix="harness-", dir=parent))
-        if len(str(folder)) + len("/00.sock") <= _MAX_SOCKET_PATH:
+        if len(str(folder)) + len("/search.sock") <= _MAX_SOCKET_PATH:
             return folder
         folder.rmdir()
     raise InputError("no temporary folder with a path short enough for a Unix socket")

@@ -56,10 +56,12 @@ async def complete_with_retries(
     while True:
         completion, error = await _try_once(attempt, end - time.monotonic())
         left_s = end - time.monotonic()
-        if not isinstance(error, TransientError) or left_s <= 0:
+        # A server that wants to be left alone for longer than there is time is not asked again.
+        if not isinstance(error, TransientError) or left_s <= error.retry_after_s:
             break
         faults.append(str(error))
-        wait_s = min(left_s, backoff.wait_s(len(faults), generator))
+        # Jitter comes on top: all who were turned away at once would come back at once.
+        wait_s = min(left_s, error.retry_after_s + backoff.wait_s(len(faults), generator))
         waited_s += wait_s
         await asyncio.sleep(wait_s)
         if time.monotonic() >= end:

@@ -25,8 +25,10 @@ _NAME: Final = "endpoint"
 _MODEL: Final[Columns] = {
     _NAME: lambda row: row.cell.endpoint,
     "family": lambda row: row.family,
-    "para-\nmeters": lambda row: count_text(row.num_parameters),
-    "state a\nsequence": lambda row: state_text(row.state_bytes, row.state_bytes_per_token),
+    "para-\nmeters": lambda row: count_text(row.num_parameters) if row.num_parameters else _NOTHING,
+    "state a\nsequence": lambda row: (
+        state_text(row.state_bytes, row.state_bytes_per_token) if row.num_parameters else _NOTHING
+    ),
 }
 _ASKED: Final[Columns] = {
     "task": lambda row: row.cell.task,

@@ -44,6 +44,8 @@ class Manifest:
     endpoints: tuple[EndpointRecord, ...]
     cells: tuple[Cell, ...]
     sessions: tuple[Session, ...]
+    # The addresses of the worked examples that every prompt of a cell begins with, by its key.
+    examples: dict[str, tuple[str, ...]] = field(default_factory=dict)
     split: str = "test"
     sampling: dict[str, float] = field(default_factory=lambda: {"temperature": 0.0})
     format: int = FORMAT
@@ -75,6 +77,7 @@ def read_manifest(folder: Path) -> Manifest:
             endpoints=tuple(EndpointRecord(**e) for e in value["endpoints"]),
             cells=tuple(Cell.from_json(c) for c in value["cells"]),
             sessions=tuple(Session(**s) for s in value["sessions"]),
+            examples={key: tuple(keys) for key, keys in value.get("examples", {}).items()},
             split=value["split"],
             sampling=value["sampling"],
         )

@@ -1,10 +1,12 @@
 """The options that decide what a run asks; None means that the default rule decides."""
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Final
 
 from harness.sample import Prompting, Style
 from retrieval.types import Mode
+
+DEFAULT_NUM_EXAMPLES: Final = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,6 +22,8 @@ class RunOptions:
     style: Style | None
     retrieval: str | None
     max_new_tokens: int | None
+    # Worked ones before each question of the natural style.
+    examples: int = DEFAULT_NUM_EXAMPLES
 
     @property
     def mode(self) -> Mode | None:
@@ -40,6 +44,7 @@ class RunOptions:
             style=None if style is None else Style(style),
             retrieval=value["retrieval"],
             max_new_tokens=value["max_new_tokens"],
+            examples=value.get("examples", DEFAULT_NUM_EXAMPLES),
         )
 
 

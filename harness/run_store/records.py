@@ -50,6 +50,8 @@ class SampleRecord:
     num_attempts: int
     # The fault of every attempt but the last.
     faults: tuple[str, ...]
+    # The server counts no tokens: each piece of text that came counts as one.
+    are_counts_estimated: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 
 from harness.endpoints.completion import CompletionRequest
 from harness.endpoints.connection import Connection
-from harness.endpoints.faults import RefusedError, TransientError
+from harness.endpoints.faults import AttemptError, RefusedError, TransientError
 from harness.endpoints.retrying import Attempts
-from harness.errors import IncompleteError, InputError
+from harness.errors import IncompleteError, InputError, UnreachableError
 from harness.run_store.cell import Cell
 from harness.run_store.store import RunStore
 from harness.runner.listener import Listener
 from harness.runner.recording import error_record, sample_record
-from harness.sample import Sample, Split
+from harness.sample import Prompt, Sample, Split
 from harness.tasks import make_task
-from harness.tasks.prompts import render
+from harness.tasks.prompts import make_prompt
 from harness.tasks.task import Task
 
 
@@ -31,29 +31,47 @@ class CellRun:
     seed: int
     concurrency: int
     deadline_s: float
+    # Worked out in every prompt of the natural style.
+    examples: tuple[Sample, ...] = ()
 
     @property
     def task(self) -> Task:
         """The task at the cell's size."""
         return make_task(self.cell.task, size=self.cell.size)
 
-    def prompt(self, sample: Sample) -> str:
+    def prompt(self, sample: Sample) -> Prompt:
         """The exact text that is sent."""
         cell = self.cell
-        return render(self.task, sample, cell.prompting, cell.style, cell.retrieval)
+        way = (cell.prompting, cell.style, cell.retrieval)
+        return make_prompt(self.task, sample, *way, examples=self.examples)
 
 
-async def check_prompt(run: CellRun) -> None:
+async def check_prompt(run: CellRun, listener: Listener) -> None:
     """Lets the server read the first prompt, so that a bad one stops the run before it starts.
 
-    Raises InputError for a word outside its vocabulary and for a prompt over its length.
+    Raises InputError for a word outside its vocabulary and for a prompt over its length (or one
+    that the server cuts without a word), UnreachableError where there is no answer.
     """
     prompt = run.prompt(run.task.sample(Split.TEST, run.seed, 0))
     cell, longest = run.cell, run.connection.model.max_prompt_tokens
     try:
-        num_tokens = await run.connection.client.count_tokens(prompt)
+        num_tokens = await run.connection.count_tokens(prompt, deadline_s=run.deadline_s)
     except RefusedError as error:
         raise InputError(f"{cell.key}: the server refuses the prompt: {error.detail}") from None
+    except AttemptError as error:
+        raise UnreachableError(f"{cell.key}: no answer to the first prompt: {error}") from None
+    if not num_tokens:
+        listener.say(
+            f"endpoint '{cell.endpoint}' counts no tokens: tokens/s are an estimate, "
+            "one token for each piece of text that comes"
+        )
+    num_words = len(prompt.text.split())
+    # No tokenizer in use takes several words for one token.
+    if 0 < num_tokens < num_words:
+        raise InputError(
+            f"{cell.key}: the server counts {num_tokens} tokens in a prompt of {num_words} words: "
+            "it cuts prompts; raise the context length that it is run with"
+        )
     if longest and num_tokens > longest:
         raise InputError(
             f"{cell.task} at size {cell.size}: a prompt has {num_tokens} tokens, "
@@ -105,7 +123,7 @@ async def _work(run: CellRun, queue: Iterator[Sample], store: RunStore, listener
                 sample,
                 attempts,
                 attempts.completion,
-                prompt=prompt,
+                prompt=prompt.text,
                 started_at_s=started_at_s,
             )
             store.add(record)

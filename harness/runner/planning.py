@@ -14,6 +14,13 @@ from harness.tasks.task import Task
 from retrieval.types import Mode
 
 _SPARE_TOKENS: Final = 32
+_SPARE_NATURAL: Final = {Prompting.DIRECT: 128, Prompting.COT: 1024, Prompting.SEARCH: 1024}
+# Where the style can be read.
+_STYLE_HINTS: Final = {
+    Style.NATURAL: ", or ask an endpoint with a language model (a web address in endpoints.toml)",
+    Style.SYMBOLIC: ', or say style = "symbolic" and api = "completions" in endpoints.toml, where '
+    "the server has one of our checkpoints",
+}
 
 
 def plan_cells(
@@ -71,14 +78,15 @@ def _cell(
     mode = None
     if prompting is Prompting.SEARCH:
         mode = _search_mode(options, endpoint, task, usable)
-    limit = options.max_new_tokens or _default_max_new_tokens(task, prompting, mode)
+    style = _style(options, endpoint, task, model)
+    limit = options.max_new_tokens or _default_max_new_tokens(task, prompting, mode, style)
     return Cell(
         endpoint=endpoint.name,
         task=task.name,
         size=task.size,
         prompting=prompting,
         retrieval=mode,
-        style=_style(options, endpoint, task, model),
+        style=style,
         max_new_tokens=limit,
     )
 
@@ -127,21 +135,40 @@ def _search_mode(
 
 
 def _style(options: RunOptions, endpoint: Endpoint, task: Task, model: ModelInfo | None) -> Style:
-    readable = [s for s in task.styles if model is None or s in model.styles]
+    read = _styles_read(endpoint, model)
+    readable = [style for style in task.styles if read is None or style in read]
     if options.style is None and readable:
         return readable[0]
-    if options.style is None or options.style not in readable:
-        asked = options.style or "in common"
-        raise InputError(
-            f"{task.name} on endpoint '{endpoint.name}': no style {asked}; "
-            f"usable: {_listed(readable)}"
-        )
-    return options.style
+    if options.style is not None and options.style in readable:
+        return options.style
+    asked = options.style or "in common"
+    hint = ""
+    if options.style is not None and options.style in task.styles:
+        hint = f"; leave out --style {options.style}{_STYLE_HINTS[options.style]}"
+    raise InputError(
+        f"{task.name} on endpoint '{endpoint.name}': no style {asked}; "
+        f"usable: {_listed(readable)}{hint}"
+    )
 
 
-def _default_max_new_tokens(task: Task, prompting: Prompting, mode: Mode | None) -> int:
-    """Room for twice the longest worked completion, and some more."""
-    return 2 * task.max_completion_tokens(prompting, mode) + _SPARE_TOKENS
+def _styles_read(endpoint: Endpoint, model: ModelInfo | None) -> tuple[str, ...] | None:
+    """What an endpoint reads; None: it is not known before it is asked."""
+    if model is not None:
+        return model.styles
+    return None if endpoint.external is None else (endpoint.external.style,)
+
+
+def _default_max_new_tokens(
+    task: Task, prompting: Prompting, mode: Mode | None, style: Style
+) -> int:
+    """Room for twice the longest worked completion, and some more.
+
+    A language model takes several tokens for a word, and more words to think.
+    """
+    longest = task.max_completion_tokens(prompting, mode)
+    if style is Style.NATURAL:
+        return 8 * longest + _SPARE_NATURAL[prompting]
+    return 2 * longest + _SPARE_TOKENS
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -6,8 +6,9 @@ from harness.endpoints.completion import Completion
 from harness.endpoints.retrying import Attempts
 from harness.run_store.cell import Cell
 from harness.run_store.records import ErrorRecord, SampleRecord, SampleTimes
-from harness.sample import Sample
-from harness.scoring.exact import extract_answer, score_exact
+from harness.sample import Sample, Style
+from harness.scoring.exact import Verdict, extract_answer, score_exact
+from harness.scoring.natural import extract_marked_answer, score_marked
 
 
 def sample_record(
@@ -20,8 +21,7 @@ def sample_record(
     started_at_s: float,
 ) -> SampleRecord:
     """Scores the completion; `prompt` is what was sent."""
-    generated = completion.generated_text
-    truncated = completion.finish_reason.is_truncation
+    answer, verdict = judge(completion, sample.target, cell.style)
     return SampleRecord(
         cell=cell.key,
         address=sample.address.key,
@@ -30,17 +30,28 @@ def sample_record(
         target=sample.target,
         transcript=tuple((s.channel.value, s.text) for s in completion.segments),
         searches=completion.searches,
-        answer=extract_answer(generated),
-        verdict=score_exact(generated, sample.target, truncated=truncated),
+        answer=answer,
+        verdict=verdict,
         finish_reason=completion.finish_reason.value,
         num_prompt_tokens=completion.num_prompt_tokens,
         num_generated_tokens=completion.num_generated_tokens,
         num_inserted_tokens=completion.num_inserted_tokens,
         num_searches=completion.num_searches,
+        are_counts_estimated=completion.are_counts_estimated,
         times=_times(attempts, completion, started_at_s),
         num_attempts=attempts.num_attempts,
         faults=attempts.faults,
     )
+
+
+def judge(completion: Completion, target: str, style: Style) -> tuple[str | None, Verdict]:
+    """The answer found and what it is worth; each style marks its answers in its own way."""
+    truncated = completion.finish_reason.is_truncation
+    if style is Style.NATURAL:
+        reply = completion.reply_text
+        return extract_marked_answer(reply), score_marked(reply, target, truncated=truncated)
+    generated = completion.generated_text
+    return extract_answer(generated), score_exact(generated, target, truncated=truncated)
 
 
 def error_record(

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Final
 
 from harness.endpoints.config import Endpoint
 from harness.endpoints.connection import Connection
@@ -15,7 +16,14 @@ from harness.run_store.store import RunStore
 from harness.runner.evaluation import CellRun, check_prompt, run_cell
 from harness.runner.listener import Listener
 from harness.runner.planning import plan_cells
+from harness.sample import Sample, Style
+from harness.tasks import make_task
+from harness.tasks.natural import worked_examples
 from harness.version import versions
+
+_DIGESTS: Final = ("checkpoint_digest", "tokenizer_digest")
+# What there is to compare of a server that has no digests.
+_NAMES: Final = ("name", "engine")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,13 +58,13 @@ async def work_on(work: Work, store: RunStore, listener: Listener) -> None:
         models = {name: connection.model for name, connection in connections.items()}
         cells = plan_cells(work.options, work.endpoints, models)
         runs = [_cell_run(work, cell, connections[cell.endpoint]) for cell in cells]
-        manifest = _manifest(work, store.run, cells, connections.values())
+        manifest = _manifest(work, store.run, runs, connections.values())
         if work.manifest is not None:
             refuse_differences(work.manifest, manifest)
             manifest = work.manifest
         listener.say("warming up: the servers read the prompts")
         for run in runs:
-            await check_prompt(run)
+            await check_prompt(run, listener)
         write_manifest(store.folder, replace(manifest, sessions=(*manifest.sessions, session)))
         for run in runs:
             await run_cell(run, store, listener)
@@ -91,7 +99,7 @@ def _model_differences(
     return [
         f"endpoint {record.name}, {key}: the run has {before}, now it is {after}"
         for record in planned
-        for key in ("checkpoint_digest", "tokenizer_digest")
+        for key in (*_DIGESTS, *(() if record.model["checkpoint_digest"] else _NAMES))
         if record.name in was
         and (before := was[record.name].model[key]) != (after := record.model[key])
     ]
@@ -105,11 +113,19 @@ def _cell_run(work: Work, cell: Cell, connection: Connection) -> CellRun:
         seed=work.options.seed,
         concurrency=work.concurrency,
         deadline_s=work.deadline_s,
+        examples=_examples(work.options, cell),
     )
 
 
+def _examples(options: RunOptions, cell: Cell) -> tuple[Sample, ...]:
+    if cell.style is not Style.NATURAL:
+        return ()
+    task = make_task(cell.task, size=cell.size)
+    return worked_examples(task, options.seed, options.examples)
+
+
 def _manifest(
-    work: Work, run: str, cells: tuple[Cell, ...], connections: Iterable[Connection]
+    work: Work, run: str, runs: Sequence[CellRun], connections: Iterable[Connection]
 ) -> Manifest:
     return Manifest(
         run=run,
@@ -125,6 +141,11 @@ def _manifest(
             )
             for connection in connections
         ),
-        cells=cells,
+        cells=tuple(each.cell for each in runs),
+        examples={
+            each.cell.key: tuple(example.address.key for example in each.examples)
+            for each in runs
+            if each.cell.style is Style.NATURAL
+        },
         sessions=(),
     )

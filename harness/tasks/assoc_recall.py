@@ -35,7 +35,7 @@ class AssocRecall:
     min_alphabet: ClassVar[int] = 8
     default_sizes: ClassVar[tuple[int, ...]] = (16,)
     promptings: ClassVar[tuple[Prompting, ...]] = tuple(Prompting)
-    styles: ClassVar[tuple[Style, ...]] = (Style.SYMBOLIC,)
+    styles: ClassVar[tuple[Style, ...]] = tuple(Style)
     retrieval_modes: ClassVar[tuple[Mode, ...]] = (Mode.DENSE, Mode.REGEX)
     impossible: ClassVar[Mapping[Mode, str]] = {}
     abbreviations: ClassVar[tuple[Abbreviation, ...]] = ()

@@ -31,7 +31,7 @@ class Copy:
     max_size: ClassVar[int] = 256
     default_sizes: ClassVar[tuple[int, ...]] = (16,)
     promptings: ClassVar[tuple[Prompting, ...]] = (Prompting.DIRECT,)
-    styles: ClassVar[tuple[Style, ...]] = (Style.SYMBOLIC,)
+    styles: ClassVar[tuple[Style, ...]] = tuple(Style)
     retrieval_modes: ClassVar[tuple[Mode, ...]] = ()
     impossible: ClassVar[Mapping[Mode, str]] = {}
     abbreviations: ClassVar[tuple[Abbreviation, ...]] = ()

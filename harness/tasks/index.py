@@ -31,7 +31,7 @@ class Index:
     max_size: ClassVar[int] = 256
     default_sizes: ClassVar[tuple[int, ...]] = (16,)
     promptings: ClassVar[tuple[Prompting, ...]] = tuple(Prompting)
-    styles: ClassVar[tuple[Style, ...]] = (Style.SYMBOLIC,)
+    styles: ClassVar[tuple[Style, ...]] = tuple(Style)
     retrieval_modes: ClassVar[tuple[Mode, ...]] = (Mode.REGEX, Mode.DENSE)
     impossible: ClassVar[Mapping[Mode, str]] = {
         Mode.DENSE: "a look-up by likeness knows no positions (arXiv 2402.18510, Proposition 5.1); "

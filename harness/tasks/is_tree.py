@@ -39,7 +39,7 @@ class IsTree:
     max_size: ClassVar[int] = 256
     default_sizes: ClassVar[tuple[int, ...]] = (16,)
     promptings: ClassVar[tuple[Prompting, ...]] = tuple(Prompting)
-    styles: ClassVar[tuple[Style, ...]] = (Style.SYMBOLIC,)
+    styles: ClassVar[tuple[Style, ...]] = tuple(Style)
     # No dense search: the edges at a vertex have to be found one after the other.
     retrieval_modes: ClassVar[tuple[Mode, ...]] = (Mode.REGEX,)
     impossible: ClassVar[Mapping[Mode, str]] = {}

@@ -35,7 +35,7 @@ class NgramRetrieval:
     max_size: ClassVar[int] = 256
     default_sizes: ClassVar[tuple[int, ...]] = (16,)
     promptings: ClassVar[tuple[Prompting, ...]] = tuple(Prompting)
-    styles: ClassVar[tuple[Style, ...]] = (Style.SYMBOLIC,)
+    styles: ClassVar[tuple[Style, ...]] = tuple(Style)
     # No dense search: the context has no passages to choose from.
     retrieval_modes: ClassVar[tuple[Mode, ...]] = (Mode.REGEX,)
     impossible: ClassVar[Mapping[Mode, str]] = {}

@@ -1,7 +1,10 @@
 """Words a sample as the prompt of one way of answering."""
 
-from harness.sample import Prompting, Sample, Style
+from collections.abc import Sequence
+
+from harness.sample import Prompt, Prompting, Sample, Style
 from harness.tasks import vocabulary as words
+from harness.tasks.natural import render_natural
 from harness.tasks.task import Task, UnsupportedError
 from retrieval.types import Mode
 
@@ -22,7 +25,23 @@ def _prompt_word(prompting: Prompting, mode: Mode | None) -> str:
 def render(
     task: Task, sample: Sample, prompting: Prompting, style: Style, mode: Mode | None
 ) -> str:
-    """The prompt text of a sample. Raises UnsupportedError for what the task does not have."""
+    """The text of a prompt without worked examples; see `make_prompt`."""
+    return make_prompt(task, sample, prompting, style, mode).text
+
+
+def make_prompt(
+    task: Task,
+    sample: Sample,
+    prompting: Prompting,
+    style: Style,
+    mode: Mode | None,
+    *,
+    examples: Sequence[Sample] = (),
+) -> Prompt:
+    """The prompt of a sample. Raises UnsupportedError for what the task does not have.
+
+    `examples` are worked out in the natural style; the symbolic one is for models trained on it.
+    """
     if style not in task.styles:
         known = ", ".join(task.styles)
         raise UnsupportedError(f"{task.name}: no style {style.value}; it has: {known}")
@@ -32,7 +51,10 @@ def render(
     if prompting is Prompting.SEARCH and mode is not None and mode not in task.retrieval_modes:
         known = ", ".join(task.retrieval_modes)
         raise UnsupportedError(f"{task.name}: no {mode.value} search; it has: {known}")
-    return f"{sample.context} {ask(sample, prompting, mode)}"
+    question = ask(sample, prompting, mode)
+    if style is Style.NATURAL:
+        return render_natural(task, sample, prompting, mode, examples)
+    return Prompt(text=f"{sample.context} {question}")
 
 
 def ask(sample: Sample, prompting: Prompting, mode: Mode | None) -> str:

@@ -9,7 +9,10 @@ from click.testing import CliRunner
 
 from harness.cli import main
 
-HEAVY = {"torch", "vllm", "faiss", "numpy", "re2", "tokenizers", "safetensors", "pyarrow"}
+HEAVY = {
+    *("torch", "vllm", "faiss", "numpy", "re2", "tokenizers", "safetensors"),
+    *("pyarrow", "httpx"),
+}
 ENVIRONMENT = {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
 
 
@@ -115,12 +118,17 @@ def test_a_sample_is_printed_by_its_address() -> None:
     assert CliRunner().invoke(main, command).output == result.output
 
 
+def test_a_sample_is_worded_for_language_models() -> None:
+    result = CliRunner().invoke(main, ["tasks", "sample", "assoc_recall", "--style", "natural"])
+    assert result.exit_code == 0
+    assert "[Problem 4]\nContext: " in result.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["show", "asoc_recall"], "did you mean assoc_recall?"),
         (["sample", "assoc_recall", "--size", "129"], "size 129 is out of range: 1 to 128"),
-        (["sample", "assoc_recall", "--style", "natural"], "no style natural"),
         (["sample", "assoc_recall", "--retrieval", "regex"], "needs --prompting search"),
         (["sample", "assoc_recall", "--seed", "-1"], "-1"),
         (["sample", "copy", "--prompting", "search"], "no prompting search; it has: direct"),

@@ -15,6 +15,7 @@ from harness.endpoints.faults import DeadlineError, RefusedError, TransientError
 from harness.endpoints.retrying import Attempts, Backoff
 from harness.endpoints.transcript import Transcript
 from harness.errors import HarnessError
+from harness.sample import Prompt
 from retrieval.abbreviations import Abbreviation
 from retrieval.types import Mode
 
@@ -23,7 +24,7 @@ QUICK = Backoff(initial_s=0.01, max_s=0.02)
 
 
 def request(mode: Mode | None = Mode.DENSE, limit: int = 20) -> CompletionRequest:
-    return CompletionRequest(prompt=PROMPT, mode=mode, max_new_tokens=limit)
+    return CompletionRequest(prompt=Prompt(text=PROMPT), mode=mode, max_new_tokens=limit)
 
 
 async def ask(client: Any, deadline_s: float = 5.0) -> Attempts:

@@ -2,8 +2,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.endpoints.config import PACKAGED_FILE, load_endpoints
+from harness.endpoints.config import PACKAGED_FILE, load_endpoints, require_api_keys
+from harness.endpoints.external import Api, External
 from harness.errors import HarnessError
+from harness.sample import Style
+
+WEB = 'address = "https://h/v1"'
 
 
 def write(folder: Path, text: str) -> Path:
@@ -57,6 +61,33 @@ def test_unknown_endpoints_suggest_near_ones(tmp_path: Path) -> None:
         load_endpoints(None, tmp_path).select(["rnn-rga"])
 
 
+def test_a_web_address_is_asked_in_natural_language_over_chat(tmp_path: Path) -> None:
+    path = write(tmp_path, f'[gpt]\n{WEB}\nmodel = "m"\napi_key_env = "KEY"\nretrieval = true\n')
+    [endpoint] = load_endpoints(path, tmp_path).select(["gpt"])
+    assert endpoint.external == External(model="m", api_key_env="KEY")
+    assert (endpoint.external.api, endpoint.external.style) == (Api.CHAT, Style.NATURAL)
+    assert (endpoint.retrieval, endpoint.place) == (True, "https://h/v1 m")
+
+
+@pytest.mark.parametrize("key", ["sk-Abc123", "sk_abc123", ""])
+def test_a_key_in_the_file_is_refused_and_not_repeated(tmp_path: Path, key: str) -> None:
+    path = write(tmp_path, f'[gpt]\n{WEB}\nmodel = "m"\napi_key_env = "{key}"\n')
+    with pytest.raises(HarnessError, match="api_key_env has to") as caught:
+        load_endpoints(path, tmp_path)
+    assert not key or key not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [None, "", " "])
+def test_a_key_that_is_not_in_the_environment_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str | None
+) -> None:
+    if value is not None:
+        monkeypatch.setenv("FAR_KEY", value)
+    path = write(tmp_path, f'[gpt]\n{WEB}\nmodel = "m"\napi_key_env = "FAR_KEY"\n')
+    with pytest.raises(HarnessError, match="'gpt': the environment variable FAR_KEY is not set"):
+        require_api_keys(load_endpoints(path, tmp_path).endpoints)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -67,6 +98,17 @@ def test_unknown_endpoints_suggest_near_ones(tmp_path: Path) -> None:
         ("[a]\n", "either a checkpoint or an address"),
         ("[a]\ncheckpoint = 'x'\naddress = 'h:1'\n", "either a checkpoint or an address"),
         ("[a]\naddress = 'nonsense'\n", r"\[a\] address: .*nonsense"),
+        (f"[a]\n{WEB}\n", 'needs model = "NAME"'),
+        (f"[a]\n{WEB}\nmodel = 'm'\napi = 'caht'\n", "unknown api 'caht'; did you mean chat"),
+        (f"[a]\n{WEB}\nmodel = 'm'\nstyle = 'symbolic'\n", 'needs api = "completions"'),
+        (f"[a]\n{WEB}\nmodel = 7\n", "model has to be a string"),
+        (f"[a]\n{WEB}\nmodel = 'm'\nstyle = 'plain'\n", "unknown style 'plain'"),
+        ("[a]\naddress = 'https://'\nmodel = 'm'\n", "names no host"),
+        ("[a]\naddress = 'https://h:x/v1'\nmodel = 'm'\n", "https://h:x/v1"),
+        ("[a]\naddress = 'https://u:p@h/v1'\nmodel = 'm'\n", "see api_key_env"),
+        ("[a]\naddress = 'https://h/v1/chat/completions'\nmodel = 'm'\n", "it ends before"),
+        ("[a]\naddress = 'h:1'\nmodel = 'm'\n", "model needs an address that begins with http"),
+        ("[a]\ncheckpoint = 'x'\napi = 'chat'\n", "api needs an address that begins with http"),
         ("[all]\ncheckpoint = 'x'\n", "'all'"),
         ("a = 3\n", "a = 3"),
         ("", "no endpoints"),

@@ -115,7 +115,6 @@ def test_truncated_completions_are_counted_and_never_answers(workplace: Any) -> 
         (["--endpoint", "rnn", "--task", "all", "--concurrency", "0"], "0 is not in the range"),
         (["--endpoint", "rnn", "--task", "all", "--prompting", "cat"], "'cat' is not one of"),
         (["--endpoint", "rnn", "--task", "all", "--prompting", "search"], "no search channel"),
-        (["--endpoint", "rnn", "--task", "all", "--style", "natural"], "no style natural"),
         (["--endpoint", "rnn"], "--task is needed"),
         (["--resume", "nope"], "unknown run 'nope'"),
         (["--endpoint", "rnn", "--task", "all", "--endpoints", "no.toml"], "no.toml"),
@@ -130,6 +129,13 @@ def test_a_wrong_command_exits_2_and_starts_nothing(
     assert result.stdout == ""
     assert "starting" not in result.stderr
     assert not (workplace.folder / "runs").exists()
+
+
+def test_a_checkpoint_that_does_not_read_the_style_exits_2(workplace: Any) -> None:
+    result = workplace.run(*EVAL, "--style", "natural")
+    assert result.exit_code == 2
+    assert "no style natural; usable: symbolic; leave out --style natural" in result.stderr
+    assert list((workplace.folder / "runs").iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_written_exits_2_before_anything_starts(workplace: Any) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from harness.endpoints.config import Endpoint
+from harness.endpoints.external import External
 from harness.endpoints.model_info import ModelInfo
 from harness.errors import HarnessError
 from harness.run_store.cell import Cell
@@ -15,6 +16,8 @@ from retrieval.types import Mode
 
 PLAIN = Endpoint(name="rnn", checkpoint="x")
 WITH_CHANNEL = Endpoint(name="rnn-rag", checkpoint="x", retrieval=True)
+
+EXTERNAL = Endpoint(name="gpt", address="https://h/v1", external=External(model="m"))
 
 
 def options(**changes: Any) -> RunOptions:
@@ -106,7 +109,8 @@ def test_cells_are_endpoint_by_task_by_size_by_prompting() -> None:
         (PLAIN, {"retrieval": "regex"}, "--retrieval regex has no use"),
         (WITH_CHANNEL, {"prompting": (Prompting.DIRECT,), "retrieval": "regex"}, "no use"),
         (WITH_CHANNEL, {"prompting": (Prompting.SEARCH,), "retrieval": "none"}, "exclude"),
-        (WITH_CHANNEL, {"style": Style.NATURAL}, "no style natural; usable: symbolic"),
+        (EXTERNAL, {"style": Style.SYMBOLIC}, "no style symbolic; usable: natural; leave out"),
+        (EXTERNAL, {"prompting": (Prompting.SEARCH,)}, "'gpt' has no search channel"),
         (WITH_CHANNEL, {"size": (4, 129)}, "129 is out of range"),
     ],
 )
@@ -125,6 +129,21 @@ def test_a_mode_that_the_model_lacks_is_refused() -> None:
 def test_an_endpoint_with_retrieval_needs_a_model_with_a_channel() -> None:
     with pytest.raises(HarnessError, match="'m' has no search channel"):
         only_cell(WITH_CHANNEL)
+
+
+def test_a_checkpoint_is_not_asked_in_natural_language() -> None:
+    with pytest.raises(HarnessError, match="usable: symbolic; leave out --style natural, or ask"):
+        only_cell(PLAIN, style=Style.NATURAL)
+
+
+def test_each_endpoint_is_asked_in_the_style_that_it_reads() -> None:
+    both = [PLAIN, EXTERNAL]
+    assert [cell.style.value for cell in plan_cells(options(), both, {})] == ["symbolic", "natural"]
+
+
+def test_a_language_model_has_room_to_think() -> None:
+    cells = plan_cells(options(prompting=tuple(Prompting)[:2]), [EXTERNAL], {})
+    assert [cell.max_new_tokens for cell in cells] == [8 * 3 + 128, 8 * 5 + 1024]
 
 
 def test_all_stands_for_every_task() -> None:

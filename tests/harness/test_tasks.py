@@ -161,5 +161,3 @@ def test_a_search_prompt_needs_a_kind_of_search() -> None:
     sample = task.sample(Split.TEST, 0, 0)
     with pytest.raises(HarnessError, match="regex or dense"):
         render(task, sample, Prompting.SEARCH, Style.SYMBOLIC, None)
-    with pytest.raises(HarnessError, match="no style natural"):
-        render(task, sample, Prompting.DIRECT, Style.NATURAL, None)

@@ -1,0 +1,104 @@
+"""The part of endpoints.toml about servers of others: OpenAI-compatible, over HTTP."""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from harness.errors import InputError, unknown_name
+from harness.sample import Style
+
+KEYS: Final = ("model", "api", "api_key_env", "family", "style")
+_SCHEMES: Final = ("http://", "https://")
+# Capitals alone: a key that was put here by mistake is never taken for a name, and never shown.
+_VARIABLE: Final = re.compile(r"[A-Z_][A-Z0-9_]*")
+
+
+class Api(StrEnum):
+    """Which of the two APIs is spoken: messages to and fro, or text that is gone on with."""
+
+    CHAT = "chat"
+    COMPLETIONS = "completions"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class External:
+    """How an OpenAI-compatible server is asked. The key itself is in the environment alone."""
+
+    model: str
+    api: Api = Api.CHAT
+    api_key_env: str | None = None
+    # Shown as given.
+    family: str = "external"
+    # What its model reads: natural, unless it is one of our checkpoints.
+    style: Style = Style.NATURAL
+
+    def api_key(self) -> str | None:
+        """None where no key is needed. Raises InputError where the variable is not set."""
+        if self.api_key_env is None:
+            return None
+        key = os.environ.get(self.api_key_env, "").strip()
+        if not key:
+            raise InputError(
+                f"the environment variable {self.api_key_env} is not set (api_key_env)"
+            )
+        return key
+
+
+def is_web_address(address: str) -> bool:
+    """Whether it is spoken to over HTTP."""
+    return address.startswith(_SCHEMES)
+
+
+def parse_external(table: Mapping[str, Any]) -> External:
+    """From the table of an endpoint with a web address. Raises InputError naming what is wrong."""
+    _check_address(table["address"])
+    model = _text(table, "model")
+    if model is None:
+        raise InputError('needs model = "NAME" beside its web address')
+    variable = _text(table, "api_key_env")
+    if variable is not None and not _VARIABLE.fullmatch(variable):
+        raise InputError(
+            "api_key_env has to name an environment variable, in capitals; "
+            "the key itself does not belong in the file"
+        )
+    api = Api(_choice(table, "api", Api) or Api.CHAT)
+    style = Style(_choice(table, "style", Style) or Style.NATURAL)
+    if style is Style.SYMBOLIC and api is Api.CHAT:
+        raise InputError('style = "symbolic" needs api = "completions": it has no messages')
+    family = _text(table, "family") or "external"
+    return External(model=model, api=api, api_key_env=variable, family=family, style=style)
+
+
+def _check_address(address: str) -> None:
+    try:
+        parts = urlsplit(address)
+        _ = parts.port
+    except ValueError as error:
+        raise InputError(f"address {address!r}: {error}") from None
+    # What stands in the address is stored with every run.
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise InputError("address: a key or a query in it is not taken; see api_key_env")
+    if not parts.hostname:
+        raise InputError(f"address {address!r} names no host")
+    if parts.path.rstrip("/").endswith("/completions"):
+        raise InputError(f"address {address!r}: it ends before /chat/completions or /completions")
+
+
+def _text(table: Mapping[str, Any], key: str) -> str | None:
+    value = table.get(key)
+    if value is not None and (not isinstance(value, str) or not value):
+        # A value is not shown: it may be a key in the wrong place.
+        raise InputError(f"{key} has to be a string")
+    return value
+
+
+def _choice(table: Mapping[str, Any], key: str, kind: type[StrEnum]) -> str | None:
+    value = _text(table, key)
+    names = [member.value for member in kind]
+    if value is not None and value not in names:
+        raise InputError(str(unknown_name(key, value, names)))
+    return value

@@ -1,0 +1,127 @@
+"""Words a sample for language models: an instruction, worked problems, and the one to solve."""
+
+from collections.abc import Iterator, Sequence
+from itertools import count, islice
+from typing import Final
+
+from harness.sample import Prompt, Prompting, Sample, Segment, Split
+from harness.scoring.natural import ANSWER_LABEL
+from harness.tasks import vocabulary as words
+from harness.tasks.task import Task
+from retrieval.types import Mode
+
+_HEADING: Final = "[Problem"
+_QUESTION: Final = "Question:"
+# On one line with what is written: `.` in a pattern does not reach over the end of a line.
+_RESULT_START: Final = " <result> "
+_RESULT_END: Final = " </result> "
+
+_HOW: Final = {
+    Prompting.DIRECT: f"Reply with the answer line only: `{ANSWER_LABEL}`, then the answer.",
+    Prompting.COT: "Think step by step, then write the answer on a line of its own: "
+    f"`{ANSWER_LABEL}`, then the answer.",
+    Prompting.SEARCH: "Search as often as you need, then write the answer on a line of its own: "
+    f"`{ANSWER_LABEL}`, then the answer.",
+}
+_CHANNEL: Final = (
+    f"While you write, you can search the context. Write {words.SEARCH_START} query "
+    f"{words.SEARCH_END} and stop there: the result is given to you as{_RESULT_START}result"
+    f"{_RESULT_END.rstrip()}, or {words.FAILED} in its place, and you go on. Searched is the "
+    "context and the question of your problem, and what you have written and found since."
+)
+_QUERIES: Final = {
+    Mode.REGEX: "A query is a regular expression in RE2 syntax. The result is the first group of "
+    "its leftmost match, or the whole match where it has no group.",
+    Mode.DENSE: "A query is one word or several. The result is the passage that is most like it; "
+    f"a passage ends at each `{words.SEPARATOR}`.",
+}
+
+
+def render_natural(
+    task: Task,
+    sample: Sample,
+    prompting: Prompting,
+    mode: Mode | None,
+    examples: Sequence[Sample],
+) -> Prompt:
+    """The examples come with their worked completions, in the order given."""
+    parts = [task.instruction]
+    if mode is not None:
+        parts.append(f"{_CHANNEL} {_QUERIES[mode]}{_short_queries(task, mode)}")
+    parts.append(_HOW[prompting] + _outline(len(examples)))
+    for number, example in enumerate(examples, start=1):
+        worked = _worked(task.demonstration(example, prompting, mode))
+        parts.append(f"{_problem(task, example, number, mode)}{worked}")
+    asked = _problem(task, sample, len(examples) + 1, mode)
+    return Prompt(
+        text="\n\n".join([*parts, asked]),
+        # On one line, as the symbolic style has them: the worked queries are made for that.
+        searched=f"{_context(task, sample, mode)} {_question(sample)}".rstrip() + " ",
+        joint="",
+        result_start=_RESULT_START,
+        result_end=_RESULT_END,
+        stops=(f"\n{_HEADING}",),
+    )
+
+
+def worked_examples(task: Task, seed: int, num_examples: int) -> tuple[Sample, ...]:
+    """The first samples of the train split with contexts of their own: none is ever asked.
+
+    Fewer where a task is so small that its split has fewer contexts.
+    """
+    return tuple(islice(_distinct(task, seed, max_tries=100 * num_examples), num_examples))
+
+
+def _distinct(task: Task, seed: int, max_tries: int) -> Iterator[Sample]:
+    seen = set()
+    for index in islice(count(), max_tries):
+        sample = task.sample(Split.TRAIN, seed, index)
+        if sample.context not in seen:
+            seen.add(sample.context)
+            yield sample
+
+
+def _short_queries(task: Task, mode: Mode) -> str:
+    if mode is not Mode.REGEX or not task.abbreviations:
+        return ""
+    listed = ", ".join(f"`{one.query}` for `{one.pattern}`" for one in task.abbreviations)
+    return f" These short queries stand for patterns, $1 and $2 for any word: {listed}."
+
+
+def _outline(num_examples: int) -> str:
+    if not num_examples:
+        return ""
+    solved = "Problem 1 is" if num_examples == 1 else f"Problems 1 to {num_examples} are"
+    return f" {solved} solved below; solve problem {num_examples + 1}."
+
+
+def _problem(task: Task, sample: Sample, number: int, mode: Mode | None) -> str:
+    """Ends with a line break: the next word is the model's."""
+    lines = [f"{_HEADING} {number}]", f"Context: {_context(task, sample, mode)}", _question(sample)]
+    return "".join(f"{line}\n" for line in lines if line)
+
+
+def _question(sample: Sample) -> str:
+    return f"{_QUESTION} {sample.question}" if sample.question else ""
+
+
+def _context(task: Task, sample: Sample, mode: Mode | None) -> str:
+    """Without the task's name, but for searches: patterns count words from the first one on."""
+    if mode is not None:
+        return sample.context
+    named = sample.context.removeprefix(f"{task.name} ")
+    return named.removeprefix(f"{words.SEPARATOR} ")
+
+
+def _result(text: str) -> str:
+    """The word that asks is another one in the symbolic style; a passage may begin with it."""
+    return f"{_RESULT_START}{text.replace(words.DENSE, _QUESTION)}{_RESULT_END}"
+
+
+def _worked(segments: Sequence[Segment]) -> str:
+    """A worked completion as a language model would write it, the results of searches in it."""
+    pieces = [_result(segment.text) if segment.inserted else segment.text for segment in segments]
+    text = " ".join(" ".join(pieces).split())
+    chain, _, answer = text.rpartition(words.ANSWER)
+    answer_line = f"{ANSWER_LABEL} {answer.removesuffix(words.EOS).strip()}"
+    return f"{chain.rstrip()}\n{answer_line}" if chain else answer_line
