@@ -34,10 +34,13 @@ def evaluate(folder: Path, *arguments: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("mode", ["regex", "dense"])
-def test_the_rnn_with_its_channel_recalls_at_every_size(tmp_path: Path, mode: str) -> None:
+@pytest.mark.parametrize("endpoint", ["rnn-rag", "ssm-rag"])
+def test_a_recurrent_model_with_its_channel_recalls_at_every_size(
+    tmp_path: Path, endpoint: str, mode: str
+) -> None:
     rows = evaluate(
         tmp_path,
-        *("--endpoint", "rnn-rag", "--size", "16,32,64", "--samples", "100"),
+        *("--endpoint", endpoint, "--size", "16,32,64", "--samples", "100"),
         *("--seed", "90210", "--retrieval", mode),
     )
     assert [row["size"] for row in rows] == [16, 32, 64]
@@ -55,6 +58,16 @@ def test_the_rnn_alone_recalls_a_few_pairs_and_fewer_of_many(tmp_path: Path) -> 
     )
     assert small["accuracy"] >= 0.95
     assert large["accuracy"] < small["accuracy"] - 0.2
+
+
+def test_the_hybrid_recalls_without_its_channel(tmp_path: Path) -> None:
+    rows = evaluate(
+        tmp_path,
+        *("--endpoint", "hybrid", "--prompting", "direct,cot", "--size", "16,32,64"),
+        *("--samples", "100", "--seed", "90210"),
+    )
+    assert len(rows) == 6
+    assert all(row["accuracy"] >= 0.99 for row in rows)
 
 
 def test_the_first_sample_is_scored_within_ten_seconds(tmp_path: Path) -> None:
