@@ -45,8 +45,10 @@ class IsTree:
     impossible: ClassVar[Mapping[Mode, str]] = {}
     # The prompt's edges stand before the first separator; queries, which look like edges, after it.
     abbreviations: ClassVar[tuple[Abbreviation, ...]] = (
-        # The recorded father of a vertex.
-        Abbreviation(query="$1 ~", pattern=r"\b$1 ~ (\d+)"),
+        # The recorded father of a vertex: a vertex stands behind a record, the end behind a query.
+        Abbreviation(query="$1 ~", pattern=r"\b$1 ~ (\d+) \d"),
+        # Whether a vertex is recorded as the father of another.
+        Abbreviation(query="$1 ~ $2", pattern=r"\b($1) ~ $2 \d"),
         # Its first neighbour, in the order of the edges.
         Abbreviation(query="$1 -", pattern=r"^[^;]*?\b(?:$1 - (\d+)|(\d+) - $1)\b"),
         # Its next neighbour after another.
@@ -99,12 +101,13 @@ class IsTree:
     def max_completion_tokens(self, prompting: Prompting, mode: Mode | None) -> int:  # noqa: ARG002
         """At least the tokens of the longest worked completion.
 
-        A tour makes at most 2 * size - 1 stops (5 tokens each), asks for 3 * size - 2 neighbours
-        (5 each) and meets size - 1 vertices (7 each), and once more one that it knows.
+        A tour makes at most 2 * size - 1 stops (a token each), looks at 2 * size - 2 neighbours (12
+        each), finds none left at each vertex and asks for its father (11), and meets size - 1 new
+        vertices (8 each).
         """
         if prompting is Prompting.DIRECT:
             return 3
-        return (2 if prompting is Prompting.COT else 32) * self.size + 3
+        return (2 if prompting is Prompting.COT else 45) * self.size + 3
 
     def demonstration(
         self,

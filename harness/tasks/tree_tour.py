@@ -74,26 +74,29 @@ def in_thought(stops: Sequence[Stop]) -> str:
 
 
 def with_searches(stops: Sequence[Stop]) -> Iterator[Segment]:
-    """At each vertex its father is looked up, then neighbour after neighbour.
+    """At each vertex neighbour after neighbour is looked up, and at the last its father.
 
-    `v ~ u` records that u is the father of v, the root's first. A neighbour without a father is
-    new; with one it was met before.
+    `v ~ u` records that u is the father of v, the root's first. Whether a neighbour is the father
+    is asked too: comparing two vertices is harder for a recurrent model than finding a record.
+    A neighbour without a father is new; with one it was met before.
     """
     root = stops[0].vertex
     yield Segment(text=f"{root} ~ {root}")
     for stop in stops:
-        vertex = stop.vertex
+        vertex, previous = stop.vertex, stop.after
         yield Segment(text=vertex)
-        yield worked.query(f"{vertex} ~")
-        yield worked.found(stop.father)
-        previous = stop.after
         for neighbour in stop.looked_at:
             yield worked.query(_neighbour_query(vertex, previous))
             yield worked.found(neighbour)
+            yield worked.query(f"{vertex} ~ {neighbour}")
+            is_father = neighbour == stop.father
+            yield worked.found(vertex if is_father else words.FAILED)
             previous = neighbour
         if stop.onward is None:
             yield worked.query(_neighbour_query(vertex, previous))
             yield worked.found(words.FAILED)
+            yield worked.query(f"{vertex} ~")
+            yield worked.found(stop.father)
             continue
         yield worked.query(f"{stop.onward} ~")
         if stop.closes_cycle:

@@ -57,7 +57,7 @@ def test_is_tree_tours_as_in_the_paper() -> None:
     assert in_thought(tour([("2", "1"), ("3", "1"), ("3", "2")], "0")) == "0"
 
 
-def test_is_tree_searches_as_in_the_paper_and_records_the_root_too() -> None:
+def test_is_tree_looks_every_step_up_and_records_the_root_too() -> None:
     sample = make_task("is_tree", size=4).sample(Split.TEST, 0, 0)
     trace = make_task("is_tree", size=4).demonstration(
         Sample(
@@ -72,13 +72,13 @@ def test_is_tree_searches_as_in_the_paper_and_records_the_root_too() -> None:
     text = " ".join(f">{piece.text}" if piece.inserted else piece.text for piece in trace)
     text = text.replace(words.SEARCH_START, "[").replace(words.SEARCH_END, "]")
     assert text == (
-        "0 ~ 0 0 [ 0 ~ ] >0 [ 0 - ] >2 [ 2 ~ ] >FAILED 2 ~ 0 "
-        "2 [ 2 ~ ] >0 [ 2 - ] >0 [ 2 - 0 ] >FAILED "
-        "0 [ 0 ~ ] >0 [ 0 - 2 ] >1 [ 1 ~ ] >FAILED 1 ~ 0 "
-        "1 [ 1 ~ ] >0 [ 1 - ] >0 [ 1 - 0 ] >3 [ 3 ~ ] >FAILED 3 ~ 1 "
-        "3 [ 3 ~ ] >1 [ 3 - ] >1 [ 3 - 1 ] >FAILED "
-        "1 [ 1 ~ ] >0 [ 1 - 3 ] >FAILED "
-        "0 [ 0 ~ ] >0 [ 0 - 1 ] >FAILED <answer> yes <eos>"
+        "0 ~ 0 0 [ 0 - ] >2 [ 0 ~ 2 ] >FAILED [ 2 ~ ] >FAILED 2 ~ 0 "
+        "2 [ 2 - ] >0 [ 2 ~ 0 ] >2 [ 2 - 0 ] >FAILED [ 2 ~ ] >0 "
+        "0 [ 0 - 2 ] >1 [ 0 ~ 1 ] >FAILED [ 1 ~ ] >FAILED 1 ~ 0 "
+        "1 [ 1 - ] >0 [ 1 ~ 0 ] >1 [ 1 - 0 ] >3 [ 1 ~ 3 ] >FAILED [ 3 ~ ] >FAILED 3 ~ 1 "
+        "3 [ 3 - ] >1 [ 3 ~ 1 ] >3 [ 3 - 1 ] >FAILED [ 3 ~ ] >1 "
+        "1 [ 1 - 3 ] >FAILED [ 1 ~ ] >0 "
+        "0 [ 0 - 1 ] >FAILED [ 0 ~ ] >0 <answer> yes <eos>"
     )
 
 
