@@ -46,8 +46,7 @@ class BambaModel(nn.Module):
             if layer.attends:
                 mixed_BLD = layer.self_attn(x_BLD)
             else:
-                empty = self.config.mixer.init_state(x_BLD.shape[0], x_BLD.device)
-                mixed_BLD, _, _ = layer.mamba(x_BLD, None, *empty)
+                mixed_BLD = layer.mamba(x_BLD)
             return mixed_BLD
 
         return self._head(self.model(tokens_BL, mix)[is_wanted_BL])
@@ -82,8 +81,8 @@ class BambaModel(nn.Module):
                 return attend_cached(layer.self_attn, index, x_BLD, state, places)
             mixed_BLD: Tensor
             conv, scan = state[f"conv.{index}"], state[f"scan.{index}"]
-            mixed_BLD, conv[slots_B], scan[slots_B] = layer.mamba(
-                x_BLD, places.is_real_BL, conv[slots_B], scan[slots_B]
+            mixed_BLD, conv[slots_B], scan[slots_B] = layer.mamba.read(
+                x_BLD, lengths_B, conv[slots_B], scan[slots_B]
             )
             return mixed_BLD
 

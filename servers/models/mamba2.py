@@ -71,7 +71,9 @@ class Mamba2Model(nn.Module):
 
     def forward(self, tokens_BL: Tensor, is_wanted_BL: Tensor) -> Tensor:
         """Logits (T, V) at the T wanted positions, row by row, from an empty state: training."""
-        hidden_BLD, _ = self._read(tokens_BL, None, self.init_state(tokens_BL.shape[0]))
+        hidden_BLD = self.backbone.embeddings(tokens_BL)
+        for _, block in self.backbone.blocks():
+            hidden_BLD = hidden_BLD + block.mixer(block.norm(hidden_BLD))
         return self._head(hidden_BLD[is_wanted_BL])
 
     def init_state(self, num_slots: int) -> State:
@@ -88,13 +90,19 @@ class Mamba2Model(nn.Module):
         self, tokens_BL: Tensor, lengths_B: Tensor, state: State, slots_B: Tensor
     ) -> Tensor:
         """Reads rows of up to L tokens in chunks; see SequenceModel.prefill."""
-        positions_L = torch.arange(tokens_BL.shape[1], device=tokens_BL.device)
-        before = {name: tensor.index_select(0, slots_B) for name, tensor in state.items()}
-        hidden_BLD, after = self._read(tokens_BL, positions_L < lengths_B[:, None], before)
-        for name, tensor in after.items():
-            state[name].index_copy_(0, slots_B, tensor)
-        rows_B = torch.arange(len(slots_B), device=tokens_BL.device)
-        return self._head(hidden_BLD[rows_B, lengths_B - 1])
+        hidden = self.backbone.embeddings(tokens_BL)
+        top = len(self.backbone.layers) - 1
+        for layer, block in self.backbone.blocks():
+            conv_SJX, scan_SHPN = state[f"conv.{layer}"], state[f"scan.{layer}"]
+            # Nothing comes after the top layer: of what it says only the last is wanted.
+            read = block.mixer.read_to_last if layer == top else block.mixer.read
+            mixed, conv_SJX[slots_B], scan_SHPN[slots_B] = read(
+                block.norm(hidden), lengths_B, conv_SJX[slots_B], scan_SHPN[slots_B]
+            )
+            if layer == top:
+                hidden = hidden[torch.arange(len(slots_B), device=hidden.device), lengths_B - 1]
+            hidden = hidden + mixed
+        return self._head(hidden)
 
     @torch.inference_mode()
     def decode(self, tokens_B: Tensor, state: State, slots_B: Tensor) -> Tensor:
@@ -114,18 +122,6 @@ class Mamba2Model(nn.Module):
     def state_bytes_per_token(self) -> int:
         """Nothing grows."""
         return 0
-
-    def _read(
-        self, tokens_BL: Tensor, is_real_BL: Tensor | None, state: State
-    ) -> tuple[Tensor, State]:
-        hidden_BLD = self.backbone.embeddings(tokens_BL)
-        after = {}
-        for layer, block in self.backbone.blocks():
-            mixed_BLD, after[f"conv.{layer}"], after[f"scan.{layer}"] = block.mixer(
-                block.norm(hidden_BLD), is_real_BL, state[f"conv.{layer}"], state[f"scan.{layer}"]
-            )
-            hidden_BLD = hidden_BLD + mixed_BLD
-        return hidden_BLD, after
 
     def _head(self, hidden_D: Tensor) -> Tensor:
         head = self.backbone.embeddings if self.lm_head is None else self.lm_head

@@ -93,34 +93,49 @@ class Mamba2Mixer(nn.Module):
         self.norm = GatedRmsNorm(shape.inner_size, shape.norm_epsilon)
         self.out_proj = nn.Linear(shape.inner_size, shape.hidden_size, bias=shape.use_bias)
 
-    def forward(
-        self, hidden_BLD: Tensor, is_real_BL: Tensor | None, conv_BJX: Tensor, state_BHPN: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Reads L tokens after the given states; returns output, convolution and scan state.
+    def forward(self, hidden_BLD: Tensor) -> Tensor:
+        """Reads whole rows from empty states, with gradients: (B, L, D)."""
+        gate_BLI, mixed_BLX, dt_BLH = self._project(hidden_BLD)
+        history_BXL = F.pad(mixed_BLX.transpose(1, 2), (self.shape.conv_kernel - 1, 0))
+        given = self._split(F.silu(self.conv1d(history_BXL)).transpose(1, 2), dt_BLH)
+        _, empty_BHPN = self.shape.init_state(len(hidden_BLD), hidden_BLD.device)
+        y_BLHP, _ = ssd.scan_chunked(given, empty_BHPN, self.shape.chunk_size)
+        return self._finish(y_BLHP, given, gate_BLI)
 
-        `conv_BJX` holds the last inputs of the convolution. Rows are padded on the right: where
-        `is_real_BL` is False nothing is read into the states.
+    def read(
+        self, hidden_BLD: Tensor, lengths_B: Tensor, conv_BJX: Tensor, state_BHPN: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Reads the first `lengths_B[b]` tokens of each row after the given states.
+
+        Returns the output (B, L, D), the convolution's last inputs and the scan's state.
         """
         gate_BLI, mixed_BLX, dt_BLH = self._project(hidden_BLD)
-        history_BXL = torch.cat([conv_BJX.transpose(1, 2), mixed_BLX.transpose(1, 2)], -1)
-        conv_BJX = self._last_inputs(history_BXL, is_real_BL)
-        mixed_BXL = F.conv1d(
-            history_BXL, self.conv1d.weight, self.conv1d.bias, groups=self.shape.conv_size
-        )
-        if is_real_BL is not None:
-            dt_BLH = dt_BLH * is_real_BL[..., None]
-        given = self._split(F.silu(mixed_BXL).transpose(1, 2), dt_BLH)
+        given, conv_BJX = self._convolve_rows(mixed_BLX, dt_BLH, lengths_B, conv_BJX)
         y_BLHP, state_BHPN = ssd.scan_chunked(given, state_BHPN, self.shape.chunk_size)
-        y_BLHP = y_BLHP + self.D[:, None] * given.x_BLHP
-        return self._finish(y_BLHP.flatten(2), gate_BLI), conv_BJX, state_BHPN
+        return self._finish(y_BLHP, given, gate_BLI), conv_BJX, state_BHPN
+
+    def read_to_last(
+        self, hidden_BLD: Tensor, lengths_B: Tensor, conv_BJX: Tensor, state_BHPN: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As `read`, but the output after each row's last token alone, (B, D): half the work."""
+        last = (torch.arange(len(lengths_B), device=hidden_BLD.device), lengths_B - 1)
+        gate_weight, weight = self.in_proj.weight.tensor_split([self.shape.inner_size])
+        gate_bias, bias = None, None
+        if self.in_proj.bias is not None:
+            gate_bias, bias = self.in_proj.bias.tensor_split([self.shape.inner_size])
+        gate_BI = F.linear(hidden_BLD[last], gate_weight, gate_bias)
+        mixed_BLX, dt_BLH = self._divide(F.linear(hidden_BLD, weight, bias))
+        given, conv_BJX = self._convolve_rows(mixed_BLX, dt_BLH, lengths_B, conv_BJX)
+        state_BHPN = ssd.scan_to_end(given, state_BHPN, self.shape.chunk_size)
+        given = given.at(last)
+        y_BHP = ssd.observe(given.c_BLGN, state_BHPN)
+        return self._finish(y_BHP, given, gate_BI), conv_BJX, state_BHPN
 
     def step(self, hidden_BD: Tensor, conv_SJX: Tensor, state_SHPN: Tensor, runs: Runs) -> Tensor:
         """Reads one token a row; both states are changed in place at the slots of `runs`."""
         gate_BI, mixed_BX, dt_BH = self._project(hidden_BD)
-        mixed_BX = self._convolve(mixed_BX, conv_SJX, runs)
-        given = self._split(F.silu(mixed_BX), dt_BH)
-        y_BHP = ssd.step(given, state_SHPN, runs) + self.D[:, None] * given.x_BLHP
-        return self._finish(y_BHP.flatten(1), gate_BI)
+        given = self._split(F.silu(self._convolve(mixed_BX, conv_SJX, runs)), dt_BH)
+        return self._finish(ssd.step(given, state_SHPN, runs), given, gate_BI)
 
     def _convolve(self, mixed_BX: Tensor, conv_SJX: Tensor, runs: Runs) -> Tensor:
         # As it lies in memory each product would read across it.
@@ -133,18 +148,42 @@ class Mamba2Mixer(nn.Module):
         mixed_BX = torch.cat(outputs)
         return mixed_BX if self.conv1d.bias is None else mixed_BX + self.conv1d.bias
 
-    def _finish(self, y_I: Tensor, gate_I: Tensor) -> Tensor:
-        mixed_D: Tensor = self.out_proj(self.norm(y_I, gate_I))
+    def _convolve_rows(
+        self, mixed_BLX: Tensor, dt_BLH: Tensor, lengths_B: Tensor, conv_BJX: Tensor
+    ) -> tuple[ssd.ScanInput, Tensor]:
+        """What the scan is given, with dt = 0 behind a row's length, and the inputs to keep."""
+        history_BLX = torch.cat([conv_BJX, mixed_BLX], 1)
+        # With channels last it is twice as fast as `conv1d`; its gradient would be slower.
+        mixed_BX1L = F.conv2d(
+            history_BLX.transpose(1, 2)[:, :, None],
+            self.conv1d.weight[:, :, None],
+            self.conv1d.bias,
+            groups=self.shape.conv_size,
+        )
+        places_L = torch.arange(mixed_BLX.shape[1], device=mixed_BLX.device)
+        dt_BLH = dt_BLH * (places_L < lengths_B[:, None])[..., None]
+        kept_BJ = lengths_B[:, None] + torch.arange(conv_BJX.shape[1], device=mixed_BLX.device)
+        rows_B1 = torch.arange(len(lengths_B), device=mixed_BLX.device)[:, None]
+        given = self._split(F.silu(mixed_BX1L)[:, :, 0].transpose(1, 2), dt_BLH)
+        return given, history_BLX[rows_B1, kept_BJ]
+
+    def _finish(self, y_HP: Tensor, given: ssd.ScanInput, gate_I: Tensor) -> Tensor:
+        """Skip, gated norm and output projection, any leading dimensions."""
+        y_HP = torch.addcmul(y_HP, self.D[:, None], given.x_BLHP)
+        mixed_D: Tensor = self.out_proj(self.norm(y_HP.flatten(-2), gate_I))
         return mixed_D
 
     def _project(self, hidden_D: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Gate, inputs of the convolution, and time steps, any leading dimensions."""
-        shape = self.shape
-        gate_I, mixed_X, dt_H = self.in_proj(hidden_D).split(
-            [shape.inner_size, shape.conv_size, shape.num_heads], -1
-        )
-        low, high = shape.time_step_limit
-        return gate_I, mixed_X, F.softplus(dt_H + self.dt_bias).clamp(low, high)
+        size = self.shape.inner_size
+        gate_I, rest = self.in_proj(hidden_D).tensor_split([size], -1)
+        return gate_I, *self._divide(rest)
+
+    def _divide(self, rest: Tensor) -> tuple[Tensor, Tensor]:
+        """What the projection makes beside the gate: inputs of the convolution, time steps."""
+        mixed_X, dt_H = rest.tensor_split([self.shape.conv_size], -1)
+        low, high = self.shape.time_step_limit
+        return mixed_X, F.softplus(dt_H + self.dt_bias).clamp(low, high)
 
     def _split(self, mixed_X: Tensor, dt_H: Tensor) -> ssd.ScanInput:
         """x by head, B and C by group, any leading dimensions."""
@@ -159,16 +198,6 @@ class Mamba2Mixer(nn.Module):
             b_BLGN=torch.unflatten(b_GN, -1, by_group),
             c_BLGN=torch.unflatten(c_GN, -1, by_group),
         )
-
-    def _last_inputs(self, history_BXL: Tensor, is_real_BL: Tensor | None) -> Tensor:
-        """The last J inputs before each row's padding."""
-        num_kept = self.shape.conv_kernel - 1
-        if is_real_BL is None:
-            return history_BXL[..., history_BXL.shape[-1] - num_kept :].transpose(1, 2)
-        offsets_J = torch.arange(num_kept, device=history_BXL.device)
-        columns_BJ = is_real_BL.sum(1)[:, None] + offsets_J
-        where_BXJ = columns_BJ[:, None].expand(-1, history_BXL.shape[1], -1)
-        return history_BXL.gather(2, where_BXJ).transpose(1, 2)
 
 
 def _initial_dt_bias(num_heads: int) -> Tensor:

@@ -27,6 +27,16 @@ class ScanInput:
     b_BLGN: Tensor
     c_BLGN: Tensor
 
+    def at(self, index: tuple[Tensor, Tensor]) -> "ScanInput":
+        """One token a row: those at these rows and places."""
+        return ScanInput(
+            x_BLHP=self.x_BLHP[index],
+            dt_BLH=self.dt_BLH[index],
+            a_H=self.a_H,
+            b_BLGN=self.b_BLGN[index],
+            c_BLGN=self.c_BLGN[index],
+        )
+
 
 def scan_slow(given: ScanInput, state_BHPN: Tensor) -> tuple[Tensor, Tensor]:
     """One token after the other, straight from the equations (without D): y (B, L, H, P), state."""
@@ -51,51 +61,69 @@ def scan_chunked(
     A token with dt = 0 leaves the state as it is and so pads. Heads of a group are folded into one
     matrix wherever they share B or C: no copy of those for every head.
     """
-    length = given.x_BLHP.shape[1]
-    chunk_size = min(max_chunk_size, length)
-    x_BJQHP, dt_BJQH, b_BJQGN, c_BJQGN = (
-        _in_chunks(tensor, chunk_size)
-        for tensor in (given.x_BLHP, given.dt_BLH, given.b_BLGN, given.c_BLGN)
-    )
-    b_BJGQN, c_BJGQN = b_BJQGN.transpose(2, 3), c_BJQGN.transpose(2, 3)
-    x_BJQHP = x_BJQHP * dt_BJQH[..., None]
-    log_decay_BJQH = torch.cumsum(dt_BJQH * given.a_H, 2)
+    x_BJQHP, log_decay_BJQH, b_BJGQN, c_BJGQN = _chunks(given, max_chunk_size)
     before_BJHPN, state_BHPN = _between_chunks(x_BJQHP, log_decay_BJQH, b_BJGQN, state_BHPN)
     before_BJGMN = _fold_heads(before_BJHPN, 2, b_BJGQN.shape[2])
     carried_BJQHP = _unfold_heads(c_BJGQN @ before_BJGMN.transpose(-1, -2), x_BJQHP)
-    y_BJQHP = carried_BJQHP * torch.exp(log_decay_BJQH)[..., None]
-    y_BJQHP = y_BJQHP + _within_chunks(x_BJQHP, log_decay_BJQH, b_BJGQN, c_BJGQN)
-    return y_BJQHP.flatten(1, 2)[:, :length], state_BHPN
+    y_BJQHP = torch.addcmul(
+        _within_chunks(x_BJQHP, log_decay_BJQH, b_BJGQN, c_BJGQN),
+        carried_BJQHP,
+        torch.exp(log_decay_BJQH)[..., None],
+    )
+    return y_BJQHP.flatten(1, 2)[:, : given.x_BLHP.shape[1]], state_BHPN
+
+
+def scan_to_end(given: ScanInput, state_BHPN: Tensor, max_chunk_size: int) -> Tensor:
+    """The state alone that `scan_chunked` ends with, which is a small part of its work."""
+    x_BJQHP, log_decay_BJQH, b_BJGQN, _ = _chunks(given, max_chunk_size)
+    _, state_BHPN = _between_chunks(x_BJQHP, log_decay_BJQH, b_BJGQN, state_BHPN)
+    return state_BHPN
+
+
+def observe(c_BGN: Tensor, state_BHPN: Tensor) -> Tensor:
+    """What a state says to its own token: y (B, H, P), without D."""
+    state_BGMN = _fold_heads(state_BHPN, 1, c_BGN.shape[1])
+    # The row vector on the left: on the right it is eight times slower on a CPU.
+    return (c_BGN[:, :, None, :] @ state_BGMN.transpose(-1, -2)).reshape(state_BHPN.shape[:3])
 
 
 def step(given: ScanInput, state_SHPN: Tensor, runs: Runs) -> Tensor:
     """One token a row within the pool: y (B, H, P); the slots of `runs` are changed in place."""
-    x_BHP, dt_BH = given.x_BLHP, given.dt_BLH
-    num_heads = x_BHP.shape[1]
-    b_BHN, c_BHN = _per_head(given.b_BLGN, num_heads), _per_head(given.c_BLGN, num_heads)
-    decay_BH = torch.exp(dt_BH * given.a_H)
-    gain_BHP = dt_BH[..., None] * x_BHP
+    decay_BH11 = torch.exp(given.dt_BLH * given.a_H)[..., None, None]
+    gain_BHP = given.dt_BLH[..., None] * given.x_BLHP
+    num_groups = given.b_BLGN.shape[1]
+    gain_BGM1 = _fold_heads(gain_BHP, 1, num_groups)[..., None]
+    b_BG1N = given.b_BLGN[:, :, None]
     outputs = []
     for rows, slots in runs:
-        state_BHPN = state_SHPN[slots]
-        state_BHPN.mul_(decay_BH[rows, :, None, None])
-        state_BHPN.addcmul_(gain_BHP[rows, :, :, None], b_BHN[rows, :, None, :])
-        # The row vector on the left: on the right it is eight times slower on a CPU.
-        outputs.append(c_BHN[rows, :, None, :] @ state_BHPN.transpose(-1, -2))
-    return torch.cat(outputs)[:, :, 0]
+        state_BHPN = state_SHPN[slots].mul_(decay_BH11[rows])
+        _fold_heads(state_BHPN, 1, num_groups).addcmul_(gain_BGM1[rows], b_BG1N[rows])
+        outputs.append(observe(given.c_BLGN[rows], state_BHPN))
+    return torch.cat(outputs)
+
+
+def _chunks(given: ScanInput, max_chunk_size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """By chunk: dt x (B, J, Q, H, P), log decay since its start (B, J, Q, H), B and C."""
+    chunk_size = min(max_chunk_size, given.x_BLHP.shape[1])
+    x_BJQHP, dt_BJQH, b_BJQGN, c_BJQGN = (
+        _in_chunks(tensor, chunk_size)
+        for tensor in (given.x_BLHP, given.dt_BLH, given.b_BLGN, given.c_BLGN)
+    )
+    log_decay_BJQH = torch.cumsum(dt_BJQH * given.a_H, 2)
+    x_BJQHP = x_BJQHP * dt_BJQH[..., None]
+    return x_BJQHP, log_decay_BJQH, b_BJQGN.transpose(2, 3), c_BJQGN.transpose(2, 3)
 
 
 def _within_chunks(
     x_BJQHP: Tensor, log_decay_BJQH: Tensor, b_BJGQN: Tensor, c_BJGQN: Tensor
 ) -> Tensor:
     """What the tokens of a chunk get from those before them in it: (B, J, Q, H, P)."""
-    chunk_size = x_BJQHP.shape[2]
     log_decay_BJHQ = log_decay_BJQH.transpose(2, 3)
     # Decay from after token s to token q, for s <= q.
     span_BJHQQ = log_decay_BJHQ[..., :, None] - log_decay_BJHQ[..., None, :]
-    is_future_QQ = torch.ones(chunk_size, chunk_size, dtype=torch.bool, device=x_BJQHP.device)
-    span_BJHQQ = span_BJHQQ.masked_fill_(is_future_QQ.triu(1), -torch.inf).exp_()
-    scores_BJGQQ = c_BJGQN @ b_BJGQN.transpose(-1, -2)
+    # Of the future, where it would be positive and may overflow, the scores let nothing through.
+    span_BJHQQ = span_BJHQQ.clamp_(max=0).exp_()
+    scores_BJGQQ = (c_BJGQN @ b_BJGQN.transpose(-1, -2)).tril_()
     span_BJGRQQ = torch.unflatten(span_BJHQQ, 2, (scores_BJGQQ.shape[2], -1))
     weights_BJHQQ = (span_BJGRQQ * scores_BJGQQ[:, :, :, None]).flatten(2, 3)
     return (weights_BJHQQ @ x_BJQHP.transpose(2, 3)).transpose(2, 3)
