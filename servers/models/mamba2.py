@@ -17,9 +17,8 @@ from servers.models.config_values import (
     require_value,
     time_step_limit,
 )
-from servers.models.mamba2_mixer import INITIAL_EMBEDDING_STD, Mamba2Mixer, MixerShape
+from servers.models.mamba2_mixer import INITIAL_EMBEDDING_STD, Mamba2Mixer, MixerShape, Rows
 from servers.models.protocol import ConfigError, State, positive_int
-from servers.models.slot_runs import find_runs
 
 _MAX_LAYERS: Final = 1024
 
@@ -89,31 +88,21 @@ class Mamba2Model(nn.Module):
     def prefill(
         self, tokens_BL: Tensor, lengths_B: Tensor, state: State, slots_B: Tensor
     ) -> Tensor:
-        """Reads rows of up to L tokens in chunks; see SequenceModel.prefill."""
+        """Reads rows of up to L tokens; see SequenceModel.prefill."""
+        rows = Rows(slots_B=slots_B, lengths_B=lengths_B)
         hidden = self.backbone.embeddings(tokens_BL)
         top = len(self.backbone.layers) - 1
         for layer, block in self.backbone.blocks():
-            conv_SJX, scan_SHPN = state[f"conv.{layer}"], state[f"scan.{layer}"]
-            # Nothing comes after the top layer: of what it says only the last is wanted.
-            read = block.mixer.read_to_last if layer == top else block.mixer.read
-            mixed, conv_SJX[slots_B], scan_SHPN[slots_B] = read(
-                block.norm(hidden), lengths_B, conv_SJX[slots_B], scan_SHPN[slots_B]
-            )
-            if layer == top:
-                hidden = hidden[torch.arange(len(slots_B), device=hidden.device), lengths_B - 1]
-            hidden = hidden + mixed
+            states = state[f"conv.{layer}"], state[f"scan.{layer}"]
+            # Nothing is above the top layer: of what it says only the last is wanted.
+            mixed = block.mixer.read(block.norm(hidden), *states, rows, to_last=layer == top)
+            hidden = (rows.last(hidden) if layer == top else hidden) + mixed
         return self._head(hidden)
 
     @torch.inference_mode()
     def decode(self, tokens_B: Tensor, state: State, slots_B: Tensor) -> Tensor:
-        """Reads one token a row, without copying states; see SequenceModel.decode."""
-        runs = find_runs(slots_B)
-        hidden_BD = self.backbone.embeddings(tokens_B)
-        for layer, block in self.backbone.blocks():
-            conv_SJX, scan_SHPN = state[f"conv.{layer}"], state[f"scan.{layer}"]
-            mixed_BD = block.mixer.step(block.norm(hidden_BD), conv_SJX, scan_SHPN, runs)
-            hidden_BD = hidden_BD + mixed_BD
-        return self._head(hidden_BD)
+        """Reads one token a row; see SequenceModel.decode."""
+        return self.prefill(tokens_B[:, None], torch.ones_like(slots_B), state, slots_B)
 
     def state_bytes(self) -> int:
         """Bytes of all layers' states of one sequence."""

@@ -1,11 +1,11 @@
-"""The state space recurrence of Mamba2: a slow loop from the equations, and two fast ways.
+"""The state space recurrence of Mamba2: a slow loop from the equations, and one for training.
 
     state[t] = exp(dt[t] A) state[t-1] + dt[t] x[t] B[t]^T        y[t] = state[t] C[t] + D x[t]
 
 Source: Dao and Gu, "Transformers are SSMs", arXiv 2405.21060, sections 6 and 7.
 Shapes: B sequences, L tokens, H heads, P head width, N state, G groups of heads that share B and C,
-R heads of a group, M = R P their width together, Q tokens of a chunk, J chunks, S slots. The state
-is float32: it is summed into at every token.
+R heads of a group, M = R P their width together, Q tokens of a chunk, J chunks. The state is
+float32: it is summed into at every token.
 """
 
 from dataclasses import dataclass
@@ -14,28 +14,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from servers.models.slot_runs import Runs
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScanInput:
-    """What a mixer makes of its tokens; without L where there is one token a row."""
+    """What a mixer makes of its tokens."""
 
     x_BLHP: Tensor
     dt_BLH: Tensor
     a_H: Tensor
     b_BLGN: Tensor
     c_BLGN: Tensor
-
-    def at(self, index: tuple[Tensor, Tensor]) -> "ScanInput":
-        """One token a row: those at these rows and places."""
-        return ScanInput(
-            x_BLHP=self.x_BLHP[index],
-            dt_BLH=self.dt_BLH[index],
-            a_H=self.a_H,
-            b_BLGN=self.b_BLGN[index],
-            c_BLGN=self.c_BLGN[index],
-        )
 
 
 def scan_slow(given: ScanInput, state_BHPN: Tensor) -> tuple[Tensor, Tensor]:
@@ -61,69 +49,34 @@ def scan_chunked(
     A token with dt = 0 leaves the state as it is and so pads. Heads of a group are folded into one
     matrix wherever they share B or C: no copy of those for every head.
     """
-    x_BJQHP, log_decay_BJQH, b_BJGQN, c_BJGQN = _chunks(given, max_chunk_size)
-    before_BJHPN, state_BHPN = _between_chunks(x_BJQHP, log_decay_BJQH, b_BJGQN, state_BHPN)
-    before_BJGMN = _fold_heads(before_BJHPN, 2, b_BJGQN.shape[2])
-    carried_BJQHP = _unfold_heads(c_BJGQN @ before_BJGMN.transpose(-1, -2), x_BJQHP)
-    y_BJQHP = torch.addcmul(
-        _within_chunks(x_BJQHP, log_decay_BJQH, b_BJGQN, c_BJGQN),
-        carried_BJQHP,
-        torch.exp(log_decay_BJQH)[..., None],
-    )
-    return y_BJQHP.flatten(1, 2)[:, : given.x_BLHP.shape[1]], state_BHPN
-
-
-def scan_to_end(given: ScanInput, state_BHPN: Tensor, max_chunk_size: int) -> Tensor:
-    """The state alone that `scan_chunked` ends with, which is a small part of its work."""
-    x_BJQHP, log_decay_BJQH, b_BJGQN, _ = _chunks(given, max_chunk_size)
-    _, state_BHPN = _between_chunks(x_BJQHP, log_decay_BJQH, b_BJGQN, state_BHPN)
-    return state_BHPN
-
-
-def observe(c_BGN: Tensor, state_BHPN: Tensor) -> Tensor:
-    """What a state says to its own token: y (B, H, P), without D."""
-    state_BGMN = _fold_heads(state_BHPN, 1, c_BGN.shape[1])
-    # The row vector on the left: on the right it is eight times slower on a CPU.
-    return (c_BGN[:, :, None, :] @ state_BGMN.transpose(-1, -2)).reshape(state_BHPN.shape[:3])
-
-
-def step(given: ScanInput, state_SHPN: Tensor, runs: Runs) -> Tensor:
-    """One token a row within the pool: y (B, H, P); the slots of `runs` are changed in place."""
-    decay_BH11 = torch.exp(given.dt_BLH * given.a_H)[..., None, None]
-    gain_BHP = given.dt_BLH[..., None] * given.x_BLHP
-    num_groups = given.b_BLGN.shape[1]
-    gain_BGM1 = _fold_heads(gain_BHP, 1, num_groups)[..., None]
-    b_BG1N = given.b_BLGN[:, :, None]
-    outputs = []
-    for rows, slots in runs:
-        state_BHPN = state_SHPN[slots].mul_(decay_BH11[rows])
-        _fold_heads(state_BHPN, 1, num_groups).addcmul_(gain_BGM1[rows], b_BG1N[rows])
-        outputs.append(observe(given.c_BLGN[rows], state_BHPN))
-    return torch.cat(outputs)
-
-
-def _chunks(given: ScanInput, max_chunk_size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """By chunk: dt x (B, J, Q, H, P), log decay since its start (B, J, Q, H), B and C."""
-    chunk_size = min(max_chunk_size, given.x_BLHP.shape[1])
+    length = given.x_BLHP.shape[1]
+    chunk_size = min(max_chunk_size, length)
     x_BJQHP, dt_BJQH, b_BJQGN, c_BJQGN = (
         _in_chunks(tensor, chunk_size)
         for tensor in (given.x_BLHP, given.dt_BLH, given.b_BLGN, given.c_BLGN)
     )
-    log_decay_BJQH = torch.cumsum(dt_BJQH * given.a_H, 2)
+    b_BJGQN, c_BJGQN = b_BJQGN.transpose(2, 3), c_BJQGN.transpose(2, 3)
     x_BJQHP = x_BJQHP * dt_BJQH[..., None]
-    return x_BJQHP, log_decay_BJQH, b_BJQGN.transpose(2, 3), c_BJQGN.transpose(2, 3)
+    log_decay_BJQH = torch.cumsum(dt_BJQH * given.a_H, 2)
+    before_BJHPN, state_BHPN = _between_chunks(x_BJQHP, log_decay_BJQH, b_BJGQN, state_BHPN)
+    before_BJGMN = _fold_heads(before_BJHPN, 2, b_BJGQN.shape[2])
+    carried_BJQHP = _unfold_heads(c_BJGQN @ before_BJGMN.transpose(-1, -2), x_BJQHP)
+    y_BJQHP = carried_BJQHP * torch.exp(log_decay_BJQH)[..., None]
+    y_BJQHP = y_BJQHP + _within_chunks(x_BJQHP, log_decay_BJQH, b_BJGQN, c_BJGQN)
+    return y_BJQHP.flatten(1, 2)[:, :length], state_BHPN
 
 
 def _within_chunks(
     x_BJQHP: Tensor, log_decay_BJQH: Tensor, b_BJGQN: Tensor, c_BJGQN: Tensor
 ) -> Tensor:
     """What the tokens of a chunk get from those before them in it: (B, J, Q, H, P)."""
+    chunk_size = x_BJQHP.shape[2]
     log_decay_BJHQ = log_decay_BJQH.transpose(2, 3)
     # Decay from after token s to token q, for s <= q.
     span_BJHQQ = log_decay_BJHQ[..., :, None] - log_decay_BJHQ[..., None, :]
-    # Of the future, where it would be positive and may overflow, the scores let nothing through.
-    span_BJHQQ = span_BJHQQ.clamp_(max=0).exp_()
-    scores_BJGQQ = (c_BJGQN @ b_BJGQN.transpose(-1, -2)).tril_()
+    is_future_QQ = torch.ones(chunk_size, chunk_size, dtype=torch.bool, device=x_BJQHP.device)
+    span_BJHQQ = span_BJHQQ.masked_fill_(is_future_QQ.triu(1), -torch.inf).exp_()
+    scores_BJGQQ = c_BJGQN @ b_BJGQN.transpose(-1, -2)
     span_BJGRQQ = torch.unflatten(span_BJHQQ, 2, (scores_BJGQQ.shape[2], -1))
     weights_BJHQQ = (span_BJGRQQ * scores_BJGQQ[:, :, :, None]).flatten(2, 3)
     return (weights_BJHQQ @ x_BJQHP.transpose(2, 3)).transpose(2, 3)
