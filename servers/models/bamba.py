@@ -16,6 +16,7 @@ from servers.models.bamba_config import HybridConfig, parse_hybrid
 from servers.models.bamba_layers import Backbone, Layer
 from servers.models.cached_attention import attend_cached, find_places
 from servers.models.caches import FIRST_CAPACITY, NUM_READ, cache_name, is_cache
+from servers.models.mamba2_mixer import Rows
 from servers.models.protocol import State
 
 
@@ -43,11 +44,7 @@ class BambaModel(nn.Module):
 
         def mix(_index: int, layer: Layer, x_BLD: Tensor) -> Tensor:
             mixed_BLD: Tensor
-            if layer.attends:
-                mixed_BLD = layer.self_attn(x_BLD)
-            else:
-                empty = self.config.mixer.init_state(x_BLD.shape[0], x_BLD.device)
-                mixed_BLD, _, _ = layer.mamba(x_BLD, None, *empty)
+            mixed_BLD = layer.self_attn(x_BLD) if layer.attends else layer.mamba(x_BLD)
             return mixed_BLD
 
         return self._head(self.model(tokens_BL, mix)[is_wanted_BL])
@@ -76,33 +73,21 @@ class BambaModel(nn.Module):
     ) -> Tensor:
         """Reads rows of up to L tokens in chunks; see SequenceModel.prefill."""
         places = find_places(tokens_BL.shape[1], lengths_B, state, slots_B)
+        rows = Rows(slots_B=slots_B, lengths_B=lengths_B)
 
         def mix(index: int, layer: Layer, x_BLD: Tensor) -> Tensor:
             if layer.attends:
                 return attend_cached(layer.self_attn, index, x_BLD, state, places)
-            mixed_BLD: Tensor
-            conv, scan = state[f"conv.{index}"], state[f"scan.{index}"]
-            mixed_BLD, conv[slots_B], scan[slots_B] = layer.mamba(
-                x_BLD, places.is_real_BL, conv[slots_B], scan[slots_B]
-            )
-            return mixed_BLD
+            states = state[f"conv.{index}"], state[f"scan.{index}"]
+            return layer.mamba.read(x_BLD, *states, rows, to_last=False)
 
         hidden_BLD = self.model(tokens_BL, mix)
-        rows_B = torch.arange(len(slots_B), device=tokens_BL.device)
-        return self._head(hidden_BLD[rows_B, lengths_B - 1])
+        return self._head(rows.last(hidden_BLD))
 
     @torch.inference_mode()
     def decode(self, tokens_B: Tensor, state: State, slots_B: Tensor) -> Tensor:
         """Reads one token a row, without copying states or caches; see SequenceModel.decode."""
-        places = find_places(1, torch.ones_like(slots_B), state, slots_B)
-
-        def mix(index: int, layer: Layer, x_BD: Tensor) -> Tensor:
-            if layer.attends:
-                return attend_cached(layer.self_attn, index, x_BD[:, None], state, places)[:, 0]
-            conv, scan = state[f"conv.{index}"], state[f"scan.{index}"]
-            return layer.mamba.step(x_BD, conv, scan, places.runs)
-
-        return self._head(self.model(tokens_B, mix))
+        return self.prefill(tokens_B[:, None], torch.ones_like(slots_B), state, slots_B)
 
     def state_bytes(self) -> int:
         """Bytes of one sequence's recurrent states and of its count of tokens."""

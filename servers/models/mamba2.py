@@ -17,9 +17,8 @@ from servers.models.config_values import (
     require_value,
     time_step_limit,
 )
-from servers.models.mamba2_mixer import INITIAL_EMBEDDING_STD, Mamba2Mixer, MixerShape
+from servers.models.mamba2_mixer import INITIAL_EMBEDDING_STD, Mamba2Mixer, MixerShape, Rows
 from servers.models.protocol import ConfigError, State, positive_int
-from servers.models.slot_runs import find_runs
 
 _MAX_LAYERS: Final = 1024
 
@@ -71,7 +70,9 @@ class Mamba2Model(nn.Module):
 
     def forward(self, tokens_BL: Tensor, is_wanted_BL: Tensor) -> Tensor:
         """Logits (T, V) at the T wanted positions, row by row, from an empty state: training."""
-        hidden_BLD, _ = self._read(tokens_BL, None, self.init_state(tokens_BL.shape[0]))
+        hidden_BLD = self.backbone.embeddings(tokens_BL)
+        for _, block in self.backbone.blocks():
+            hidden_BLD = hidden_BLD + block.mixer(block.norm(hidden_BLD))
         return self._head(hidden_BLD[is_wanted_BL])
 
     def init_state(self, num_slots: int) -> State:
@@ -87,25 +88,21 @@ class Mamba2Model(nn.Module):
     def prefill(
         self, tokens_BL: Tensor, lengths_B: Tensor, state: State, slots_B: Tensor
     ) -> Tensor:
-        """Reads rows of up to L tokens in chunks; see SequenceModel.prefill."""
-        positions_L = torch.arange(tokens_BL.shape[1], device=tokens_BL.device)
-        before = {name: tensor.index_select(0, slots_B) for name, tensor in state.items()}
-        hidden_BLD, after = self._read(tokens_BL, positions_L < lengths_B[:, None], before)
-        for name, tensor in after.items():
-            state[name].index_copy_(0, slots_B, tensor)
-        rows_B = torch.arange(len(slots_B), device=tokens_BL.device)
-        return self._head(hidden_BLD[rows_B, lengths_B - 1])
+        """Reads rows of up to L tokens; see SequenceModel.prefill."""
+        rows = Rows(slots_B=slots_B, lengths_B=lengths_B)
+        hidden = self.backbone.embeddings(tokens_BL)
+        top = len(self.backbone.layers) - 1
+        for layer, block in self.backbone.blocks():
+            states = state[f"conv.{layer}"], state[f"scan.{layer}"]
+            # Nothing is above the top layer: of what it says only the last is wanted.
+            mixed = block.mixer.read(block.norm(hidden), *states, rows, to_last=layer == top)
+            hidden = (rows.last(hidden) if layer == top else hidden) + mixed
+        return self._head(hidden)
 
     @torch.inference_mode()
     def decode(self, tokens_B: Tensor, state: State, slots_B: Tensor) -> Tensor:
-        """Reads one token a row, without copying states; see SequenceModel.decode."""
-        runs = find_runs(slots_B)
-        hidden_BD = self.backbone.embeddings(tokens_B)
-        for layer, block in self.backbone.blocks():
-            conv_SJX, scan_SHPN = state[f"conv.{layer}"], state[f"scan.{layer}"]
-            mixed_BD = block.mixer.step(block.norm(hidden_BD), conv_SJX, scan_SHPN, runs)
-            hidden_BD = hidden_BD + mixed_BD
-        return self._head(hidden_BD)
+        """Reads one token a row; see SequenceModel.decode."""
+        return self.prefill(tokens_B[:, None], torch.ones_like(slots_B), state, slots_B)
 
     def state_bytes(self) -> int:
         """Bytes of all layers' states of one sequence."""
@@ -114,18 +111,6 @@ class Mamba2Model(nn.Module):
     def state_bytes_per_token(self) -> int:
         """Nothing grows."""
         return 0
-
-    def _read(
-        self, tokens_BL: Tensor, is_real_BL: Tensor | None, state: State
-    ) -> tuple[Tensor, State]:
-        hidden_BLD = self.backbone.embeddings(tokens_BL)
-        after = {}
-        for layer, block in self.backbone.blocks():
-            mixed_BLD, after[f"conv.{layer}"], after[f"scan.{layer}"] = block.mixer(
-                block.norm(hidden_BLD), is_real_BL, state[f"conv.{layer}"], state[f"scan.{layer}"]
-            )
-            hidden_BLD = hidden_BLD + mixed_BLD
-        return hidden_BLD, after
 
     def _head(self, hidden_D: Tensor) -> Tensor:
         head = self.backbone.embeddings if self.lm_head is None else self.lm_head

@@ -2,7 +2,8 @@
 
 Parameters are named as in Hugging Face's layouts, which Mamba2 and Bamba share.
 Shapes: B sequences, L tokens, D width, I inner width = H heads x P head width, N state, G groups,
-X = I + 2 G N convolved channels, K convolution width, J = K - 1 inputs that it remembers, S slots.
+X = I + 2 G N convolved channels, K convolution width, J = K - 1 inputs that it remembers,
+W = X + H, S slots.
 """
 
 import math
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from servers.models import ssd
-from servers.models.slot_runs import Runs
+from servers.models.mixer_loops import convolve, scan
 
 # As in transformers: wide enough for tied embeddings to tell words apart from the start.
 INITIAL_EMBEDDING_STD: Final = 0.1
@@ -59,6 +60,20 @@ class MixerShape:
         )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rows:
+    """Where rows of tokens belong: a slot and a length (at least 1) for each."""
+
+    slots_B: Tensor
+    lengths_B: Tensor
+
+    def last(self, values_BL: Tensor) -> Tensor:
+        """What stands at each row's last token: (B, ...) of (B, L, ...)."""
+        if values_BL.shape[1] == 1:
+            return values_BL[:, 0]
+        return values_BL[torch.arange(len(self.lengths_B)), self.lengths_B - 1]
+
+
 class GatedRmsNorm(nn.Module):
     """RMS norm of x * silu(gate) over the whole inner width."""
 
@@ -93,82 +108,88 @@ class Mamba2Mixer(nn.Module):
         self.norm = GatedRmsNorm(shape.inner_size, shape.norm_epsilon)
         self.out_proj = nn.Linear(shape.inner_size, shape.hidden_size, bias=shape.use_bias)
 
-    def forward(
-        self, hidden_BLD: Tensor, is_real_BL: Tensor | None, conv_BJX: Tensor, state_BHPN: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Reads L tokens after the given states; returns output, convolution and scan state.
-
-        `conv_BJX` holds the last inputs of the convolution. Rows are padded on the right: where
-        `is_real_BL` is False nothing is read into the states.
-        """
-        gate_BLI, mixed_BLX, dt_BLH = self._project(hidden_BLD)
-        history_BXL = torch.cat([conv_BJX.transpose(1, 2), mixed_BLX.transpose(1, 2)], -1)
-        conv_BJX = self._last_inputs(history_BXL, is_real_BL)
-        mixed_BXL = F.conv1d(
-            history_BXL, self.conv1d.weight, self.conv1d.bias, groups=self.shape.conv_size
-        )
-        if is_real_BL is not None:
-            dt_BLH = dt_BLH * is_real_BL[..., None]
-        given = self._split(F.silu(mixed_BXL).transpose(1, 2), dt_BLH)
-        y_BLHP, state_BHPN = ssd.scan_chunked(given, state_BHPN, self.shape.chunk_size)
+    def forward(self, hidden_BLD: Tensor) -> Tensor:
+        """Reads whole rows from empty states, with gradients: (B, L, D)."""
+        shape = self.shape
+        gate_BLI, rest_BLW = self.in_proj(hidden_BLD).tensor_split([shape.inner_size], -1)
+        history_BXL = F.pad(rest_BLW[..., : shape.conv_size].mT, (shape.conv_kernel - 1, 0))
+        given = self._split(F.silu(self.conv1d(history_BXL)).mT, self._time_steps(rest_BLW))
+        _, empty_BHPN = shape.init_state(len(hidden_BLD), hidden_BLD.device)
+        y_BLHP, _ = ssd.scan_chunked(given, empty_BHPN, shape.chunk_size)
         y_BLHP = y_BLHP + self.D[:, None] * given.x_BLHP
-        return self._finish(y_BLHP.flatten(2), gate_BLI), conv_BJX, state_BHPN
+        mixed_BLD: Tensor = self.out_proj(self.norm(y_BLHP.flatten(2), gate_BLI))
+        return mixed_BLD
 
-    def step(self, hidden_BD: Tensor, conv_SJX: Tensor, state_SHPN: Tensor, runs: Runs) -> Tensor:
-        """Reads one token a row; both states are changed in place at the slots of `runs`."""
-        gate_BI, mixed_BX, dt_BH = self._project(hidden_BD)
-        mixed_BX = self._convolve(mixed_BX, conv_SJX, runs)
-        given = self._split(F.silu(mixed_BX), dt_BH)
-        y_BHP = ssd.step(given, state_SHPN, runs) + self.D[:, None] * given.x_BLHP
-        return self._finish(y_BHP.flatten(1), gate_BI)
+    def read(
+        self, hidden_BLD: Tensor, conv_SJX: Tensor, state_SHPN: Tensor, rows: Rows, *, to_last: bool
+    ) -> Tensor:
+        """Reads tokens into both states, which are changed in place; without gradients.
 
-    def _convolve(self, mixed_BX: Tensor, conv_SJX: Tensor, runs: Runs) -> Tensor:
-        # As it lies in memory each product would read across it.
-        weight_KX = self.conv1d.weight[:, 0].T.contiguous()
-        outputs = []
-        for rows, slots in runs:
-            window_BKX = torch.cat([conv_SJX[slots], mixed_BX[rows, None]], 1)
-            conv_SJX[slots] = window_BKX[:, 1:]
-            outputs.append(window_BKX.mul_(weight_KX).sum(1))
-        mixed_BX = torch.cat(outputs)
-        return mixed_BX if self.conv1d.bias is None else mixed_BX + self.conv1d.bias
-
-    def _finish(self, y_I: Tensor, gate_I: Tensor) -> Tensor:
-        mixed_D: Tensor = self.out_proj(self.norm(y_I, gate_I))
+        Returns the output (B, L, D), or `to_last` that after each row's last token alone (B, D),
+        which is little more than half the work.
+        """
+        size = self.shape.inner_size
+        rest_BLW = self._project(hidden_BLD, slice(size, None))
+        y_I = self._recur(rest_BLW, conv_SJX, state_SHPN, rows)
+        hidden_D = hidden_BLD
+        if to_last:
+            y_I, hidden_D = rows.last(y_I), rows.last(hidden_BLD)
+        mixed_D: Tensor = self.out_proj(self.norm(y_I, self._project(hidden_D, slice(size))))
         return mixed_D
 
-    def _project(self, hidden_D: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Gate, inputs of the convolution, and time steps, any leading dimensions."""
-        shape = self.shape
-        gate_I, mixed_X, dt_H = self.in_proj(hidden_D).split(
-            [shape.inner_size, shape.conv_size, shape.num_heads], -1
+    def _recur(self, rest_BLW: Tensor, conv_SJX: Tensor, state_SHPN: Tensor, rows: Rows) -> Tensor:
+        """Convolution and scan of all rows: (B, L, I), zero behind their lengths."""
+        where = (rows.slots_B.numpy(), rows.lengths_B.numpy())
+        weight_XK = self.conv1d.weight.detach()[:, 0]
+        bias_X = torch.zeros(len(weight_XK)) if self.conv1d.bias is None else self.conv1d.bias
+        mixed_BLX = torch.zeros(*rest_BLW.shape[:2], len(weight_XK))
+        convolve(
+            rest_BLW.numpy(),
+            weight_XK.T.contiguous().numpy(),
+            bias_X.detach().numpy(),
+            conv_SJX.numpy(),
+            *where,
+            mixed_BLX.numpy(),
         )
-        low, high = shape.time_step_limit
-        return gate_I, mixed_X, F.softplus(dt_H + self.dt_bias).clamp(low, high)
+        dt_BLH = self._time_steps(rest_BLW)
+        y_BLI = torch.zeros(*rest_BLW.shape[:2], self.shape.inner_size)
+        scan(
+            F.silu(mixed_BLX, inplace=True).numpy(),
+            dt_BLH.numpy(),
+            torch.exp(dt_BLH * -torch.exp(self.A_log)).numpy(),
+            self.D.detach().numpy(),
+            state_SHPN.numpy(),
+            *where,
+            y_BLI.numpy(),
+        )
+        return y_BLI
 
-    def _split(self, mixed_X: Tensor, dt_H: Tensor) -> ssd.ScanInput:
-        """x by head, B and C by group, any leading dimensions."""
+    def _project(self, hidden_D: Tensor, channels: slice) -> Tensor:
+        """Some channels of the input projection: first the gate, then what else there is."""
+        bias = self.in_proj.bias
+        return F.linear(
+            hidden_D, self.in_proj.weight[channels], None if bias is None else bias[channels]
+        )
+
+    def _time_steps(self, rest_W: Tensor) -> Tensor:
+        """From the channels behind those that are convolved."""
+        low, high = self.shape.time_step_limit
+        dt_H = rest_W[..., self.shape.conv_size :]
+        return F.softplus(dt_H + self.dt_bias).clamp(low, high)
+
+    def _split(self, mixed_BLX: Tensor, dt_BLH: Tensor) -> ssd.ScanInput:
+        """x by head, B and C by group."""
         shape = self.shape
         sizes = [shape.inner_size, *[shape.num_groups * shape.state_size] * 2]
-        x_I, b_GN, c_GN = torch.split(mixed_X, sizes, -1)
+        x_BLI, b_BLGN, c_BLGN = torch.split(mixed_BLX, sizes, -1)
         by_group = (shape.num_groups, shape.state_size)
         return ssd.ScanInput(
-            x_BLHP=torch.unflatten(x_I, -1, (shape.num_heads, shape.head_dim)),
-            dt_BLH=dt_H,
+            x_BLHP=torch.unflatten(x_BLI, -1, (shape.num_heads, shape.head_dim)),
+            dt_BLH=dt_BLH,
             a_H=-torch.exp(self.A_log),
-            b_BLGN=torch.unflatten(b_GN, -1, by_group),
-            c_BLGN=torch.unflatten(c_GN, -1, by_group),
+            b_BLGN=torch.unflatten(b_BLGN, -1, by_group),
+            c_BLGN=torch.unflatten(c_BLGN, -1, by_group),
         )
-
-    def _last_inputs(self, history_BXL: Tensor, is_real_BL: Tensor | None) -> Tensor:
-        """The last J inputs before each row's padding."""
-        num_kept = self.shape.conv_kernel - 1
-        if is_real_BL is None:
-            return history_BXL[..., history_BXL.shape[-1] - num_kept :].transpose(1, 2)
-        offsets_J = torch.arange(num_kept, device=history_BXL.device)
-        columns_BJ = is_real_BL.sum(1)[:, None] + offsets_J
-        where_BXJ = columns_BJ[:, None].expand(-1, history_BXL.shape[1], -1)
-        return history_BXL.gather(2, where_BXJ).transpose(1, 2)
 
 
 def _initial_dt_bias(num_heads: int) -> Tensor:

@@ -1,11 +1,11 @@
-"""The state space recurrence of Mamba2: a slow loop from the equations, and two fast ways.
+"""The state space recurrence of Mamba2: a slow loop from the equations, and one for training.
 
     state[t] = exp(dt[t] A) state[t-1] + dt[t] x[t] B[t]^T        y[t] = state[t] C[t] + D x[t]
 
 Source: Dao and Gu, "Transformers are SSMs", arXiv 2405.21060, sections 6 and 7.
 Shapes: B sequences, L tokens, H heads, P head width, N state, G groups of heads that share B and C,
-R heads of a group, M = R P their width together, Q tokens of a chunk, J chunks, S slots. The state
-is float32: it is summed into at every token.
+R heads of a group, M = R P their width together, Q tokens of a chunk, J chunks. The state is
+float32: it is summed into at every token.
 """
 
 from dataclasses import dataclass
@@ -14,12 +14,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from servers.models.slot_runs import Runs
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScanInput:
-    """What a mixer makes of its tokens; without L where there is one token a row."""
+    """What a mixer makes of its tokens."""
 
     x_BLHP: Tensor
     dt_BLH: Tensor
@@ -66,23 +64,6 @@ def scan_chunked(
     y_BJQHP = carried_BJQHP * torch.exp(log_decay_BJQH)[..., None]
     y_BJQHP = y_BJQHP + _within_chunks(x_BJQHP, log_decay_BJQH, b_BJGQN, c_BJGQN)
     return y_BJQHP.flatten(1, 2)[:, :length], state_BHPN
-
-
-def step(given: ScanInput, state_SHPN: Tensor, runs: Runs) -> Tensor:
-    """One token a row within the pool: y (B, H, P); the slots of `runs` are changed in place."""
-    x_BHP, dt_BH = given.x_BLHP, given.dt_BLH
-    num_heads = x_BHP.shape[1]
-    b_BHN, c_BHN = _per_head(given.b_BLGN, num_heads), _per_head(given.c_BLGN, num_heads)
-    decay_BH = torch.exp(dt_BH * given.a_H)
-    gain_BHP = dt_BH[..., None] * x_BHP
-    outputs = []
-    for rows, slots in runs:
-        state_BHPN = state_SHPN[slots]
-        state_BHPN.mul_(decay_BH[rows, :, None, None])
-        state_BHPN.addcmul_(gain_BHP[rows, :, :, None], b_BHN[rows, :, None, :])
-        # The row vector on the left: on the right it is eight times slower on a CPU.
-        outputs.append(c_BHN[rows, :, None, :] @ state_BHPN.transpose(-1, -2))
-    return torch.cat(outputs)[:, :, 0]
 
 
 def _within_chunks(

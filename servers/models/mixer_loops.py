@@ -1,0 +1,103 @@
+"""A Mamba2 mixer's two loops over tokens, compiled, in place in the slots of a pool.
+
+Token by token is the fastest way to read a prompt on a CPU: one head's state stays in the first
+cache for all of them, where matrix products over chunks write down much that is used once.
+The inner loops go over single rows of arrays, and sum up in one that nothing else can overlap:
+of such the compiler makes vectors.
+Shapes: B sequences, L tokens, W channels of which the first X are convolved, K convolution width,
+J = K - 1 inputs that it remembers, I = H heads x P head width, N state, S slots.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Integers = NDArray[np.int64]
+
+# Sums may be taken in another order, and products be fused: what vectors need. NaN stays NaN.
+_FAST_MATH: Final = {"contract", "nsz", "reassoc"}
+
+
+def _compiled(function: Callable[..., None]) -> Callable[..., None]:
+    """Compiles at the first call; on disk, where that can be written, for the next process."""
+    options: dict[str, Any] = {"nogil": True, "fastmath": _FAST_MATH, "error_model": "numpy"}
+    try:
+        compiled: Callable[..., None] = njit(cache=True, **options)(function)
+    except RuntimeError:  # there is no folder for it
+        compiled = njit(**options)(function)
+    return compiled
+
+
+@_compiled
+def convolve(
+    inputs_BLW: Floats,
+    weight_KX: Floats,
+    bias_X: Floats,
+    conv_SJX: Floats,
+    slots_B: Integers,
+    lengths_B: Integers,
+    outputs_BLX: Floats,
+) -> None:
+    """Each channel's weighted sum of its last K inputs; the slots keep the last J of them."""
+    num_kept, num_channels = conv_SJX.shape[1:]
+    total_X = np.empty(num_channels, np.float32)
+    for row in range(len(slots_B)):
+        kept_JX = conv_SJX[slots_B[row]]
+        for t in range(lengths_B[row]):
+            input_X, output_X = inputs_BLW[row, t], outputs_BLX[row, t]
+            for x in range(num_channels):
+                total_X[x] = bias_X[x] + weight_KX[num_kept, x] * input_X[x]
+            for j in range(num_kept):
+                weight_X, kept_X = weight_KX[j], kept_JX[j]
+                for x in range(num_channels):
+                    total_X[x] += weight_X[x] * kept_X[x]
+            for j in range(num_kept):
+                kept_X = kept_JX[j]
+                if j + 1 < num_kept:
+                    next_X = kept_JX[j + 1]
+                    for x in range(num_channels):
+                        kept_X[x] = next_X[x]
+                else:
+                    for x in range(num_channels):
+                        kept_X[x] = input_X[x]
+            for x in range(num_channels):
+                output_X[x] = total_X[x]
+
+
+@_compiled
+def scan(
+    mixed_BLX: Floats,
+    dt_BLH: Floats,
+    decay_BLH: Floats,
+    skip_H: Floats,
+    state_SHPN: Floats,
+    slots_B: Integers,
+    lengths_B: Integers,
+    outputs_BLI: Floats,
+) -> None:
+    """The recurrence of ssd.py, with D; x, B and C are read from the convolved channels."""
+    num_heads, width, size = state_SHPN.shape[1:]
+    num_inner = num_heads * width
+    num_groups = (mixed_BLX.shape[2] - num_inner) // (2 * size)
+    for row in range(len(slots_B)):
+        for head in range(num_heads):
+            state_PN = state_SHPN[slots_B[row], head]
+            b_start = num_inner + head * num_groups // num_heads * size
+            c_start = b_start + num_groups * size
+            for t in range(lengths_B[row]):
+                x_P = mixed_BLX[row, t, head * width : (head + 1) * width]
+                b_N = mixed_BLX[row, t, b_start : b_start + size]
+                c_N = mixed_BLX[row, t, c_start : c_start + size]
+                y_P = outputs_BLI[row, t, head * width : (head + 1) * width]
+                decay, dt = decay_BLH[row, t, head], dt_BLH[row, t, head]
+                for p in range(width):
+                    gain, total = dt * x_P[p], skip_H[head] * x_P[p]
+                    state_N = state_PN[p]
+                    for n in range(size):
+                        state_N[n] = decay * state_N[n] + gain * b_N[n]
+                        total += state_N[n] * c_N[n]
+                    y_P[p] = total

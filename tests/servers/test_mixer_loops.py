@@ -1,0 +1,57 @@
+"""The compiled loops of a Mamba2 mixer are held to convolutions of torch and to the slow scan."""
+
+import pytest
+import torch
+from torch.nn import functional as F  # noqa: N812
+
+from servers.models import ssd
+from servers.models.mixer_loops import convolve, scan
+
+LENGTHS = torch.tensor([5, 1, 3])
+SLOTS = torch.tensor([3, 0, 2])
+
+
+@pytest.mark.parametrize("width", [1, 2, 4, 7])
+def test_a_convolution_goes_on_where_its_slot_was_left(width: int) -> None:
+    generator = torch.Generator().manual_seed(width)
+    given = torch.randn(3, 5, 9, generator=generator)
+    weight, bias = torch.randn(width, 6, generator=generator), torch.randn(6, generator=generator)
+    pool = torch.randn(4, width - 1, 6, generator=generator)
+    before, outputs = pool.clone(), torch.zeros(3, 5, 6)
+    arrays = [tensor.numpy() for tensor in (given, weight, bias, pool, SLOTS, LENGTHS, outputs)]
+    convolve(*arrays)
+    for row, (slot, length) in enumerate(zip(SLOTS, LENGTHS, strict=True)):
+        history = torch.cat([before[slot], given[row, :length, :6]])
+        wanted = F.conv1d(history.T[None], weight.T[:, None], bias, groups=6)[0].T
+        torch.testing.assert_close(outputs[row, :length], wanted)
+        assert torch.equal(pool[slot], history[length:])
+        assert not outputs[row, length:].any()
+    assert torch.equal(pool[1], before[1])
+
+
+@pytest.mark.parametrize("num_groups", [1, 2, 4])
+def test_a_scan_computes_what_the_equations_say(num_groups: int) -> None:
+    heads, width, size = 4, 3, 5
+    generator = torch.Generator().manual_seed(num_groups)
+    mixed = torch.randn(3, 5, heads * width + 2 * num_groups * size, generator=generator)
+    dt, a = torch.rand(3, 5, heads, generator=generator), -torch.rand(heads, generator=generator)
+    skip = torch.randn(heads, generator=generator)
+    pool = torch.randn(4, heads, width, size, generator=generator)
+    before, outputs = pool.clone(), torch.zeros(3, 5, heads * width)
+    arrays = (mixed, dt, torch.exp(dt * a), skip, pool, SLOTS, LENGTHS, outputs)
+    scan(*[tensor.numpy() for tensor in arrays])
+    x, b, c = mixed.split([heads * width, *[num_groups * size] * 2], -1)
+    for row, (slot, length) in enumerate(zip(SLOTS, LENGTHS, strict=True)):
+        one = (slice(row, row + 1), slice(int(length)))
+        given = ssd.ScanInput(
+            x_BLHP=x[one].unflatten(-1, (heads, width)),
+            dt_BLH=dt[one],
+            a_H=a,
+            b_BLGN=b[one].unflatten(-1, (num_groups, size)),
+            c_BLGN=c[one].unflatten(-1, (num_groups, size)),
+        )
+        wanted, state = ssd.scan_slow(given, before[slot][None])
+        wanted = wanted + skip[:, None] * given.x_BLHP
+        torch.testing.assert_close(outputs[row, :length], wanted[0].flatten(1))
+        torch.testing.assert_close(pool[slot], state[0])
+    assert torch.equal(pool[1], before[1])
