@@ -2,13 +2,9 @@
 
 import random
 
-from harness.tasks import vocabulary
+from harness.tasks.vocabulary import NUMERALS, WORDS
 
-_WORDS = tuple(
-    word
-    for word in vocabulary.vocabulary()
-    if not word.startswith("##") and word not in vocabulary.SPECIALS
-)
+_WORDS = WORDS + NUMERALS
 
 
 def make_prompt(num_tokens: int, seed: str) -> str:
