@@ -53,7 +53,9 @@ class Needle:
     )
 
     size: int = 16
+    # Keys that have needles; one is asked.
     keys: int = 4
+    # Values of each key, each in a needle of its own.
     values: int = 2
 
     def __post_init__(self) -> None:

@@ -43,6 +43,7 @@ class NgramRetrieval:
     abbreviations: ClassVar[tuple[Abbreviation, ...]] = ()
 
     size: int = 16
+    # The words asked and the one that follows them, together.
     order: int = 3
 
     def __post_init__(self) -> None:
