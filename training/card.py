@@ -15,6 +15,7 @@ from training.recipe import Recipe
 from training.state import Progress, read_progress
 
 _COLUMNS = (
+    "task",
     "size",
     "prompting",
     "retrieval",
@@ -22,6 +23,7 @@ _COLUMNS = (
     "accuracy",
     "ci95",
     "no_answer",
+    "truncated",
     "searches_per_sample",
 )
 

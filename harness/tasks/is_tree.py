@@ -51,7 +51,11 @@ class IsTree:
         Abbreviation(query="$1 ~", pattern=r"\b$1 ~ (\d+) \d"),
         # Whether a vertex is recorded as the father of another.
         Abbreviation(query="$1 ~ $2", pattern=r"\b($1) ~ $2 \d"),
-        # Its first neighbour, in the order of the edges.
+        # How many vertices have been recorded beside the root: the last such number.
+        Abbreviation(query="=", pattern=r"^.* = (\d+)"),
+        # Whether the graph has so many edges.
+        Abbreviation(query="= $1", pattern=r"^\S+(?: \d+ - \d+){$1} (;)"),
+        # The first neighbour of a vertex, in the order of the edges.
         Abbreviation(query="$1 -", pattern=r"^[^;]*?\b(?:$1 - (\d+)|(\d+) - $1)\b"),
         # Its next neighbour after another.
         Abbreviation(
@@ -104,12 +108,12 @@ class IsTree:
         """At least the tokens of the longest worked completion.
 
         A tour makes at most 2 * size - 1 stops (a token each), looks at 2 * size - 2 neighbours (12
-        each), finds none left at each vertex and asks for its father (11), and meets size - 1 new
-        vertices (8 each).
+        each), finds none left at each vertex and asks for its father (11), meets size - 1 new
+        vertices (14 each), and asks twice at the end (9).
         """
         if prompting is Prompting.DIRECT:
             return 3
-        return (2 if prompting is Prompting.COT else 45) * self.size + 3
+        return (2 if prompting is Prompting.COT else 51) * self.size + 3
 
     def demonstration(
         self,
@@ -124,7 +128,7 @@ class IsTree:
         stops = tour(list(zip(row[0::3], row[2::3], strict=True)), _ROOT)
         if prompting is Prompting.COT:
             return worked.chain(in_thought(stops), sample.target)
-        return worked.joined([*with_searches(stops), worked.answer(sample.target)])
+        return worked.joined([*with_searches(stops, self.size - 1), worked.answer(sample.target)])
 
 
 def _context(name: str, edges: Sequence[tuple[int, int]]) -> str:

@@ -73,37 +73,46 @@ def in_thought(stops: Sequence[Stop]) -> str:
     return " ".join(path if last is None else [*path, last])
 
 
-def with_searches(stops: Sequence[Stop]) -> Iterator[Segment]:
-    """At each vertex neighbour after neighbour is looked up, and at the last its father.
+def with_searches(stops: Sequence[Stop], num_edges: int) -> Iterator[Segment]:
+    """The tour with everything looked up that a few tokens do not tell.
 
-    `v ~ u` records that u is the father of v, the root's first. Whether a neighbour is the father
-    is asked too: comparing two vertices is harder for a recurrent model than finding a record.
-    A neighbour without a father is new; with one it was met before.
+    `v ~ u` records that u is the father of v, the root's first, and `= k` that k vertices have
+    been recorded beside the root. At a vertex neighbour after neighbour is asked for, and of each
+    whether it is the father: comparing two vertices is harder for a recurrent model than finding a
+    record. A neighbour without a father is new; with one it was met before. Home again at the
+    root, the context is asked whether it has k edges: then all vertices were visited.
     """
-    root = stops[0].vertex
+    root, num_recorded = stops[0].vertex, 0
     yield Segment(text=f"{root} ~ {root}")
     for stop in stops:
         vertex, previous = stop.vertex, stop.after
         yield Segment(text=vertex)
+        if previous is None:
+            if vertex != root:
+                yield from _lookup("=", str(num_recorded))
+                num_recorded += 1
+            yield Segment(text=f"= {num_recorded}")
         for neighbour in stop.looked_at:
-            yield worked.query(_neighbour_query(vertex, previous))
-            yield worked.found(neighbour)
-            yield worked.query(f"{vertex} ~ {neighbour}")
+            yield from _lookup(_neighbour_query(vertex, previous), neighbour)
             is_father = neighbour == stop.father
-            yield worked.found(vertex if is_father else words.FAILED)
+            yield from _lookup(f"{vertex} ~ {neighbour}", vertex if is_father else words.FAILED)
             previous = neighbour
         if stop.onward is None:
-            yield worked.query(_neighbour_query(vertex, previous))
-            yield worked.found(words.FAILED)
-            yield worked.query(f"{vertex} ~")
-            yield worked.found(stop.father)
-            continue
-        yield worked.query(f"{stop.onward} ~")
-        if stop.closes_cycle:
-            yield worked.found(_father_of(stop.onward, stops))
+            yield from _lookup(_neighbour_query(vertex, previous), words.FAILED)
+            yield from _lookup(f"{vertex} ~", stop.father)
+        elif stop.closes_cycle:
+            yield from _lookup(f"{stop.onward} ~", _father_of(stop.onward, stops))
+            return
         else:
-            yield worked.found(words.FAILED)
+            yield from _lookup(f"{stop.onward} ~", words.FAILED)
             yield Segment(text=f"{stop.onward} ~ {vertex}")
+    yield from _lookup("=", str(num_recorded))
+    has_all = num_recorded == num_edges
+    yield from _lookup(f"= {num_recorded}", words.SEPARATOR if has_all else words.FAILED)
+
+
+def _lookup(query: str, result: str) -> tuple[Segment, Segment]:
+    return worked.query(query), worked.found(result)
 
 
 def _neighbour_query(vertex: str, previous: str | None) -> str:

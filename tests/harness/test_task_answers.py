@@ -72,13 +72,14 @@ def test_is_tree_looks_every_step_up_and_records_the_root_too() -> None:
     text = " ".join(f">{piece.text}" if piece.inserted else piece.text for piece in trace)
     text = text.replace(words.SEARCH_START, "[").replace(words.SEARCH_END, "]")
     assert text == (
-        "0 ~ 0 0 [ 0 - ] >2 [ 0 ~ 2 ] >FAILED [ 2 ~ ] >FAILED 2 ~ 0 "
-        "2 [ 2 - ] >0 [ 2 ~ 0 ] >2 [ 2 - 0 ] >FAILED [ 2 ~ ] >0 "
+        "0 ~ 0 0 = 0 [ 0 - ] >2 [ 0 ~ 2 ] >FAILED [ 2 ~ ] >FAILED 2 ~ 0 "
+        "2 [ = ] >0 = 1 [ 2 - ] >0 [ 2 ~ 0 ] >2 [ 2 - 0 ] >FAILED [ 2 ~ ] >0 "
         "0 [ 0 - 2 ] >1 [ 0 ~ 1 ] >FAILED [ 1 ~ ] >FAILED 1 ~ 0 "
-        "1 [ 1 - ] >0 [ 1 ~ 0 ] >1 [ 1 - 0 ] >3 [ 1 ~ 3 ] >FAILED [ 3 ~ ] >FAILED 3 ~ 1 "
-        "3 [ 3 - ] >1 [ 3 ~ 1 ] >3 [ 3 - 1 ] >FAILED [ 3 ~ ] >1 "
+        "1 [ = ] >1 = 2 [ 1 - ] >0 [ 1 ~ 0 ] >1 "
+        "[ 1 - 0 ] >3 [ 1 ~ 3 ] >FAILED [ 3 ~ ] >FAILED 3 ~ 1 "
+        "3 [ = ] >2 = 3 [ 3 - ] >1 [ 3 ~ 1 ] >3 [ 3 - 1 ] >FAILED [ 3 ~ ] >1 "
         "1 [ 1 - 3 ] >FAILED [ 1 ~ ] >0 "
-        "0 [ 0 - 1 ] >FAILED [ 0 ~ ] >0 <answer> yes <eos>"
+        "0 [ 0 - 1 ] >FAILED [ 0 ~ ] >0 [ = ] >3 [ = 3 ] >; <answer> yes <eos>"
     )
 
 
