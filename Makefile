@@ -22,7 +22,7 @@ help:
 	@echo 'make test       run the test suite'
 	@echo 'make check      lint, format, types, import rules, generated files'
 	@echo 'make proto      regenerate the modules of the .proto files'
-	@echo 'make docs       regenerate docs/cli.md'
+	@echo 'make docs       regenerate docs/cli.md and docs/tasks.md'
 	@echo 'make benchmark  tokens per second in process, through gRPC, with and without search'
 
 setup: $(SETUP)

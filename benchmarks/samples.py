@@ -24,7 +24,7 @@ def main() -> None:
     for name in TASKS:
         for size in sizes:
             print(
-                f"{name:<16} size {size:>3}  {NUM_SAMPLES} samples in {seconds(name, size):.2f} s"
+                f"{name:<23} size {size:>3}  {NUM_SAMPLES} samples in {seconds(name, size):.2f} s"
             )
 
 

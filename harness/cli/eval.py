@@ -14,6 +14,7 @@ from harness.cli.signals import run_until_signal
 from harness.errors import HarnessError, IncompleteError
 from harness.reports.table import print_results
 from harness.run_store.options import DEFAULT_NUM_EXAMPLES
+from harness.run_store.refused import refused_lines
 from harness.run_store.store import ERRORS_NAME, RunStore
 from harness.run_store.summary import RunResult, summarize, write_summary
 from harness.runner.session import Work, work_on
@@ -107,6 +108,10 @@ def eval_command(ctx: click.Context, /, **options: Any) -> None:
     takes all options from the run. Samples that failed after retries are not scored; they are
     counted as errored, and --resume asks them again.
 
+    Lists of endpoints, tasks, sizes and promptings make a grid. Cells that cannot be asked (a size
+    that a task does not have, a search that an endpoint does not have) are refused with a reason;
+    the rest of the grid is run, and the exit status is 4.
+
     \b
       harness eval --endpoint rnn-rag --task assoc_recall
       harness eval --endpoint rnn,rnn-rag --task all --size 16,32,64 --json
@@ -114,8 +119,9 @@ def eval_command(ctx: click.Context, /, **options: Any) -> None:
       harness eval --resume 20260101T120000Z-1a2b
 
     \b
-    Exit status: 0 all samples are scored; 2 the command was wrong; 3 an
-    endpoint could not be reached; 4 incomplete (also after Ctrl-C).
+    Exit status: 0 all samples are scored; 2 the command was wrong, or no cell
+    of the grid can be asked; 3 an endpoint could not be reached; 4 incomplete
+    (also after Ctrl-C, and where cells were refused).
     """
     task = prepare(ctx, options, dependencies(ctx))
     if task.store is None:
@@ -132,6 +138,9 @@ def eval_command(ctx: click.Context, /, **options: Any) -> None:
     _show(task.folder, result, as_json=options["as_json"])
     if failure is not None or not result.is_complete:
         raise _incomplete(task.folder, result, failure)
+    if result.refused:
+        lines = "\n".join(f"  {line}" for line in refused_lines(result.refused))
+        raise IncompleteError(f"every cell that can be asked is done; the others are not:\n{lines}")
 
 
 def _run(work: Work, store: RunStore) -> tuple[HarnessError | None, int]:

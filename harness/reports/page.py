@@ -11,6 +11,7 @@ from harness.reports.document import document
 from harness.reports.figures import Figure, against_size, against_state
 from harness.reports.html import Markup, join, tag
 from harness.reports.marks import swatch
+from harness.reports.notes import impossible_notes, refused_notes
 from harness.reports.paper import CAPTION, CURVES, SIZES, PaperCurve
 from harness.reports.pooling import pool
 from harness.reports.samples import MAX_RIGHT, MAX_WRONG, Picks, page_name
@@ -89,6 +90,8 @@ def _tables(report: Report) -> Markup:
         tag("h2", "Costs and failures"),
         tag("p", captions.COSTS, class_="note"),
         _table(rows.COSTS, cells),
+        [tag("p", line, class_="note") for line in impossible_notes(report.cells)],
+        [tag("p", line, class_="warning") for line in refused_notes(report.runs)],
     )
 
 

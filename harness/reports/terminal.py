@@ -10,6 +10,7 @@ from rich.text import Text
 
 from harness.reports import rows
 from harness.reports.collect import Report, ReportCell
+from harness.reports.notes import impossible_notes, refused_notes
 from harness.reports.pooling import pool
 
 Row = TypeVar("Row")
@@ -38,6 +39,8 @@ def print_report(report: Report) -> None:
     _print_sizes(console, report.cells)
     _print(console, "accuracy against state", _without_run(rows.STATE, shown), cells)
     _print(console, "costs and failures, a sample", _without_run(rows.COSTS, shown), cells)
+    for line in (*impossible_notes(report.cells), *refused_notes(report.runs)):
+        console.print(Text(f"\n{line}"))
 
 
 def _without_run(columns: rows.Texts, shown: str) -> rows.Texts:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from harness.errors import InputError
 from harness.run_store.cell import Cell
 from harness.run_store.options import RunOptions
+from harness.run_store.refused import Refused
 
 FORMAT: Final = 1
 FILE_NAME: Final = "manifest.json"
@@ -46,6 +47,8 @@ class Manifest:
     sessions: tuple[Session, ...]
     # The addresses of the worked examples that every prompt of a cell begins with, by its key.
     examples: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    # Cells of the grid that was asked for, but cannot be run.
+    refused: tuple[Refused, ...] = ()
     split: str = "test"
     sampling: dict[str, float] = field(default_factory=lambda: {"temperature": 0.0})
     format: int = FORMAT
@@ -78,6 +81,7 @@ def read_manifest(folder: Path) -> Manifest:
             cells=tuple(Cell.from_json(c) for c in value["cells"]),
             sessions=tuple(Session(**s) for s in value["sessions"]),
             examples={key: tuple(keys) for key, keys in value.get("examples", {}).items()},
+            refused=tuple(Refused(**one) for one in value.get("refused", [])),
             split=value["split"],
             sampling=value["sampling"],
         )

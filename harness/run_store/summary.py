@@ -3,7 +3,7 @@
 import json
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,6 +11,7 @@ from harness.run_store.cell import Cell
 from harness.run_store.manifest import Manifest, read_manifest
 from harness.run_store.reading import read_failed, read_samples
 from harness.run_store.records import scored_from_json
+from harness.run_store.refused import Refused
 from harness.scoring.aggregate import Metrics, Scored, aggregate
 
 FILE_NAME: Final = "summary.json"
@@ -56,10 +57,11 @@ class CellResult:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunResult:
-    """All rows; complete where every sample of every cell is there."""
+    """All rows; complete where every sample of every cell is there. `refused` have no row."""
 
     cells: tuple[CellResult, ...]
     num_missing: int
+    refused: tuple[Refused, ...] = ()
 
     @property
     def is_complete(self) -> bool:
@@ -89,6 +91,7 @@ def summarize(folder: Path, visit: Callable[[dict[str, Any]], None] = _pass_by) 
     return RunResult(
         cells=results,
         num_missing=manifest.options.samples * len(manifest.cells) - sum(map(len, scored.values())),
+        refused=manifest.refused,
     )
 
 
@@ -98,6 +101,7 @@ def write_summary(folder: Path, result: RunResult) -> None:
         "complete": result.is_complete,
         "missing": result.num_missing,
         "cells": [cell.as_json() for cell in result.cells],
+        "refused": [asdict(one) for one in result.refused],
     }
     (folder / FILE_NAME).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 

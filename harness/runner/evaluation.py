@@ -47,7 +47,7 @@ class CellRun:
 
 
 async def check_prompt(run: CellRun, listener: Listener) -> None:
-    """Lets the server read the first prompt, so that a bad one stops the run before it starts.
+    """Lets the server read the first prompt, so that a cell of bad ones is never begun.
 
     Raises InputError for a word outside its vocabulary and for a prompt over its length (or one
     that the server cuts without a word), UnreachableError where there is no answer.

@@ -1,6 +1,8 @@
-"""Turns the options of a run into its cells; every unusable combination is refused here."""
+"""Turns the options of a run into its cells; unusable combinations are refused one by one."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
 from typing import Final
 
 from harness.endpoints.config import Endpoint
@@ -8,6 +10,7 @@ from harness.endpoints.model_info import ModelInfo
 from harness.errors import InputError
 from harness.run_store.cell import Cell
 from harness.run_store.options import RunOptions
+from harness.run_store.refused import Refused, nothing_left
 from harness.sample import Prompting, Style
 from harness.tasks import TASKS, make_task
 from harness.tasks.task import Task
@@ -23,25 +26,48 @@ _STYLE_HINTS: Final = {
 }
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """The cells that can be asked, and those of the grid that cannot."""
+
+    cells: tuple[Cell, ...]
+    refused: tuple[Refused, ...]
+
+
 def plan_cells(
     options: RunOptions, endpoints: Sequence[Endpoint], models: Mapping[str, ModelInfo]
-) -> tuple[Cell, ...]:
+) -> Plan:
     """Endpoint x task x size x prompting. A model that is not known yet is taken to offer all.
 
-    Raises InputError naming the option that an endpoint, its model or a task does not have.
+    A refused cell names what an endpoint, its model or a task does not have. Raises InputError
+    where no cell is left.
     """
-    cells = tuple(
-        _cell(options, endpoint, task, prompting, models.get(endpoint.name))
-        for endpoint in endpoints
-        for task in _tasks(options)
-        for prompting in options.prompting or (None,)
-    )
+    cells: list[Cell] = []
+    refused: list[Refused] = []
+    for endpoint, (name, size), prompting in product(
+        endpoints, _sizes(options), options.prompting or (None,)
+    ):
+        try:
+            task = make_task(name, size=size)
+            cells.append(_cell(options, endpoint, task, prompting, models.get(endpoint.name)))
+        except InputError as error:
+            refused.append(
+                Refused(
+                    endpoint=endpoint.name,
+                    task=name,
+                    size=size,
+                    prompting=prompting,
+                    reason=str(error),
+                )
+            )
+    if not cells:
+        raise nothing_left(refused)
     if options.mode and not any(cell.retrieval for cell in cells):
         raise InputError(
             f"--retrieval {options.retrieval} has no use here: it needs prompting search, "
             "and an endpoint with a search channel"
         )
-    return tuple(dict.fromkeys(cells))
+    return Plan(cells=tuple(dict.fromkeys(cells)), refused=tuple(refused))
 
 
 def select_tasks(names: Iterable[str]) -> tuple[str, ...]:
@@ -54,11 +80,9 @@ def select_tasks(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(chosen)
 
 
-def _tasks(options: RunOptions) -> list[Task]:
+def _sizes(options: RunOptions) -> list[tuple[str, int]]:
     return [
-        make_task(name, size=size)
-        for name in options.task
-        for size in options.size or TASKS[name].default_sizes
+        (name, size) for name in options.task for size in options.size or TASKS[name].default_sizes
     ]
 
 
@@ -74,7 +98,9 @@ def _cell(
     if prompting is None:
         prompting = _default_prompting(task, can_search=bool(usable))
     if prompting not in task.promptings:
-        raise InputError(f"{task.name} has no prompting {prompting}: {_listed(task.promptings)}")
+        raise InputError(
+            f"{task.name}: no prompting {prompting}; usable: {_listed(task.promptings)}"
+        )
     mode = None
     if prompting is Prompting.SEARCH:
         mode = _search_mode(options, endpoint, task, usable)
@@ -127,8 +153,10 @@ def _search_mode(
         return usable[0]
     if wanted is None or wanted not in usable:
         asked = wanted or "of any kind"
+        reason = None if wanted is None else task.impossible.get(wanted)
+        why = f" ({reason})" if reason else ""
         raise InputError(
-            f"{task.name} on endpoint '{endpoint.name}': no search {asked}; "
+            f"{task.name} on endpoint '{endpoint.name}': no search {asked}{why}; "
             f"usable: {_listed(usable)}"
         )
     return wanted

@@ -12,6 +12,7 @@ from harness.errors import InputError
 from harness.run_store.cell import Cell
 from harness.run_store.manifest import EndpointRecord, Manifest, Session, write_manifest
 from harness.run_store.options import RunOptions
+from harness.run_store.refused import Refused, nothing_left, refused_lines
 from harness.run_store.store import RunStore
 from harness.runner.evaluation import CellRun, check_prompt, run_cell
 from harness.runner.listener import Listener
@@ -56,18 +57,46 @@ async def work_on(work: Work, store: RunStore, listener: Listener) -> None:
         connect_timeout_s=work.connect_timeout_s,
     ) as connections:
         models = {name: connection.model for name, connection in connections.items()}
-        cells = plan_cells(work.options, work.endpoints, models)
-        runs = [_cell_run(work, cell, connections[cell.endpoint]) for cell in cells]
-        manifest = _manifest(work, store.run, runs, connections.values())
+        plan = plan_cells(work.options, work.endpoints, models)
+        planned = [_cell_run(work, cell, connections[cell.endpoint]) for cell in plan.cells]
+        listener.say("warming up: the servers read the prompts")
+        runs, unread = await _read_prompts(planned, listener)
+        refused = (*plan.refused, *unread)
+        for line in refused_lines(refused):
+            listener.say(line)
+        manifest = _manifest(work, store.run, runs, refused, connections.values())
         if work.manifest is not None:
             refuse_differences(work.manifest, manifest)
             manifest = work.manifest
-        listener.say("warming up: the servers read the prompts")
-        for run in runs:
-            await check_prompt(run, listener)
         write_manifest(store.folder, replace(manifest, sessions=(*manifest.sessions, session)))
         for run in runs:
             await run_cell(run, store, listener)
+
+
+async def _read_prompts(
+    planned: Sequence[CellRun], listener: Listener
+) -> tuple[list[CellRun], list[Refused]]:
+    """The cells whose first prompt the servers take. Raises InputError where they take none."""
+    runs: list[CellRun] = []
+    refused: list[Refused] = []
+    for run in planned:
+        cell = run.cell
+        try:
+            await check_prompt(run, listener)
+            runs.append(run)
+        except InputError as error:
+            refused.append(
+                Refused(
+                    endpoint=cell.endpoint,
+                    task=cell.task,
+                    size=cell.size,
+                    prompting=cell.prompting,
+                    reason=str(error),
+                )
+            )
+    if not runs:
+        raise nothing_left(refused)
+    return runs, refused
 
 
 def refuse_differences(stored: Manifest, planned: Manifest) -> None:
@@ -125,7 +154,11 @@ def _examples(options: RunOptions, cell: Cell) -> tuple[Sample, ...]:
 
 
 def _manifest(
-    work: Work, run: str, runs: Sequence[CellRun], connections: Iterable[Connection]
+    work: Work,
+    run: str,
+    runs: Sequence[CellRun],
+    refused: tuple[Refused, ...],
+    connections: Iterable[Connection],
 ) -> Manifest:
     return Manifest(
         run=run,
@@ -142,6 +175,7 @@ def _manifest(
             for connection in connections
         ),
         cells=tuple(each.cell for each in runs),
+        refused=refused,
         examples={
             each.cell.key: tuple(example.address.key for example in each.examples)
             for each in runs

@@ -9,7 +9,13 @@ from harness.tasks.copy import Copy
 from harness.tasks.counting import Counting
 from harness.tasks.index import Index
 from harness.tasks.is_tree import IsTree
+from harness.tasks.mqar import Mqar
+from harness.tasks.needle import Needle
 from harness.tasks.ngram_retrieval import NgramRetrieval
+from harness.tasks.parity import Parity
+from harness.tasks.permutation_composition import PermutationComposition
+from harness.tasks.phonebook import Phonebook
+from harness.tasks.position_retrieval import PositionRetrieval
 from harness.tasks.task import Task
 
 TaskKind = (
@@ -18,11 +24,31 @@ TaskKind = (
     | type[Counting]
     | type[Index]
     | type[IsTree]
+    | type[Mqar]
+    | type[Needle]
     | type[NgramRetrieval]
+    | type[Parity]
+    | type[PermutationComposition]
+    | type[Phonebook]
+    | type[PositionRetrieval]
 )
 
 TASKS: Final[dict[str, TaskKind]] = {
-    kind.name: kind for kind in (AssocRecall, Index, NgramRetrieval, Counting, IsTree, Copy)
+    kind.name: kind
+    for kind in (
+        AssocRecall,
+        Index,
+        NgramRetrieval,
+        Counting,
+        IsTree,
+        Copy,
+        Mqar,
+        Phonebook,
+        PositionRetrieval,
+        Needle,
+        PermutationComposition,
+        Parity,
+    )
 }
 
 

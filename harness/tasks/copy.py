@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from harness.sample import Prompting, Sample, Segment, Split, Style
 from harness.tasks import vocabulary as words
@@ -10,6 +10,11 @@ from harness.tasks import worked
 from harness.tasks.drawing import address_of, check_size, settle
 from retrieval.abbreviations import Abbreviation
 from retrieval.types import Mode
+
+_SEARCH_DOES_NOT_HELP: Final = (
+    "the answer is written in one piece: what searches find would have to be kept until then, and "
+    "that is all of the context (so it is with a chain of thought, which is the answer already)"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,7 +38,7 @@ class Copy:
     promptings: ClassVar[tuple[Prompting, ...]] = (Prompting.DIRECT,)
     styles: ClassVar[tuple[Style, ...]] = tuple(Style)
     retrieval_modes: ClassVar[tuple[Mode, ...]] = ()
-    impossible: ClassVar[Mapping[Mode, str]] = {}
+    impossible: ClassVar[Mapping[Mode, str]] = dict.fromkeys(Mode, _SEARCH_DOES_NOT_HELP)
     abbreviations: ClassVar[tuple[Abbreviation, ...]] = ()
 
     size: int = 16

@@ -38,9 +38,10 @@ class Counting:
     default_sizes: ClassVar[tuple[int, ...]] = (16,)
     promptings: ClassVar[tuple[Prompting, ...]] = tuple(Prompting)
     styles: ClassVar[tuple[Style, ...]] = tuple(Style)
-    # No dense search: the context has no passages to choose from.
     retrieval_modes: ClassVar[tuple[Mode, ...]] = (Mode.REGEX,)
-    impossible: ClassVar[Mapping[Mode, str]] = {}
+    impossible: ClassVar[Mapping[Mode, str]] = {
+        Mode.DENSE: "the context has no passages to choose from, and likeness does not count"
+    }
     abbreviations: ClassVar[tuple[Abbreviation, ...]] = ()
 
     size: int = 16

@@ -76,3 +76,8 @@ def draw_until(split: Split, draw: Callable[[], tuple[str, _T]]) -> tuple[str, _
         context, drawn = draw()
         if split_of(context) is split:
             return context, drawn
+
+
+def shifts(asked: Sequence[int], num_places: int) -> list[list[int]]:
+    """Places that are asked, and the same moved on by one, two, ...: each is asked as often."""
+    return [[(place + step) % num_places for place in asked] for step in range(num_places)]

@@ -40,9 +40,11 @@ class IsTree:
     default_sizes: ClassVar[tuple[int, ...]] = (16,)
     promptings: ClassVar[tuple[Prompting, ...]] = tuple(Prompting)
     styles: ClassVar[tuple[Style, ...]] = tuple(Style)
-    # No dense search: the edges at a vertex have to be found one after the other.
     retrieval_modes: ClassVar[tuple[Mode, ...]] = (Mode.REGEX,)
-    impossible: ClassVar[Mapping[Mode, str]] = {}
+    impossible: ClassVar[Mapping[Mode, str]] = {
+        Mode.DENSE: "the edges at a vertex have to be found one after the other, and all are as "
+        "like it"
+    }
     # The prompt's edges stand before the first separator; queries, which look like edges, after it.
     abbreviations: ClassVar[tuple[Abbreviation, ...]] = (
         # The recorded father of a vertex: a vertex stands behind a record, the end behind a query.

@@ -51,12 +51,12 @@ def render_natural(
     parts.append(_HOW[prompting] + _outline(len(examples)))
     for number, example in enumerate(examples, start=1):
         worked = _worked(task.demonstration(example, prompting, mode))
-        parts.append(f"{_problem(task, example, number, mode)}{worked}")
-    asked = _problem(task, sample, len(examples) + 1, mode)
+        parts.append(f"{_problem(example, number, mode)}{worked}")
+    asked = _problem(sample, len(examples) + 1, mode)
     return Prompt(
         text="\n\n".join([*parts, asked]),
         # On one line, as the symbolic style has them: the worked queries are made for that.
-        searched=f"{_context(task, sample, mode)} {_question(sample)}".rstrip() + " ",
+        searched=f"{_context(sample, mode)} {_question(sample)}".rstrip() + " ",
         joint="",
         result_start=_RESULT_START,
         result_end=_RESULT_END,
@@ -95,9 +95,9 @@ def _outline(num_examples: int) -> str:
     return f" {solved} solved below; solve problem {num_examples + 1}."
 
 
-def _problem(task: Task, sample: Sample, number: int, mode: Mode | None) -> str:
+def _problem(sample: Sample, number: int, mode: Mode | None) -> str:
     """Ends with a line break: the next word is the model's."""
-    lines = [f"{_HEADING} {number}]", f"Context: {_context(task, sample, mode)}", _question(sample)]
+    lines = [f"{_HEADING} {number}]", f"Context: {_context(sample, mode)}", _question(sample)]
     return "".join(f"{line}\n" for line in lines if line)
 
 
@@ -105,12 +105,12 @@ def _question(sample: Sample) -> str:
     return f"{_QUESTION} {sample.question}" if sample.question else ""
 
 
-def _context(task: Task, sample: Sample, mode: Mode | None) -> str:
-    """Without the task's name, but for searches: patterns count words from the first one on."""
-    if mode is not None:
+def _context(sample: Sample, mode: Mode | None) -> str:
+    """Without the name before it, but for searches: patterns count words from the first one on."""
+    first, _, rest = sample.context.partition(" ")
+    if mode is not None or first not in words.TASK_WORDS:
         return sample.context
-    named = sample.context.removeprefix(f"{task.name} ")
-    return named.removeprefix(f"{words.SEPARATOR} ")
+    return rest.removeprefix(f"{words.SEPARATOR} ")
 
 
 def _result(text: str) -> str:

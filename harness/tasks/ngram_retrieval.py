@@ -36,12 +36,14 @@ class NgramRetrieval:
     default_sizes: ClassVar[tuple[int, ...]] = (16,)
     promptings: ClassVar[tuple[Prompting, ...]] = tuple(Prompting)
     styles: ClassVar[tuple[Style, ...]] = tuple(Style)
-    # No dense search: the context has no passages to choose from.
     retrieval_modes: ClassVar[tuple[Mode, ...]] = (Mode.REGEX,)
-    impossible: ClassVar[Mapping[Mode, str]] = {}
+    impossible: ClassVar[Mapping[Mode, str]] = {
+        Mode.DENSE: "the context has no passages to choose from"
+    }
     abbreviations: ClassVar[tuple[Abbreviation, ...]] = ()
 
     size: int = 16
+    # The words asked and the one that follows them, together.
     order: int = 3
 
     def __post_init__(self) -> None:

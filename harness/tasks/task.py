@@ -30,7 +30,7 @@ class Task(Protocol):
     styles: ClassVar[tuple[Style, ...]]
     # The kinds of search that it can be asked with, the preferred one first.
     retrieval_modes: ClassVar[tuple[Mode, ...]]
-    # Those that cannot find the answer, and why; asked to show it.
+    # Those that cannot find the answer, and why; one that it can be asked with shows it.
     impossible: ClassVar[Mapping[Mode, str]]
     # Queries that stand for a longer regular expression, sent with every request.
     abbreviations: ClassVar[tuple[Abbreviation, ...]]

@@ -107,7 +107,8 @@ def test_truncated_completions_are_counted_and_never_answers(workplace: Any) -> 
     [
         (["--endpoint", "rn", "--task", "all"], "unknown endpoint 'rn'; did you mean rnn"),
         (["--endpoint", "rnn", "--task", "asoc_recall"], "did you mean assoc_recall?"),
-        (["--endpoint", "rnn", "--task", "all", "--size", "4,129"], "size 129 is out of range"),
+        (["--endpoint", "rnn", "--task", "all", "--size", "257"], "size 257 is out of range"),
+        (["--endpoint", "rnn", "--task", "index", "--size", "0,300"], "size 300 is out of range"),
         (["--endpoint", "rnn", "--task", "all", "--size", "4,x"], "'x' is not a valid integer"),
         (["--endpoint", "rnn", "--task", "all", "--size", "4,,5"], "empty part"),
         (["--endpoint", "rnn", "--task", "all", "--samples", "0"], "0 is not in the range"),
@@ -169,10 +170,63 @@ def test_a_server_that_does_not_start_is_told_with_its_last_words(
 
 def test_a_prompt_over_the_servers_length_exits_2_before_the_first_sample(workplace: Any) -> None:
     workplace.script(max_prompt_tokens=20)
-    result = workplace.run(*EVAL, "--size", "4,16")
+    result = workplace.run(*EVAL, "--size", "16")
     assert result.exit_code == 2
     assert "at size 16: a prompt has 52 tokens, endpoint 'rnn-rag' takes 20" in result.stderr
     assert list((workplace.folder / "runs").iterdir()) == []
+
+
+GRID = ("eval", "--endpoint", "rnn,rnn-rag", "--task", "assoc_recall,parity", "--size", "2,16,129")
+GRID = (*GRID, "--prompting", "direct,search", "--samples", "3")
+
+
+def test_the_rest_of_a_grid_is_run_and_what_is_refused_is_told_and_exits_4(workplace: Any) -> None:
+    workplace.script(max_prompt_tokens=100)
+    result = workplace.run(*GRID, "--json")
+    assert result.exit_code == 4, result.stderr
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [(row["endpoint"], row["task"], row["size"], row["prompting"]) for row in rows] == [
+        ("rnn", "assoc_recall", 2, "direct"),
+        ("rnn", "assoc_recall", 16, "direct"),
+        ("rnn", "parity", 16, "direct"),
+        ("rnn-rag", "assoc_recall", 2, "direct"),
+        ("rnn-rag", "assoc_recall", 2, "search"),
+        ("rnn-rag", "assoc_recall", 16, "direct"),
+        ("rnn-rag", "assoc_recall", 16, "search"),
+        ("rnn-rag", "parity", 16, "direct"),
+    ]
+    assert all(list(row) == KEYS and row["n"] == 3 for row in rows)
+    refused = [line for line in result.stderr.splitlines() if line.startswith("refused, ")]
+    assert [line.partition(": ")[2] for line in refused] == [
+        "--prompting search: endpoint 'rnn' has no search channel "
+        "(retrieval = true in endpoints.toml gives it one)",
+        "assoc_recall: size 129 is out of range: 1 to 128 key-value pairs",
+        "parity: size 2 is out of range: 4 to 256 bits",
+        "parity: no prompting search; usable: direct, cot",
+        "parity at size 129: a prompt has 132 tokens, endpoint 'rnn' takes 100",
+        "parity at size 129: a prompt has 132 tokens, endpoint 'rnn-rag' takes 100",
+    ]
+    assert len(json.loads((workplace.only_run() / "manifest.json").read_text())["refused"]) == 16
+
+
+def test_resume_and_report_say_what_was_refused_too(workplace: Any) -> None:
+    assert workplace.run(*GRID).exit_code == 4
+    run = workplace.only_run()
+    told = "refused, 4 cells: assoc_recall: size 129 is out of range: 1 to 128 key-value pairs"
+    again = workplace.run("eval", "--resume", run.name)
+    assert again.exit_code == 4
+    assert "nothing is left to do" in again.stderr
+    assert told in again.stderr
+    samples = (run / "samples.jsonl").read_text().splitlines(keepends=True)
+    (run / "samples.jsonl").write_text("".join(samples[:-2]))
+    resumed = workplace.run("eval", "--resume", run.name)
+    assert resumed.exit_code == 4
+    assert told in resumed.stderr
+    assert len((run / "samples.jsonl").read_text().splitlines()) == len(samples)
+    report = workplace.run("report", run.name, "--html", "report.html")
+    assert report.exit_code == 0
+    assert told in report.stdout
+    assert told in (workplace.folder / "report.html").read_text()
 
 
 def test_a_server_that_dies_is_started_again_and_the_result_is_the_same(workplace: Any) -> None:

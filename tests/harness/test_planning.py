@@ -9,6 +9,7 @@ from harness.endpoints.model_info import ModelInfo
 from harness.errors import HarnessError
 from harness.run_store.cell import Cell
 from harness.run_store.options import RunOptions
+from harness.run_store.refused import refused_lines
 from harness.runner.planning import plan_cells, select_tasks
 from harness.sample import Prompting, Style
 from harness.tasks import TASKS, make_task
@@ -58,7 +59,9 @@ def model(*modes: Mode) -> ModelInfo:
 
 
 def only_cell(endpoint: Endpoint, *modes: Mode, **changes: Any) -> Cell:
-    [cell] = plan_cells(options(**changes), [endpoint], {endpoint.name: model(*modes)})
+    plan = plan_cells(options(**changes), [endpoint], {endpoint.name: model(*modes)})
+    [cell] = plan.cells
+    assert plan.refused == ()
     return cell
 
 
@@ -98,7 +101,7 @@ def test_the_limit_leaves_room_for_every_worked_completion() -> None:
 
 def test_cells_are_endpoint_by_task_by_size_by_prompting() -> None:
     both = (Prompting.DIRECT, Prompting.COT)
-    cells = plan_cells(options(size=(4, 8), prompting=both), [PLAIN, WITH_CHANNEL], {})
+    cells = plan_cells(options(size=(4, 8), prompting=both), [PLAIN, WITH_CHANNEL], {}).cells
     assert len({cell.key for cell in cells}) == len(cells) == 8
 
 
@@ -111,7 +114,8 @@ def test_cells_are_endpoint_by_task_by_size_by_prompting() -> None:
         (WITH_CHANNEL, {"prompting": (Prompting.SEARCH,), "retrieval": "none"}, "exclude"),
         (EXTERNAL, {"style": Style.SYMBOLIC}, "no style symbolic; usable: natural; leave out"),
         (EXTERNAL, {"prompting": (Prompting.SEARCH,)}, "'gpt' has no search channel"),
-        (WITH_CHANNEL, {"size": (4, 129)}, "129 is out of range"),
+        (WITH_CHANNEL, {"size": (129,)}, "129 is out of range"),
+        (WITH_CHANNEL, {"task": ("parity",), "prompting": (Prompting.SEARCH,)}, "usable: direct"),
     ],
 )
 def test_an_unusable_combination_is_refused_before_anything_starts(
@@ -138,11 +142,12 @@ def test_a_checkpoint_is_not_asked_in_natural_language() -> None:
 
 def test_each_endpoint_is_asked_in_the_style_that_it_reads() -> None:
     both = [PLAIN, EXTERNAL]
-    assert [cell.style.value for cell in plan_cells(options(), both, {})] == ["symbolic", "natural"]
+    cells = plan_cells(options(), both, {}).cells
+    assert [cell.style.value for cell in cells] == ["symbolic", "natural"]
 
 
 def test_a_language_model_has_room_to_think() -> None:
-    cells = plan_cells(options(prompting=tuple(Prompting)[:2]), [EXTERNAL], {})
+    cells = plan_cells(options(prompting=tuple(Prompting)[:2]), [EXTERNAL], {}).cells
     assert [cell.max_new_tokens for cell in cells] == [8 * 3 + 128, 8 * 5 + 1024]
 
 
@@ -150,3 +155,39 @@ def test_all_stands_for_every_task() -> None:
     assert select_tasks(["all"]) == tuple(TASKS)
     with pytest.raises(HarnessError, match="did you mean assoc_recall"):
         select_tasks(["assoc_recal"])
+
+
+def test_what_a_grid_cannot_ask_is_refused_cell_by_cell_and_the_rest_is_planned() -> None:
+    plan = plan_cells(
+        options(task=("assoc_recall", "parity"), size=(2, 16, 200), prompting=tuple(Prompting)),
+        [PLAIN, WITH_CHANNEL],
+        {"rnn-rag": model(*Mode)},
+    )
+    assert len(plan.cells) + len(plan.refused) == 2 * 2 * 3 * 3
+    # assoc_recall at 2 and 16, parity at 16 and 200; searches on one endpoint, of one task.
+    assert len(plan.cells) == 2 * (2 + 2) * 2 + 2
+    assert len(refused_lines(plan.refused)) == 4
+    for line, part in zip(
+        sorted(refused_lines(plan.refused)),
+        (
+            "2 cells: --prompting search: endpoint 'rnn' has no search channel (retrieval = true",
+            "4 cells: parity: no prompting search; usable: direct, cot",
+            "6 cells: assoc_recall: size 200 is out of range: 1 to 128 key-value pairs",
+            "6 cells: parity: size 2 is out of range: 4 to 256 bits",
+        ),
+        strict=True,
+    ):
+        assert part in line
+
+
+def test_a_style_that_one_endpoint_does_not_read_leaves_the_others() -> None:
+    plan = plan_cells(options(style=Style.NATURAL), [PLAIN, EXTERNAL], {"rnn": model()})
+    assert [cell.endpoint for cell in plan.cells] == ["gpt"]
+    [refused] = plan.refused
+    assert (refused.endpoint, refused.prompting) == ("rnn", None)
+    assert "no style natural; usable: symbolic; leave out --style natural" in refused.reason
+
+
+def test_a_search_that_is_impossible_is_refused_with_the_reason() -> None:
+    with pytest.raises(HarnessError, match=r"no search dense \(the context has no passages"):
+        only_cell(WITH_CHANNEL, *Mode, task=("counting",), retrieval="dense")

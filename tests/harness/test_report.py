@@ -103,6 +103,17 @@ def test_the_tables_say_what_a_report_is_asked_for(workplace: Any, stored: Any) 
         assert words in result.stdout
 
 
+def test_a_search_that_cannot_find_the_answer_is_said_to_be_one(
+    workplace: Any, stored: Any
+) -> None:
+    search_run(stored, workplace.folder / "runs" / "a", task="index")
+    search_run(stored, workplace.folder / "runs" / "b")
+    assert "index with dense search cannot be answered" in workplace.run("report", "a").stdout
+    assert "cannot be answered" not in workplace.run("report", "b").stdout
+    assert workplace.run("report", "a", "--html", "a.html").exit_code == 0
+    assert "index with dense search cannot be answered" in Path("a.html").read_text()
+
+
 def test_runs_of_one_name_and_the_same_cells_are_told_apart(workplace: Any, stored: Any) -> None:
     direct_run(stored, workplace.folder / "runs" / "a")
     direct_run(stored, workplace.folder / "runs" / "b", seed=1)

@@ -25,6 +25,10 @@ VARIANTS = [
     ("is_tree", {"labels": 257}),
     ("ngram_retrieval", {"order": 2}),
     ("ngram_retrieval", {"order": 4}),
+    ("mqar", {"queries": 1}),
+    ("phonebook", {"queries": 4}),
+    ("needle", {"keys": 1, "values": 1}),
+    ("needle", {"keys": 8, "values": 4}),
 ]
 SIZES = (4, 5, 16, 33, 64)
 
@@ -129,3 +133,24 @@ def test_every_position_of_a_long_context_is_found_by_its_pattern() -> None:
         prompt = render(task, sample, Prompting.SEARCH, Style.SYMBOLIC, Mode.REGEX)
         segments = task.demonstration(sample, Prompting.SEARCH, Mode.REGEX)
         assert replay.insertions(task, prompt, segments, Mode.REGEX) == [sample.target]
+
+
+def test_the_last_position_of_a_long_context_is_found_after_all_the_others() -> None:
+    task = make_task("position_retrieval", size=256)
+    sample = task.siblings(task.sample(Split.TEST, 0, 0))[-1]
+    prompt = render(task, sample, Prompting.SEARCH, Style.SYMBOLIC, Mode.REGEX)
+    segments = task.demonstration(sample, Prompting.SEARCH, Mode.REGEX)
+    found = Replay().insertions(task, prompt, segments, Mode.REGEX)
+    assert found == [words.FAILED] * 255 + [sample.question]
+
+
+@pytest.mark.parametrize(("name", "size"), [("mqar", 128), ("phonebook", 256), ("needle", 256)])
+def test_searches_of_the_longest_contexts_insert_what_the_demonstrations_say(
+    name: str, size: int
+) -> None:
+    replay = Replay()
+    for task, mode in searched(name, size, {}):
+        for sample in task.siblings(task.sample(Split.TEST, 2, 0))[:40]:
+            prompt = render(task, sample, Prompting.SEARCH, Style.SYMBOLIC, mode)
+            segments = task.demonstration(sample, Prompting.SEARCH, mode)
+            assert replay.insertions(task, prompt, segments, mode) == expected(segments)
