@@ -57,7 +57,7 @@ def make_batch(recipe: Recipe, stage: Stage, step: int, encode: Encode) -> Batch
     size = generator.randint(part.min_size, part.max_size)
     task = make_task(part.task, size=size, **dict(part.parameters))
     first = step * recipe.batch_size
-    num_rows = min(recipe.batch_size, part.batch_size or recipe.batch_size)
+    num_rows = part.batch_size or recipe.batch_size
     samples = [task.sample(Split.TRAIN, recipe.seed, first + row) for row in range(num_rows)]
     rows = [_make_row(task, part, sample, generator, encode) for sample in samples]
     return _pad(rows, encode(words.PAD)[0])

@@ -30,7 +30,7 @@ class Ingredient:
     # Questions asked about one context, at most.
     max_questions: int = 1
     weight: float = 1.0
-    # Contexts a step where they are long; the recipe's where it is not set, and never more.
+    # Contexts a step where they are long; the recipe's where it is not set, and at most that.
     batch_size: int | None = None
 
 
@@ -65,6 +65,9 @@ class Recipe:
     warmup_steps: int = 100
     weight_decay: float = 0.01
     gradient_clip: float = 1.0
+    # Muon trains the matrices between embedding and head, at this multiple of the learning rate;
+    # AdamW all the rest, and all where it is not set.
+    muon_multiple: float | None = None
     # What the card should say of the run besides its figures.
     note: str = ""
 
@@ -80,7 +83,14 @@ def load_recipe(path: Path) -> Recipe:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
         stages = tuple(_stage(stage) for stage in raw.pop("stage"))
         evaluations = tuple(raw.pop("evaluations", []))
-        return Recipe(path=path, stages=stages, evaluations=evaluations, **raw)
+        recipe = Recipe(path=path, stages=stages, evaluations=evaluations, **raw)
+        for part in (part for stage in stages for part in stage.mixture):
+            if part.batch_size is not None and not 1 <= part.batch_size <= recipe.batch_size:
+                raise RecipeError(
+                    f"batch_size {part.batch_size} of {part.task} is not from 1 to the recipe's "
+                    f"{recipe.batch_size}"
+                )
+        return recipe
     except FileNotFoundError:
         raise RecipeError(f"no recipe at {path}") from None
     except KeyError as error:

@@ -10,7 +10,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+from training.optimizer import Optimizer
+
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq", "momentum_buffer")
 
 
 @dataclass(kw_only=True, slots=True)
@@ -27,14 +29,12 @@ class Progress:
     accuracy: float = 0.0
 
 
-def save_state(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
-) -> None:
+def save_state(path: Path, model: nn.Module, optimizer: Optimizer, progress: Progress) -> None:
     """Writes the state beside `path` and renames it, so that a kill never leaves half a file."""
     tensors: dict[str, Tensor] = {}
     for name, parameter in model.named_parameters():
         tensors[f"model.{name}"] = parameter.detach().contiguous()
-        for moment, value in optimizer.state.get(parameter, {}).items():
+        for moment, value in optimizer.moments(parameter).items():
             tensors[f"{moment}.{name}"] = value.contiguous()
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".part")
@@ -42,7 +42,7 @@ def save_state(
     os.replace(unfinished, path)
 
 
-def load_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+def load_state(path: Path, model: nn.Module, optimizer: Optimizer) -> Progress:
     """Restores what save_state wrote. Raises FileNotFoundError where nothing was saved."""
     if not path.exists():
         raise FileNotFoundError(path)
@@ -51,10 +51,13 @@ def load_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -
         for name, parameter in model.named_parameters():
             with torch.no_grad():
                 parameter.copy_(file.get_tensor(f"model.{name}"))
-            if f"exp_avg.{name}" in names:
-                optimizer.state[parameter] = {
-                    moment: file.get_tensor(f"{moment}.{name}") for moment in _MOMENTS
-                }
+            moments = {
+                moment: file.get_tensor(f"{moment}.{name}")
+                for moment in _MOMENTS
+                if f"{moment}.{name}" in names
+            }
+            if moments:
+                optimizer.set_moments(parameter, moments)
     return read_progress(path)
 
 

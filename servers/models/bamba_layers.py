@@ -13,6 +13,7 @@ from torch.nn import functional as F  # noqa: N812
 from servers.models.attention import Attention
 from servers.models.bamba_config import HybridConfig
 from servers.models.mamba2_mixer import INITIAL_EMBEDDING_STD, Mamba2Mixer
+from servers.models.rms_norm import RmsNorm
 
 # What a layer does between its norm and its residual.
 Mix = Callable[[int, "Layer", Tensor], Tensor]
@@ -38,8 +39,8 @@ class Layer(nn.Module):
         super().__init__()
         self.attends = attends
         size, epsilon = config.mixer.hidden_size, config.mixer.norm_epsilon
-        self.input_layernorm = nn.RMSNorm(size, eps=epsilon)
-        self.pre_ff_layernorm = nn.RMSNorm(size, eps=epsilon)
+        self.input_layernorm = RmsNorm(size, eps=epsilon)
+        self.pre_ff_layernorm = RmsNorm(size, eps=epsilon)
         self.feed_forward = _FeedForward(size, config.inner_size, use_bias=config.use_mlp_bias)
         if attends:
             self.self_attn = Attention(config.attention)
@@ -59,7 +60,7 @@ class Backbone(nn.Module):
             Layer(config, attends=layer in config.attention_layers)
             for layer in range(config.num_layers)
         )
-        self.final_layernorm = nn.RMSNorm(size, eps=config.mixer.norm_epsilon)
+        self.final_layernorm = RmsNorm(size, eps=config.mixer.norm_epsilon)
 
     def forward(self, tokens: Tensor, mix: Mix) -> Tensor:
         """Any leading dimensions that `mix` takes."""

@@ -19,6 +19,7 @@ from servers.models.config_values import (
 )
 from servers.models.mamba2_mixer import INITIAL_EMBEDDING_STD, Mamba2Mixer, MixerShape, Rows
 from servers.models.protocol import ConfigError, State, positive_int
+from servers.models.rms_norm import RmsNorm
 
 _MAX_LAYERS: Final = 1024
 
@@ -26,7 +27,7 @@ _MAX_LAYERS: Final = 1024
 class _Block(nn.Module):
     def __init__(self, shape: MixerShape) -> None:
         super().__init__()
-        self.norm = nn.RMSNorm(shape.hidden_size, eps=shape.norm_epsilon)
+        self.norm = RmsNorm(shape.hidden_size, eps=shape.norm_epsilon)
         self.mixer = Mamba2Mixer(shape)
 
 
@@ -36,7 +37,7 @@ class _Backbone(nn.Module):
         self.embeddings = nn.Embedding(vocabulary_size, shape.hidden_size)
         nn.init.normal_(self.embeddings.weight, std=INITIAL_EMBEDDING_STD)
         self.layers = nn.ModuleList(_Block(shape) for _ in range(num_layers))
-        self.norm_f = nn.RMSNorm(shape.hidden_size, eps=shape.norm_epsilon)
+        self.norm_f = RmsNorm(shape.hidden_size, eps=shape.norm_epsilon)
 
     def blocks(self) -> Iterator[tuple[int, _Block]]:
         """The layers with their numbers."""

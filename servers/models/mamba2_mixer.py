@@ -16,6 +16,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from servers.models import ssd
 from servers.models.mixer_loops import convolve, scan
+from servers.models.rms_norm import RmsNorm
 
 # As in transformers: wide enough for tied embeddings to tell words apart from the start.
 INITIAL_EMBEDDING_STD: Final = 0.1
@@ -74,17 +75,12 @@ class Rows:
         return values_BL[torch.arange(len(self.lengths_B)), self.lengths_B - 1]
 
 
-class GatedRmsNorm(nn.Module):
+class GatedRmsNorm(RmsNorm):
     """RMS norm of x * silu(gate) over the whole inner width."""
 
-    def __init__(self, size: int, epsilon: float) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(size))
-        self.epsilon = epsilon
-
-    def forward(self, x_I: Tensor, gate_I: Tensor) -> Tensor:
+    def forward(self, x_I: Tensor, gate_I: Tensor) -> Tensor:  # type: ignore[override]
         """Any leading dimensions."""
-        return F.rms_norm(x_I * F.silu(gate_I), self.weight.shape, self.weight, self.epsilon)
+        return super().forward(x_I * F.silu(gate_I))
 
 
 class Mamba2Mixer(nn.Module):
@@ -105,7 +101,7 @@ class Mamba2Mixer(nn.Module):
         self.dt_bias = nn.Parameter(_initial_dt_bias(shape.num_heads))
         self.A_log = nn.Parameter(torch.log(torch.arange(1.0, shape.num_heads + 1)))
         self.D = nn.Parameter(torch.ones(shape.num_heads))
-        self.norm = GatedRmsNorm(shape.inner_size, shape.norm_epsilon)
+        self.norm = GatedRmsNorm(shape.inner_size, eps=shape.norm_epsilon)
         self.out_proj = nn.Linear(shape.inner_size, shape.hidden_size, bias=shape.use_bias)
 
     def forward(self, hidden_BLD: Tensor) -> Tensor:

