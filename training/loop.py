@@ -14,7 +14,6 @@ from torch.nn import functional as F  # noqa: N812
 
 from harness.tasks import vocabulary as words
 from training.data import Batch, make_batch, make_encode
-from training.optimizer import Optimizer
 from training.recipe import Recipe, Stage
 from training.state import Progress
 
@@ -23,11 +22,21 @@ _SMOOTHING = 0.05
 _FINAL_SHARE = 0.01
 
 
+def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
+    """AdamW with a short memory for squares: the mixture changes from step to step."""
+    return torch.optim.AdamW(
+        model.parameters(),
+        lr=recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+        betas=(0.9, 0.98),
+    )
+
+
 def train_steps(
     recipe: Recipe,
     model: nn.Module,
     tokenizer: Tokenizer,
-    optimizer: Optimizer,
+    optimizer: torch.optim.Optimizer,
     progress: Progress,
 ) -> Iterator[Progress]:
     """Trains from `progress` to the end of the recipe; changes it and yields it at every step."""
@@ -36,10 +45,10 @@ def train_steps(
     while progress.stage < len(recipe.stages):
         stage = recipe.stages[progress.stage]
         started = time.monotonic()
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(recipe, stage, progress)
         batch = make_batch(recipe, stage, progress.step, encode)
-        loss, accuracy = _compute_gradients(model, optimizer, batch, end_id)
-        nn.utils.clip_grad_norm_(model.parameters(), recipe.gradient_clip)
-        optimizer.step(learning_rate(recipe, stage, progress))
+        loss, accuracy = _train_step(model, optimizer, batch, end_id, recipe.gradient_clip)
         progress.seconds += time.monotonic() - started
         progress.num_tokens += batch.tokens_BL.numel()
         _advance(progress, stage, loss, accuracy)
@@ -56,10 +65,14 @@ def learning_rate(recipe: Recipe, stage: Stage, progress: Progress) -> float:
     return rate
 
 
-def _compute_gradients(
-    model: nn.Module, optimizer: Optimizer, batch: Batch, end_id: int
+def _train_step(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    end_id: int,
+    gradient_clip: float,
 ) -> tuple[float, float]:
-    """Returns the loss and the share of completions with every token right."""
+    """One update; returns the loss and the share of completions with every token right."""
     device = next(model.parameters()).device
     tokens_BL = batch.tokens_BL.to(device)
     before_BL, after_BL = tokens_BL[:, :-1], tokens_BL[:, 1:]
@@ -69,6 +82,8 @@ def _compute_gradients(
     loss = F.cross_entropy(logits_TV, targets_T)
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_(model.parameters(), gradient_clip)
+    optimizer.step()
     wrong_T = logits_TV.argmax(-1) != targets_T
     return loss.item(), share_of_right_completions(wrong_T, targets_T == end_id)
 

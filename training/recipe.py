@@ -65,9 +65,6 @@ class Recipe:
     warmup_steps: int = 100
     weight_decay: float = 0.01
     gradient_clip: float = 1.0
-    # Muon trains the matrices between embedding and head, at this multiple of the learning rate;
-    # AdamW all the rest, and all where it is not set.
-    muon_multiple: float | None = None
     # What the card should say of the run besides its figures.
     note: str = ""
 

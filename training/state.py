@@ -10,9 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from training.optimizer import Optimizer
-
-_MOMENTS = ("step", "exp_avg", "exp_avg_sq", "momentum_buffer")
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 @dataclass(kw_only=True, slots=True)
@@ -29,12 +27,14 @@ class Progress:
     accuracy: float = 0.0
 
 
-def save_state(path: Path, model: nn.Module, optimizer: Optimizer, progress: Progress) -> None:
+def save_state(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
+) -> None:
     """Writes the state beside `path` and renames it, so that a kill never leaves half a file."""
     tensors: dict[str, Tensor] = {}
     for name, parameter in model.named_parameters():
         tensors[f"model.{name}"] = parameter.detach().contiguous()
-        for moment, value in optimizer.moments(parameter).items():
+        for moment, value in optimizer.state.get(parameter, {}).items():
             tensors[f"{moment}.{name}"] = value.contiguous()
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".part")
@@ -42,7 +42,7 @@ def save_state(path: Path, model: nn.Module, optimizer: Optimizer, progress: Pro
     os.replace(unfinished, path)
 
 
-def load_state(path: Path, model: nn.Module, optimizer: Optimizer) -> Progress:
+def load_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
     """Restores what save_state wrote. Raises FileNotFoundError where nothing was saved."""
     if not path.exists():
         raise FileNotFoundError(path)
@@ -51,13 +51,10 @@ def load_state(path: Path, model: nn.Module, optimizer: Optimizer) -> Progress:
         for name, parameter in model.named_parameters():
             with torch.no_grad():
                 parameter.copy_(file.get_tensor(f"model.{name}"))
-            moments = {
-                moment: file.get_tensor(f"{moment}.{name}")
-                for moment in _MOMENTS
-                if f"{moment}.{name}" in names
-            }
-            if moments:
-                optimizer.set_moments(parameter, moments)
+            if f"exp_avg.{name}" in names:
+                optimizer.state[parameter] = {
+                    moment: file.get_tensor(f"{moment}.{name}") for moment in _MOMENTS
+                }
     return read_progress(path)
 
 

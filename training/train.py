@@ -13,9 +13,8 @@ import torch
 from servers.checkpoint import save_checkpoint
 from servers.models.protocol import ConfigError
 from training.card import CardError, write_card
-from training.loop import train_steps
+from training.loop import make_optimizer, train_steps
 from training.model import make_model
-from training.optimizer import Optimizer
 from training.recipe import Recipe, RecipeError, load_recipe
 from training.state import Progress, load_state, save_state
 from training.tokenizer import build_tokenizer, checkpoint_config
@@ -77,7 +76,7 @@ def _train(recipe: Recipe, folder: Path, state_path: Path) -> bool:
     config = checkpoint_config(recipe.model, tokenizer)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = make_model(config, recipe.seed, device)
-    optimizer = Optimizer(model, recipe)
+    optimizer = make_optimizer(model, recipe)
     progress = Progress()
     with contextlib.suppress(FileNotFoundError):
         progress = load_state(state_path, model, optimizer)

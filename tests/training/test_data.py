@@ -118,6 +118,8 @@ def test_a_batch_is_a_function_of_recipe_and_step(tmp_path):
         ("seed = 3", "seed = 3\nspeed = 4", "speed"),
         ("[model]", "[model", "recipe.toml"),
         ("min_size = 3", "min_size = 4", "min_size"),
+        ("max_questions = 2", "max_questions = 2, batch_size = 5", "batch_size 5"),
+        ("max_questions = 2", "max_questions = 2, batch_size = 0", "batch_size 0"),
         ('"assoc_recall", ways = ["direct"]', '"counting", ways = ["dense"]', "counting.*dense"),
         ('"assoc_recall", ways = ["direct"]', '"copy", ways = ["cot"]', "copy.*cot"),
     ],

@@ -7,11 +7,11 @@ import torch
 from servers.checkpoint import save_checkpoint
 from training.loop import (
     learning_rate,
+    make_optimizer,
     share_of_right_completions,
     train_steps,
 )
 from training.model import make_model
-from training.optimizer import Optimizer
 from training.recipe import load_recipe
 from training.state import Progress, load_state, save_state
 from training.tokenizer import build_tokenizer, checkpoint_config
@@ -37,26 +37,25 @@ mixture = [{ task = "assoc_recall", ways = ["regex", "cot"], max_size = 3, max_q
 """
 
 
-def fresh(tmp_path, more=""):
+def fresh(tmp_path):
     path = tmp_path / "recipe.toml"
-    path.write_text(more + RECIPE)
+    path.write_text(RECIPE)
     recipe = load_recipe(path)
     model = make_model(checkpoint_config(recipe.model, TOKENIZER), recipe.seed, "cpu")
-    return recipe, model, Optimizer(model, recipe)
+    return recipe, model, make_optimizer(model, recipe)
 
 
-@pytest.mark.parametrize("more", ["", "muon_multiple = 3.0"])
-def test_a_training_that_was_stopped_ends_with_the_weights_of_one_that_was_not(tmp_path, more):
-    recipe, whole, optimizer = fresh(tmp_path, more)
+def test_a_training_that_was_stopped_ends_with_the_weights_of_one_that_was_not(tmp_path):
+    recipe, whole, optimizer = fresh(tmp_path)
     *_, undisturbed = train_steps(recipe, whole, TOKENIZER, optimizer, Progress())
     assert undisturbed.step == 7
 
-    recipe, stopped, optimizer = fresh(tmp_path, more)
+    recipe, stopped, optimizer = fresh(tmp_path)
     steps = train_steps(recipe, stopped, TOKENIZER, optimizer, Progress())
     *_, progress = itertools.islice(steps, 4)
     save_state(tmp_path / "state.safetensors", stopped, optimizer, progress)
 
-    recipe, resumed, optimizer = fresh(tmp_path, more)
+    recipe, resumed, optimizer = fresh(tmp_path)
     progress = load_state(tmp_path / "state.safetensors", resumed, optimizer)
     assert (progress.stage, progress.step_in_stage, progress.step) == (1, 1, 4)
     *_, progress = train_steps(recipe, resumed, TOKENIZER, optimizer, progress)
@@ -66,24 +65,12 @@ def test_a_training_that_was_stopped_ends_with_the_weights_of_one_that_was_not(t
         assert torch.equal(weights, resumed.state_dict()[name]), name
 
 
-def test_muon_updates_the_matrices_and_nothing_else(tmp_path):
-    recipe, by_adam, _ = fresh(tmp_path)
-    next(train_steps(recipe, by_adam, TOKENIZER, Optimizer(by_adam, recipe), Progress()))
-    recipe, by_muon, optimizer = fresh(tmp_path, "muon_multiple = 3.0")
-    next(train_steps(recipe, by_muon, TOKENIZER, optimizer, Progress()))
-    other = dict(by_adam.named_parameters())
-    differing = {
-        name for name, value in by_muon.named_parameters() if not torch.equal(value, other[name])
-    }
-    assert differing == {name for name in other if "weight_ih" in name or "weight_hh" in name}
-
-
 def test_a_stage_ends_early_once_its_accuracy_is_reached(tmp_path):
     path = tmp_path / "recipe.toml"
     path.write_text(RECIPE.replace("max_steps = 3", "max_steps = 3\nuntil_accuracy = 0.0"))
     recipe = load_recipe(path)
     model = make_model(checkpoint_config(recipe.model, TOKENIZER), recipe.seed, "cpu")
-    steps = train_steps(recipe, model, TOKENIZER, Optimizer(model, recipe), Progress())
+    steps = train_steps(recipe, model, TOKENIZER, make_optimizer(model, recipe), Progress())
     assert next(steps).stage == 1
 
 
