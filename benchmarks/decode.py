@@ -1,6 +1,7 @@
 """Tokens per second of one Mamba2 checkpoint: our engine, transformers and vLLM.
 
-One run on one machine, the same prompts for all: `python -m benchmarks.decode [CHECKPOINT]`.
+One run on one machine, the same rounds of prompts for all, of which the first is not counted, and
+medians over the others: `python -m benchmarks.decode [CHECKPOINT]`.
 vLLM may lie in an environment of its own: `--vllm-python PATH`.
 """
 
@@ -9,7 +10,6 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -28,6 +28,9 @@ IN_PROCESS = "engine in process"
 TRANSFORMERS = "transformers generate"
 VLLM = "vLLM"
 
+# Rounds by way of running.
+Measurements = dict[str, list[Measured]]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ceiling:
@@ -45,24 +48,21 @@ class Ceiling:
 
 
 async def measure_ours(
-    checkpoint: Path, options: argparse.Namespace
-) -> tuple[list[Row], list[list[int]]]:
-    """Both ways in alternation, after one round that is not counted; and prompts for the peers."""
+    checkpoint: Path, rounds: list[list[str]], options: argparse.Namespace
+) -> Measurements:
+    """Both ways in alternation; the first round is not counted."""
+    print("measuring our engine", file=sys.stderr)
     torch.set_num_threads(options.threads)
     keep_freed_memory()
-    loaded = load_checkpoint(checkpoint)
-    in_process = InProcess(loaded, options.sequences)
-    measured: dict[str, list[Measured]] = {IN_PROCESS: [], GRPC: []}
-    prompts: list[str] = []
+    in_process = InProcess(load_checkpoint(checkpoint), options.sequences)
+    measured: Measurements = {IN_PROCESS: [], GRPC: []}
     async with through_grpc(checkpoint, options.sequences, options.threads) as remote:
-        for repetition in range(options.repetitions + 1):
-            prompts = make_prompts(options.sequences, options.shortest, options.longest, repetition)
+        for prompts in rounds:
             for way, runner in ((IN_PROCESS, in_process), (GRPC, remote)):
                 one = await runner.run(prompts, options.max_new_tokens, searches=False)
                 measured[way].append(one)
     in_process.close()
-    rows = [summarize(way, repetitions[1:]) for way, repetitions in measured.items()]
-    return rows, [list(loaded.codec.encode(prompt).ids) for prompt in prompts]
+    return {way: counted[1:] for way, counted in measured.items()}
 
 
 def measure_ceiling(checkpoint: Path, num_sequences: int) -> Ceiling:
@@ -83,18 +83,20 @@ def ratios(rows: list[Row]) -> dict[str, float]:
 
 
 def main() -> None:
-    """Prints rows as they come, the ratios and the ceiling, or one JSON object."""
+    """Prints the rows, the ratios and the ceiling, or one JSON object."""
     options = _parse()
     checkpoint: Path = options.checkpoint
-    rows, prompts = asyncio.run(measure_ours(checkpoint, options))
-    _print_rows(rows, options)
+    rounds = [
+        make_prompts(options.sequences, options.shortest, options.longest, repetition)
+        for repetition in range(options.repetitions + 1)
+    ]
+    # Before the peers and after them: what else the machine does changes within minutes.
+    before = asyncio.run(measure_ours(checkpoint, rounds, options))
+    theirs = measure_peers(checkpoint, rounds, options)
+    after = asyncio.run(measure_ours(checkpoint, rounds, options))
+    rows = [summarize(way, before[way] + after[way]) for way in before]
+    rows += [summarize(way, measured) for way, measured in theirs.items()]
     ceiling = measure_ceiling(checkpoint, options.sequences)
-    for way, result in measure_peers(checkpoint, prompts, options):
-        if isinstance(result, Measured):
-            rows.append(summarize(way, [result]))
-            _print_rows(rows[-1:], options)
-        else:
-            print(f"{way}: skipped: {result}", file=sys.stderr)
     if options.json:
         answer = {
             "rows": [asdict(row) for row in rows],
@@ -103,17 +105,25 @@ def main() -> None:
         }
         print(json.dumps(answer))
     else:
-        _print_ratios(rows, ceiling)
+        _print(rows, ceiling)
 
 
 def measure_peers(
-    checkpoint: Path, prompts: list[list[int]], options: argparse.Namespace
-) -> Iterator[tuple[str, Measured | str]]:
-    """Each peer in turn; in words why not, where one cannot run."""
+    checkpoint: Path, rounds: list[list[str]], options: argparse.Namespace
+) -> Measurements:
+    """The peers that can run here, on the same rounds; of the others it is said why not."""
+    codec = load_checkpoint(checkpoint).codec
+    ids = [[list(codec.encode(prompt).ids) for prompt in prompts] for prompts in rounds]
     limit = options.max_new_tokens
     num_new = options.transformers_new_tokens or limit
-    yield TRANSFORMERS, run_transformers(checkpoint, prompts, num_new, options.peer_threads)
-    yield VLLM, run_vllm(options.vllm_python, checkpoint, prompts, limit)
+    print("measuring transformers, then vLLM", file=sys.stderr)
+    measured = {TRANSFORMERS: run_transformers(checkpoint, ids, num_new, options.peer_threads)[1:]}
+    by_vllm = run_vllm(options.vllm_python, checkpoint, ids, limit)
+    if isinstance(by_vllm, str):
+        print(f"{VLLM}: skipped: {by_vllm}", file=sys.stderr)
+    else:
+        measured[VLLM] = by_vllm[1:]
+    return measured
 
 
 def _parse() -> argparse.Namespace:
@@ -136,13 +146,9 @@ def _parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _print_rows(rows: list[Row], options: argparse.Namespace) -> None:
-    if not options.json:
-        for row in rows:
-            print(f"{row.way:24} {row.tokens_per_s:9,.0f} tokens/s", flush=True)
-
-
-def _print_ratios(rows: list[Row], ceiling: Ceiling) -> None:
+def _print(rows: list[Row], ceiling: Ceiling) -> None:
+    for row in rows:
+        print(f"{row.way:24} {row.tokens_per_s:9,.0f} tokens/s")
     for way, ratio in ratios(rows).items():
         print(f"{'gRPC / ' + way:32} {ratio:6.2f}")
     print(
