@@ -22,6 +22,18 @@ class TrainableLlama(LlamaForCausalLM):  # type: ignore[misc]
         logits_TV: Tensor = self.lm_head(hidden_BLD[is_wanted_BL])
         return logits_TV
 
+    def set_identity_layers(self, count: int) -> None:
+        """The upper `count` layers add nothing and stay as they are; all others are trained.
+
+        Made for counts that fall: a layer that has been trained would lose what it learnt.
+        """
+        num_trained = len(self.model.layers) - count
+        for index, layer in enumerate(self.model.layers):
+            layer.requires_grad_(index < num_trained)
+            if index >= num_trained:
+                nn.init.zeros_(layer.self_attn.o_proj.weight)
+                nn.init.zeros_(layer.mlp.down_proj.weight)
+
 
 def make_llama(config: Mapping[str, Any]) -> nn.Module:
     """A Llama of this config.json."""

@@ -6,6 +6,7 @@ Shapes: B rows, L tokens, V vocabulary.
 import math
 import time
 from collections.abc import Iterator
+from typing import Protocol, runtime_checkable
 
 import torch
 from tokenizers import Tokenizer
@@ -32,6 +33,15 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
     )
 
 
+@runtime_checkable
+class GrowingModel(Protocol):
+    """A model whose upper layers can wait."""
+
+    def set_identity_layers(self, count: int) -> None:
+        """The upper `count` layers pass on what they get, untrained."""
+        ...
+
+
 def train_steps(
     recipe: Recipe,
     model: nn.Module,
@@ -42,8 +52,13 @@ def train_steps(
     """Trains from `progress` to the end of the recipe; changes it and yields it at every step."""
     encode = make_encode(tokenizer)
     end_id = encode(words.EOS)[0]
+    entered = None
     while progress.stage < len(recipe.stages):
         stage = recipe.stages[progress.stage]
+        if stage is not entered:
+            entered = stage
+            if isinstance(model, GrowingModel):
+                model.set_identity_layers(stage.num_identity_layers)
         started = time.monotonic()
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(recipe, stage, progress)

@@ -48,6 +48,9 @@ class Stage:
     decay: bool = False
     # The recipe's where it is not set.
     learning_rate: float | None = None
+    # So many layers at the top pass on what they get, unchanged and untrained, until a later stage
+    # trains them too: what is easy for few layers is learnt by few.
+    num_identity_layers: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,6 +84,9 @@ def load_recipe(path: Path) -> Recipe:
         stages = tuple(_stage(stage) for stage in raw.pop("stage"))
         evaluations = tuple(raw.pop("evaluations", []))
         recipe = Recipe(path=path, stages=stages, evaluations=evaluations, **raw)
+        model_type = recipe.model.get("model_type")
+        if model_type != "llama" and any(stage.num_identity_layers for stage in stages):
+            raise RecipeError(f"num_identity_layers is for llama, not for {model_type!r}")
         for part in (part for stage in stages for part in stage.mixture):
             if part.batch_size is not None and not 1 <= part.batch_size <= recipe.batch_size:
                 raise RecipeError(

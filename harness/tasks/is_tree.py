@@ -93,7 +93,8 @@ class IsTree:
     def _draw(self, generator: random.Random) -> Iterator[tuple[str, bool]]:
         """Graphs, each in a few orders of its edges, and whether it is a tree.
 
-        The hidden order is that of the others. Another order costs a quarter of what another graph does.
+        The hidden order is that of the others. Another order is a quarter of the work of another
+        graph.
         """
         labels = range(1, self.labels or self.size)
         while True:

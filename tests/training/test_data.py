@@ -120,6 +120,7 @@ def test_a_batch_is_a_function_of_recipe_and_step(tmp_path):
         ("min_size = 3", "min_size = 4", "min_size"),
         ("max_questions = 2", "max_questions = 2, batch_size = 5", "batch_size 5"),
         ("max_questions = 2", "max_questions = 2, batch_size = 0", "batch_size 0"),
+        ("max_steps = 6", "max_steps = 6\nnum_identity_layers = 1", "llama.*lstm"),
         ('"assoc_recall", ways = ["direct"]', '"counting", ways = ["dense"]', "counting.*dense"),
         ('"assoc_recall", ways = ["direct"]', '"copy", ways = ["cot"]', "copy.*cot"),
     ],

@@ -65,6 +65,33 @@ def test_a_training_that_was_stopped_ends_with_the_weights_of_one_that_was_not(t
         assert torch.equal(weights, resumed.state_dict()[name]), name
 
 
+def test_layers_on_top_wait_for_the_stage_that_trains_them(tmp_path):
+    path = tmp_path / "recipe.toml"
+    path.write_text(
+        RECIPE.replace("lstm", "llama")
+        .replace("num_hidden_layers = 1", "num_hidden_layers = 2")
+        .replace("[[stage]]", "intermediate_size = 8\nnum_attention_heads = 1\n[[stage]]", 1)
+        .replace("max_steps = 3", "max_steps = 3\nnum_identity_layers = 1")
+    )
+    recipe = load_recipe(path)
+    model = make_model(checkpoint_config(recipe.model, TOKENIZER), recipe.seed, "cpu")
+    _, above = model.model.layers
+    tokens, wanted = torch.arange(6)[None], torch.ones(1, 6, dtype=torch.bool)
+    before = above.self_attn.q_proj.weight.clone()
+    steps = train_steps(recipe, model, TOKENIZER, make_optimizer(model, recipe), Progress())
+    for _ in itertools.islice(steps, 3):
+        assert torch.equal(above.self_attn.q_proj.weight, before)
+        assert not above.mlp.down_proj.weight.any()
+    logits = model(tokens, wanted)
+    model.config.num_hidden_layers = 1
+    assert torch.equal(model(tokens, wanted), logits)
+    model.config.num_hidden_layers = 2
+    *_, progress = steps
+    assert progress.step == 7
+    assert above.self_attn.o_proj.weight.any()
+    assert not torch.equal(above.self_attn.q_proj.weight, before)
+
+
 def test_a_stage_ends_early_once_its_accuracy_is_reached(tmp_path):
     path = tmp_path / "recipe.toml"
     path.write_text(RECIPE.replace("max_steps = 3", "max_steps = 3\nuntil_accuracy = 0.0"))
