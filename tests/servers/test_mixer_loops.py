@@ -6,6 +6,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from servers.models import ssd
 from servers.models.mixer_loops import convolve, scan
+from servers.models.rms_norm import RmsNorm
 
 LENGTHS = torch.tensor([5, 1, 3])
 SLOTS = torch.tensor([3, 0, 2])
@@ -55,3 +56,12 @@ def test_a_scan_computes_what_the_equations_say(num_groups: int) -> None:
         torch.testing.assert_close(outputs[row, :length], wanted[0].flatten(1))
         torch.testing.assert_close(pool[slot], state[0])
     assert torch.equal(pool[1], before[1])
+
+
+@pytest.mark.parametrize("shape", [(7,), (3, 64), (2, 5, 33)])
+def test_a_norm_is_that_of_torch(shape: tuple[int, ...]) -> None:
+    norm = RmsNorm(shape[-1], eps=1e-5)
+    torch.nn.init.normal_(norm.weight)
+    x = torch.randn(shape)
+    with torch.inference_mode():
+        torch.testing.assert_close(norm(x), F.rms_norm(x, shape[-1:], norm.weight, 1e-5))
