@@ -93,8 +93,7 @@ class IsTree:
     def _draw(self, generator: random.Random) -> Iterator[tuple[str, bool]]:
         """Graphs, each in a few orders of its edges, and whether it is a tree.
 
-        The hidden order is that of the others. Another order is a quarter of the work of another
-        graph.
+        The hidden order is that of the others. Another order is less work than another graph.
         """
         labels = range(1, self.labels or self.size)
         while True:

@@ -11,7 +11,7 @@ from servers.models.compiled import Floats, compiled
 
 
 class RmsNorm(nn.RMSNorm):
-    """torch's RMSNorm over the last dimension, without its five calls where nothing is trained."""
+    """torch's RMSNorm over the last dimension, in one call where nothing is trained."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Any leading dimensions."""
