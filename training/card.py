@@ -60,8 +60,8 @@ def _heading(recipe: Recipe, folder: Path, progress: Progress) -> str:
 {shape}; {num_parameters:,} parameters, float32.
 
 Trained by `harness train checkpoints/{recipe.name}/recipe.toml` (seed {recipe.seed}):
-{progress.step:,} steps of at most {recipe.batch_size} contexts, {progress.num_tokens / 1e6:.0f}M tokens, \
-{progress.seconds / 60:.0f} minutes of training
+{progress.step:,} steps of at most {recipe.batch_size} contexts, \
+{progress.num_tokens / 1e6:.0f}M tokens, {progress.seconds / 60:.0f} minutes of training
 on {machine()}. The contexts come from the train split alone; everything below is of the test split,
 decoded freely (greedy), searches really made.
 
