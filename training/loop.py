@@ -59,6 +59,8 @@ def train_steps(
             entered = stage
             if isinstance(model, GrowingModel):
                 model.set_identity_layers(stage.num_identity_layers)
+            if stage.forgets_moments and progress.step_in_stage == 0:
+                optimizer.state.clear()
         started = time.monotonic()
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(recipe, stage, progress)
@@ -71,9 +73,10 @@ def train_steps(
 
 
 def learning_rate(recipe: Recipe, stage: Stage, progress: Progress) -> float:
-    """Linear warm-up over the first steps; within a decaying stage a cosine to a hundredth."""
+    """Linear warm-up while the moments are new; within a decaying stage a cosine to a hundredth."""
     highest = recipe.learning_rate if stage.learning_rate is None else stage.learning_rate
-    rate = highest * min(1.0, (progress.step + 1) / recipe.warmup_steps)
+    num_warm = progress.step_in_stage if stage.forgets_moments else progress.step
+    rate = highest * min(1.0, (num_warm + 1) / recipe.warmup_steps)
     if stage.decay:
         cosine = 0.5 * (1 + math.cos(math.pi * progress.step_in_stage / stage.max_steps))
         rate *= _FINAL_SHARE + (1 - _FINAL_SHARE) * cosine

@@ -51,6 +51,8 @@ class Stage:
     # So many layers at the top pass on what they get, unchanged and untrained, until a later stage
     # trains them too: what is easy for few layers is learnt by few.
     num_identity_layers: int = 0
+    # The optimizer's moments begin anew, with a warm-up, as where only the weights were kept.
+    forgets_moments: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

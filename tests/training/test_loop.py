@@ -65,6 +65,30 @@ def test_a_training_that_was_stopped_ends_with_the_weights_of_one_that_was_not(t
         assert torch.equal(weights, resumed.state_dict()[name]), name
 
 
+def test_a_stage_that_forgets_moments_goes_on_from_weights_alone(tmp_path):
+    (tmp_path / "recipe.toml").write_text(
+        RECIPE.replace("decay = true", "decay = true\nforgets_moments = true")
+    )
+    recipe = load_recipe(tmp_path / "recipe.toml")
+    config = checkpoint_config(recipe.model, TOKENIZER)
+    whole, resumed = (make_model(config, recipe.seed, "cpu") for _ in range(2))
+    steps = train_steps(recipe, whole, TOKENIZER, make_optimizer(whole, recipe), Progress())
+    *_, progress = itertools.islice(steps, 3)
+    kept = {name: weights.clone() for name, weights in whole.state_dict().items()}
+    assert (progress.stage, progress.step_in_stage) == (1, 0)
+    resumed.load_state_dict(kept)
+    restarted = replace(progress)
+    list(steps)
+
+    optimizer = make_optimizer(resumed, recipe)
+    others = train_steps(recipe, resumed, TOKENIZER, optimizer, restarted)
+    next(others)
+    assert optimizer.param_groups[0]["lr"] == 0.005  # warming up
+    list(others)
+    for name, weights in whole.state_dict().items():
+        assert torch.equal(weights, resumed.state_dict()[name]), name
+
+
 def test_layers_on_top_wait_for_the_stage_that_trains_them(tmp_path):
     path = tmp_path / "recipe.toml"
     path.write_text(
