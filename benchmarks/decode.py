@@ -1,12 +1,13 @@
 """Tokens per second of one Mamba2 checkpoint: our engine, transformers and vLLM.
 
-One run on one machine, the same rounds of prompts for all, of which the first is not counted, and
-medians over the others: `python -m benchmarks.decode [CHECKPOINT]`.
+One run on one machine, all engines in alternation on the same rounds of prompts, of which the first
+is not counted, and medians over the others: `python -m benchmarks.decode [CHECKPOINT]`.
 vLLM may lie in an environment of its own: `--vllm-python PATH`.
 """
 
 import argparse
 import asyncio
+import gc
 import json
 import os
 import sys
@@ -16,7 +17,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.bandwidth import BEYOND_CACHES, copy_bandwidth
-from benchmarks.peers import run_transformers, run_vllm
+from benchmarks.peers import PeerError, Transformers, Vllm
 from benchmarks.prompts import make_prompts
 from benchmarks.serving import InProcess, Measured, Row, summarize, through_grpc
 from servers.allocator import keep_freed_memory
@@ -47,22 +48,45 @@ class Ceiling:
         return bandwidth / self.bytes_moved_per_token
 
 
-async def measure_ours(
+async def measure(
     checkpoint: Path, rounds: list[list[str]], options: argparse.Namespace
 ) -> Measurements:
-    """Both ways in alternation; the first round is not counted."""
-    print("measuring our engine", file=sys.stderr)
+    """Every way on every round, one after the other: what else the machine does hits them all."""
     torch.set_num_threads(options.threads)
     keep_freed_memory()
-    in_process = InProcess(load_checkpoint(checkpoint), options.sequences)
-    measured: Measurements = {IN_PROCESS: [], GRPC: []}
+    loaded = load_checkpoint(checkpoint)
+    in_process = InProcess(loaded, options.sequences)
+    peers = start_peers(checkpoint, options)
+    # What importing them has made stays, and is not to be looked through in a round.
+    gc.collect()
+    gc.freeze()
+    limits = {TRANSFORMERS: options.transformers_new_tokens or options.max_new_tokens}
+    measured: Measurements = {way: [] for way in (IN_PROCESS, GRPC, *peers)}
     async with through_grpc(checkpoint, options.sequences, options.threads) as remote:
-        for prompts in rounds:
+        for number, prompts in enumerate(rounds):
+            print(f"round {number} of {len(rounds) - 1}", file=sys.stderr)
             for way, runner in ((IN_PROCESS, in_process), (GRPC, remote)):
                 one = await runner.run(prompts, options.max_new_tokens, searches=False)
                 measured[way].append(one)
+            ids = [list(loaded.codec.encode(prompt).ids) for prompt in prompts]
+            for way, peer in peers.items():
+                measured[way].append(peer.run(ids, limits.get(way, options.max_new_tokens)))
     in_process.close()
+    for peer in peers.values():
+        peer.close()
     return {way: counted[1:] for way, counted in measured.items()}
+
+
+def start_peers(checkpoint: Path, options: argparse.Namespace) -> dict[str, Transformers | Vllm]:
+    """The peers that can run here; of the others it is said why not."""
+    print("starting transformers and vLLM", file=sys.stderr)
+    peers: dict[str, Transformers | Vllm] = {}
+    peers[TRANSFORMERS] = Transformers(checkpoint, options.peer_threads)
+    try:
+        peers[VLLM] = Vllm(options.vllm_python, checkpoint, options.sequences)
+    except PeerError as error:
+        print(f"{VLLM}: skipped: {error}", file=sys.stderr)
+    return peers
 
 
 def measure_ceiling(checkpoint: Path, num_sequences: int) -> Ceiling:
@@ -90,12 +114,8 @@ def main() -> None:
         make_prompts(options.sequences, options.shortest, options.longest, repetition)
         for repetition in range(options.repetitions + 1)
     ]
-    # Before the peers and after them: what else the machine does changes within minutes.
-    before = asyncio.run(measure_ours(checkpoint, rounds, options))
-    theirs = measure_peers(checkpoint, rounds, options)
-    after = asyncio.run(measure_ours(checkpoint, rounds, options))
-    rows = [summarize(way, before[way] + after[way]) for way in before]
-    rows += [summarize(way, measured) for way, measured in theirs.items()]
+    measured = asyncio.run(measure(checkpoint, rounds, options))
+    rows = [summarize(way, counted) for way, counted in measured.items()]
     ceiling = measure_ceiling(checkpoint, options.sequences)
     if options.json:
         answer = {
@@ -108,24 +128,6 @@ def main() -> None:
         _print(rows, ceiling)
 
 
-def measure_peers(
-    checkpoint: Path, rounds: list[list[str]], options: argparse.Namespace
-) -> Measurements:
-    """The peers that can run here, on the same rounds; of the others it is said why not."""
-    codec = load_checkpoint(checkpoint).codec
-    ids = [[list(codec.encode(prompt).ids) for prompt in prompts] for prompts in rounds]
-    limit = options.max_new_tokens
-    num_new = options.transformers_new_tokens or limit
-    print("measuring transformers, then vLLM", file=sys.stderr)
-    measured = {TRANSFORMERS: run_transformers(checkpoint, ids, num_new, options.peer_threads)[1:]}
-    by_vllm = run_vllm(options.vllm_python, checkpoint, ids, limit)
-    if isinstance(by_vllm, str):
-        print(f"{VLLM}: skipped: {by_vllm}", file=sys.stderr)
-    else:
-        measured[VLLM] = by_vllm[1:]
-    return measured
-
-
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkpoint", nargs="?", type=Path, default=DEFAULT_CHECKPOINT)
@@ -133,7 +135,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--shortest", type=int, default=64, help="tokens of the shortest prompt")
     parser.add_argument("--longest", type=int, default=256, help="tokens of the longest prompt")
     parser.add_argument("--max-new-tokens", type=int, default=128)
-    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--repetitions", type=int, default=10)
     parser.add_argument("--threads", type=int, default=1, help="of our engine")
     parser.add_argument("--peer-threads", type=int, default=os.cpu_count())
     parser.add_argument(

@@ -1,6 +1,7 @@
 """Runs prompts on vLLM; a script of its own, for an environment that has vLLM and nothing of ours.
 
-A JSON object on standard input; on the last line of standard output another.
+One JSON object a line on standard input, the first of which says what to load; one line of
+standard output answers each.
 """
 
 import json
@@ -17,36 +18,37 @@ _ENVIRONMENT = {
 
 
 def main() -> None:
-    """Generates for each round of prompts and reports how long each took."""
+    """Loads the checkpoint, then generates for each round of prompts and says how long it took."""
     os.environ.update(_ENVIRONMENT)
+    # What vLLM prints goes elsewhere: answers alone stand on standard output.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
     import vllm  # noqa: PLC0415  # reads the environment
 
-    question = json.load(sys.stdin)
+    load = json.loads(sys.stdin.readline())
     engine = vllm.LLM(
-        model=question["checkpoint"],
+        model=load["checkpoint"],
         skip_tokenizer_init=True,
         enforce_eager=True,
         dtype="float32",
-        max_num_seqs=len(question["rounds"][0]),
+        max_num_seqs=load["max_num_seqs"],
         max_model_len=1024,
         disable_log_stats=True,
     )
-    how = vllm.SamplingParams(
-        temperature=0, max_tokens=question["max_new_tokens"], ignore_eos=True, detokenize=False
-    )
-    rounds = []
-    for prompts in question["rounds"]:
+    print(json.dumps({"ready": True}), file=answers, flush=True)
+    for line in sys.stdin:
+        question = json.loads(line)
+        how = vllm.SamplingParams(
+            temperature=0, max_tokens=question["max_new_tokens"], ignore_eos=True, detokenize=False
+        )
+        prompts = [{"prompt_token_ids": ids} for ids in question["prompts"]]
         began = time.perf_counter()
-        outputs = engine.generate(
-            [{"prompt_token_ids": ids} for ids in prompts], how, use_tqdm=False
-        )
-        rounds.append(
-            {
-                "seconds": time.perf_counter() - began,
-                "num_tokens": sum(len(one.outputs[0].token_ids) for one in outputs),
-            }
-        )
-    print(json.dumps(rounds))
+        outputs = engine.generate(prompts, how, use_tqdm=False)
+        answer = {
+            "seconds": time.perf_counter() - began,
+            "num_tokens": sum(len(one.outputs[0].token_ids) for one in outputs),
+        }
+        print(json.dumps(answer), file=answers, flush=True)
 
 
 if __name__ == "__main__":

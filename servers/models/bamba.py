@@ -72,17 +72,19 @@ class BambaModel(nn.Module):
         self, tokens_BL: Tensor, lengths_B: Tensor, state: State, slots_B: Tensor
     ) -> Tensor:
         """Reads rows of up to L tokens in chunks; see SequenceModel.prefill."""
-        places = find_places(tokens_BL.shape[1], lengths_B, state, slots_B)
+        length = tokens_BL.shape[1]
+        places = find_places(length, lengths_B, state, slots_B)
         rows = Rows(slots_B=slots_B, lengths_B=lengths_B)
 
-        def mix(index: int, layer: Layer, x_BLD: Tensor) -> Tensor:
+        def mix(index: int, layer: Layer, x_TD: Tensor) -> Tensor:
             if layer.attends:
-                return attend_cached(layer.self_attn, index, x_BLD, state, places)
+                x_BLD = rows.unpack(x_TD, length)
+                return rows.pack(attend_cached(layer.self_attn, index, x_BLD, state, places))
             states = state[f"conv.{index}"], state[f"scan.{index}"]
-            return layer.mamba.read(x_BLD, *states, rows, to_last=False)
+            return layer.mamba.read(x_TD, *states, rows, to_last=False)
 
-        hidden_BLD = self.model(tokens_BL, mix)
-        return self._head(rows.last(hidden_BLD))
+        hidden_TD = self.model(rows.pack(tokens_BL), mix)
+        return self._head(rows.last(hidden_TD))
 
     @torch.inference_mode()
     def decode(self, tokens_B: Tensor, state: State, slots_B: Tensor) -> Tensor:

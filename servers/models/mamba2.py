@@ -91,7 +91,7 @@ class Mamba2Model(nn.Module):
     ) -> Tensor:
         """Reads rows of up to L tokens; see SequenceModel.prefill."""
         rows = Rows(slots_B=slots_B, lengths_B=lengths_B)
-        hidden = self.backbone.embeddings(tokens_BL)
+        hidden = self.backbone.embeddings(rows.pack(tokens_BL))
         top = len(self.backbone.layers) - 1
         for layer, block in self.backbone.blocks():
             states = state[f"conv.{layer}"], state[f"scan.{layer}"]

@@ -1,13 +1,15 @@
 """The Mamba2 mixer: input projection, causal convolution, state space, gated norm, output.
 
 Parameters are named as in Hugging Face's layouts, which Mamba2 and Bamba share.
-Shapes: B sequences, L tokens, D width, I inner width = H heads x P head width, N state, G groups,
+Shapes: B sequences, L tokens, T tokens of all sequences one after another, O of them that outputs
+are wanted for, D width, I inner width = H heads x P head width, N state, G groups,
 X = I + 2 G N convolved channels, K convolution width, J = K - 1 inputs that it remembers,
 W = X + H, S slots.
 """
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import torch
@@ -15,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from servers.models import ssd
+from servers.models.compiled import Floats
 from servers.models.mixer_loops import convolve, scan
 from servers.models.rms_norm import RmsNorm
 
@@ -68,11 +71,36 @@ class Rows:
     slots_B: Tensor
     lengths_B: Tensor
 
-    def last(self, values_BL: Tensor) -> Tensor:
-        """What stands at each row's last token: (B, ...) of (B, L, ...)."""
-        if values_BL.shape[1] == 1:
-            return values_BL[:, 0]
-        return values_BL[torch.arange(len(self.lengths_B)), self.lengths_B - 1]
+    def pack(self, padded_BL: Tensor) -> Tensor:
+        """The tokens of all rows one after another, without what pads them: (T, ...)."""
+        length = padded_BL.shape[1]
+        if length == 1:
+            return padded_BL[:, 0]
+        return padded_BL[torch.arange(length) < self.lengths_B[:, None]]
+
+    def unpack(self, values_T: Tensor, length: int) -> Tensor:
+        """The rows of packed values, zero behind their lengths: (B, L, ...)."""
+        if length == 1:
+            return values_T[:, None]
+        padded_BL = values_T.new_zeros(len(self.lengths_B), length, *values_T.shape[1:])
+        padded_BL[torch.arange(length) < self.lengths_B[:, None]] = values_T
+        return padded_BL
+
+    def last(self, values_T: Tensor) -> Tensor:
+        """What stands at each row's last token: (B, ...) of (T, ...)."""
+        if len(values_T) == len(self.lengths_B):
+            return values_T
+        return values_T[self.lengths_B.cumsum(0) - 1]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Constants:
+    """A mixer's weights as its compiled loops take them."""
+
+    weight_KX: Floats
+    bias_X: Floats
+    a_H: Floats
+    skip_H: Floats
 
 
 class GatedRmsNorm(RmsNorm):
@@ -117,48 +145,69 @@ class Mamba2Mixer(nn.Module):
         return mixed_BLD
 
     def read(
-        self, hidden_BLD: Tensor, conv_SJX: Tensor, state_SHPN: Tensor, rows: Rows, *, to_last: bool
+        self, hidden_TD: Tensor, conv_SJX: Tensor, state_SHPN: Tensor, rows: Rows, *, to_last: bool
     ) -> Tensor:
-        """Reads tokens into both states, which are changed in place; without gradients.
+        """Reads packed tokens into both states, which are changed in place; without gradients.
 
-        Returns the output (B, L, D), or `to_last` that after each row's last token alone (B, D),
+        Returns the output (T, D), or `to_last` that after each row's last token alone (B, D),
         which is little more than half the work.
         """
         size = self.shape.inner_size
-        rest_BLW = self._project(hidden_BLD, slice(size, None))
-        y_I = self._recur(rest_BLW, conv_SJX, state_SHPN, rows)
-        hidden_D = hidden_BLD
-        if to_last:
-            y_I, hidden_D = rows.last(y_I), rows.last(hidden_BLD)
-        mixed_D: Tensor = self.out_proj(self.norm(y_I, self._project(hidden_D, slice(size))))
-        return mixed_D
+        if to_last and len(hidden_TD) > len(rows.lengths_B):
+            rest_TW = self._project(hidden_TD, slice(size, None))
+            y_OI = torch.empty(len(rows.lengths_B), size)
+            self._recur(rest_TW, conv_SJX, state_SHPN, rows, y_OI)
+            gate_OI = self._project(rows.last(hidden_TD), slice(size))
+        else:
+            projected_TW = self.in_proj(hidden_TD)
+            y_OI = torch.empty(len(hidden_TD), size)
+            self._recur(projected_TW, conv_SJX, state_SHPN, rows, y_OI)
+            gate_OI = projected_TW[:, :size]
+        output_OD: Tensor = self.out_proj(self.norm(y_OI, gate_OI))
+        return output_OD
 
-    def _recur(self, rest_BLW: Tensor, conv_SJX: Tensor, state_SHPN: Tensor, rows: Rows) -> Tensor:
-        """Convolution and scan of all rows: (B, L, I), zero behind their lengths."""
+    def _recur(
+        self,
+        projected_TW: Tensor,
+        conv_SJX: Tensor,
+        state_SHPN: Tensor,
+        rows: Rows,
+        y_OI: Tensor,
+    ) -> None:
+        """Convolution and scan of all channels but the gate's; fills `y_OI`, see scan."""
+        shape, constants = self.shape, self._constants
+        first = projected_TW.shape[1] - shape.conv_size - shape.num_heads
         where = (rows.slots_B.numpy(), rows.lengths_B.numpy())
-        weight_XK = self.conv1d.weight.detach()[:, 0]
-        bias_X = torch.zeros(len(weight_XK)) if self.conv1d.bias is None else self.conv1d.bias
-        mixed_BLX = torch.zeros(*rest_BLW.shape[:2], len(weight_XK))
+        mixed_TX = torch.empty(len(projected_TW), shape.conv_size)
         convolve(
-            rest_BLW.numpy(),
-            weight_XK.T.contiguous().numpy(),
-            bias_X.detach().numpy(),
+            projected_TW.numpy(),
+            first,
+            constants.weight_KX,
+            constants.bias_X,
             conv_SJX.numpy(),
             *where,
-            mixed_BLX.numpy(),
+            mixed_TX.numpy(),
         )
-        dt_BLH = self._time_steps(rest_BLW)
-        y_BLI = torch.zeros(*rest_BLW.shape[:2], self.shape.inner_size)
         scan(
-            F.silu(mixed_BLX, inplace=True).numpy(),
-            dt_BLH.numpy(),
-            torch.exp(dt_BLH * -torch.exp(self.A_log)).numpy(),
-            self.D.detach().numpy(),
+            F.silu(mixed_TX, inplace=True).numpy(),
+            self._time_steps(projected_TW[:, first:]).numpy(),
+            constants.a_H,
+            constants.skip_H,
             state_SHPN.numpy(),
             *where,
-            y_BLI.numpy(),
+            y_OI.numpy(),
         )
-        return y_BLI
+
+    @cached_property
+    def _constants(self) -> _Constants:
+        """Made at the first read: the weights are not to be changed after it."""
+        weight_XK, bias_X = self.conv1d.weight.detach()[:, 0], self.conv1d.bias
+        return _Constants(
+            weight_KX=weight_XK.T.contiguous().numpy(),
+            bias_X=(torch.zeros(len(weight_XK)) if bias_X is None else bias_X.detach()).numpy(),
+            a_H=-torch.exp(self.A_log.detach()).numpy(),
+            skip_H=self.D.detach().numpy(),
+        )
 
     def _project(self, hidden_D: Tensor, channels: slice) -> Tensor:
         """Some channels of the input projection: first the gate, then what else there is."""
@@ -171,7 +220,9 @@ class Mamba2Mixer(nn.Module):
         """From the channels behind those that are convolved."""
         low, high = self.shape.time_step_limit
         dt_H = rest_W[..., self.shape.conv_size :]
-        return F.softplus(dt_H + self.dt_bias).clamp(low, high)
+        dt_H = F.softplus(dt_H + self.dt_bias)
+        # No softplus is outside the usual limits.
+        return dt_H if (low, high) == (0.0, math.inf) else dt_H.clamp(low, high)
 
     def _split(self, mixed_BLX: Tensor, dt_BLH: Tensor) -> ssd.ScanInput:
         """x by head, B and C by group."""

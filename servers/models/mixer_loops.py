@@ -4,9 +4,13 @@ Token by token is the fastest way to read a prompt on a CPU: one head's state st
 cache for all of them, where matrix products over chunks write down much that is used once.
 The inner loops go over single rows of arrays, and sum up in one that nothing else can overlap:
 of such the compiler makes vectors.
-Shapes: B sequences, L tokens, W channels of which the first X are convolved, K convolution width,
-J = K - 1 inputs that it remembers, I = H heads x P head width, N state, S slots.
+The tokens of all rows stand one after another, without padding.
+Shapes: B rows, T tokens of all rows, W projected channels, X of them convolved, K convolution
+width, J = K - 1 inputs that it remembers, I = H heads x P head width, N state, S slots, O tokens
+that outputs are wanted for.
 """
+
+import math
 
 import numpy as np
 
@@ -15,21 +19,28 @@ from servers.models.compiled import Floats, Integers, compiled
 
 @compiled
 def convolve(
-    inputs_BLW: Floats,
+    projected_TW: Floats,
+    first: int,
     weight_KX: Floats,
     bias_X: Floats,
     conv_SJX: Floats,
     slots_B: Integers,
     lengths_B: Integers,
-    outputs_BLX: Floats,
+    outputs_TX: Floats,
 ) -> None:
-    """Each channel's weighted sum of its last K inputs; the slots keep the last J of them."""
+    """Each channel's weighted sum of its last K inputs; the slots keep the last J of them.
+
+    The inputs are the projected channels from `first` on.
+    """
     num_kept, num_channels = conv_SJX.shape[1:]
     total_X = np.empty(num_channels, np.float32)
+    end = 0
     for row in range(len(slots_B)):
         kept_JX = conv_SJX[slots_B[row]]
-        for t in range(lengths_B[row]):
-            input_X, output_X = inputs_BLW[row, t], outputs_BLX[row, t]
+        start, end = end, end + lengths_B[row]
+        for t in range(start, end):
+            input_X = projected_TW[t, first : first + num_channels]
+            output_X = outputs_TX[t]
             for x in range(num_channels):
                 total_X[x] = bias_X[x] + weight_KX[num_kept, x] * input_X[x]
             for j in range(num_kept):
@@ -51,30 +62,44 @@ def convolve(
 
 @compiled
 def scan(
-    mixed_BLX: Floats,
-    dt_BLH: Floats,
-    decay_BLH: Floats,
+    mixed_TX: Floats,
+    dt_TH: Floats,
+    a_H: Floats,
     skip_H: Floats,
     state_SHPN: Floats,
     slots_B: Integers,
     lengths_B: Integers,
-    outputs_BLI: Floats,
+    outputs_OI: Floats,
 ) -> None:
-    """The recurrence of ssd.py, with D; x, B and C are read from the convolved channels."""
+    """The recurrence of ssd.py, with D; x, B and C are read from the convolved channels.
+
+    Outputs are made for all tokens or, where there is room for no more, for each row's last.
+    """
     num_heads, width, size = state_SHPN.shape[1:]
     num_inner = num_heads * width
-    num_groups = (mixed_BLX.shape[2] - num_inner) // (2 * size)
+    num_groups = (mixed_TX.shape[1] - num_inner) // (2 * size)
+    has_all = len(outputs_OI) == len(mixed_TX)
+    end = 0
     for row in range(len(slots_B)):
+        start, end = end, end + lengths_B[row]
         for head in range(num_heads):
             state_PN = state_SHPN[slots_B[row], head]
             b_start = num_inner + head * num_groups // num_heads * size
             c_start = b_start + num_groups * size
-            for t in range(lengths_B[row]):
-                x_P = mixed_BLX[row, t, head * width : (head + 1) * width]
-                b_N = mixed_BLX[row, t, b_start : b_start + size]
-                c_N = mixed_BLX[row, t, c_start : c_start + size]
-                y_P = outputs_BLI[row, t, head * width : (head + 1) * width]
-                decay, dt = decay_BLH[row, t, head], dt_BLH[row, t, head]
+            for t in range(start, end):
+                dt = dt_TH[t, head]
+                decay = np.float32(math.exp(dt * a_H[head]))
+                x_P = mixed_TX[t, head * width : (head + 1) * width]
+                b_N = mixed_TX[t, b_start : b_start + size]
+                if not has_all and t + 1 < end:
+                    for p in range(width):
+                        gain = dt * x_P[p]
+                        state_N = state_PN[p]
+                        for n in range(size):
+                            state_N[n] = decay * state_N[n] + gain * b_N[n]
+                    continue
+                c_N = mixed_TX[t, c_start : c_start + size]
+                y_P = outputs_OI[t if has_all else row, head * width : (head + 1) * width]
                 for p in range(width):
                     gain, total = dt * x_P[p], skip_H[head] * x_P[p]
                     state_N = state_PN[p]

@@ -17,14 +17,13 @@ class RmsNorm(nn.RMSNorm):
         """Any leading dimensions."""
         if not torch.is_inference_mode_enabled():
             return super().forward(x)
-        x = x.contiguous()
-        normed = torch.empty_like(x)
+        normed = torch.empty(x.shape)
         width = x.shape[-1]
         rms_norm(
-            x.view(-1, width).numpy(),
+            x.contiguous().numpy().reshape(-1, width),
             self.weight.detach().numpy(),
             self.eps,
-            normed.view(-1, width).numpy(),
+            normed.numpy().reshape(-1, width),
         )
         return normed
 

@@ -15,45 +15,51 @@ SLOTS = torch.tensor([3, 0, 2])
 @pytest.mark.parametrize("width", [1, 2, 4, 7])
 def test_a_convolution_goes_on_where_its_slot_was_left(width: int) -> None:
     generator = torch.Generator().manual_seed(width)
-    given = torch.randn(3, 5, 9, generator=generator)
+    given = torch.randn(9, 11, generator=generator)
     weight, bias = torch.randn(width, 6, generator=generator), torch.randn(6, generator=generator)
     pool = torch.randn(4, width - 1, 6, generator=generator)
-    before, outputs = pool.clone(), torch.zeros(3, 5, 6)
-    arrays = [tensor.numpy() for tensor in (given, weight, bias, pool, SLOTS, LENGTHS, outputs)]
-    convolve(*arrays)
-    for row, (slot, length) in enumerate(zip(SLOTS, LENGTHS, strict=True)):
-        history = torch.cat([before[slot], given[row, :length, :6]])
+    before, outputs = pool.clone(), torch.full((9, 6), torch.nan)
+    first = 2
+    arrays = [tensor.numpy() for tensor in (weight, bias, pool, SLOTS, LENGTHS, outputs)]
+    convolve(given.numpy(), first, *arrays)
+    rows = zip(SLOTS, LENGTHS, given.split(LENGTHS.tolist()), strict=True)
+    for (slot, length, inputs), output in zip(rows, outputs.split(LENGTHS.tolist()), strict=True):
+        history = torch.cat([before[slot], inputs[:, first : first + 6]])
         wanted = F.conv1d(history.T[None], weight.T[:, None], bias, groups=6)[0].T
-        torch.testing.assert_close(outputs[row, :length], wanted)
+        torch.testing.assert_close(output, wanted)
         assert torch.equal(pool[slot], history[length:])
-        assert not outputs[row, length:].any()
     assert torch.equal(pool[1], before[1])
 
 
+@pytest.mark.parametrize("to_last", [False, True])
 @pytest.mark.parametrize("num_groups", [1, 2, 4])
-def test_a_scan_computes_what_the_equations_say(num_groups: int) -> None:
+def test_a_scan_computes_what_the_equations_say(num_groups: int, *, to_last: bool) -> None:
     heads, width, size = 4, 3, 5
     generator = torch.Generator().manual_seed(num_groups)
-    mixed = torch.randn(3, 5, heads * width + 2 * num_groups * size, generator=generator)
-    dt, a = torch.rand(3, 5, heads, generator=generator), -torch.rand(heads, generator=generator)
+    mixed = torch.randn(9, heads * width + 2 * num_groups * size, generator=generator)
+    dt, a = torch.rand(9, heads, generator=generator), -torch.rand(heads, generator=generator)
     skip = torch.randn(heads, generator=generator)
     pool = torch.randn(4, heads, width, size, generator=generator)
-    before, outputs = pool.clone(), torch.zeros(3, 5, heads * width)
-    arrays = (mixed, dt, torch.exp(dt * a), skip, pool, SLOTS, LENGTHS, outputs)
+    before, outputs = pool.clone(), torch.full((3 if to_last else 9, heads * width), torch.nan)
+    arrays = (mixed, dt, a, skip, pool, SLOTS, LENGTHS, outputs)
     scan(*[tensor.numpy() for tensor in arrays])
     x, b, c = mixed.split([heads * width, *[num_groups * size] * 2], -1)
-    for row, (slot, length) in enumerate(zip(SLOTS, LENGTHS, strict=True)):
-        one = (slice(row, row + 1), slice(int(length)))
+    ends = LENGTHS.cumsum(0)
+    for row, (slot, length, end) in enumerate(zip(SLOTS, LENGTHS, ends, strict=True)):
+        tokens = slice(end - length, end)
         given = ssd.ScanInput(
-            x_BLHP=x[one].unflatten(-1, (heads, width)),
-            dt_BLH=dt[one],
+            x_BLHP=x[None, tokens].unflatten(-1, (heads, width)),
+            dt_BLH=dt[None, tokens],
             a_H=a,
-            b_BLGN=b[one].unflatten(-1, (num_groups, size)),
-            c_BLGN=c[one].unflatten(-1, (num_groups, size)),
+            b_BLGN=b[None, tokens].unflatten(-1, (num_groups, size)),
+            c_BLGN=c[None, tokens].unflatten(-1, (num_groups, size)),
         )
         wanted, state = ssd.scan_slow(given, before[slot][None])
-        wanted = wanted + skip[:, None] * given.x_BLHP
-        torch.testing.assert_close(outputs[row, :length], wanted[0].flatten(1))
+        wanted = (wanted + skip[:, None] * given.x_BLHP)[0].flatten(1)
+        if to_last:
+            torch.testing.assert_close(outputs[row], wanted[-1])
+        else:
+            torch.testing.assert_close(outputs[tokens], wanted)
         torch.testing.assert_close(pool[slot], state[0])
     assert torch.equal(pool[1], before[1])
 
