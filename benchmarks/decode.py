@@ -69,8 +69,14 @@ async def measure(
                 one = await runner.run(prompts, options.max_new_tokens, searches=False)
                 measured[way].append(one)
             ids = [list(loaded.codec.encode(prompt).ids) for prompt in prompts]
-            for way, peer in peers.items():
-                measured[way].append(peer.run(ids, limits.get(way, options.max_new_tokens)))
+            for way, peer in list(peers.items()):
+                try:
+                    one = peer.run(ids, limits.get(way, options.max_new_tokens))
+                except PeerError as error:
+                    print(f"{way}: skipped: {error}", file=sys.stderr)
+                    del peers[way], measured[way]
+                else:
+                    measured[way].append(one)
     in_process.close()
     for peer in peers.values():
         peer.close()

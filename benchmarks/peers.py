@@ -3,6 +3,7 @@
 import json
 import subprocess
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import torch
 from benchmarks.serving import Measured
 
 _CHILD = Path(__file__).with_name("vllm_child.py")
+# Importing and starting it take most of a minute.
+_MAX_VLLM_S = 300
 
 
 class PeerError(Exception):
@@ -65,7 +68,7 @@ class Vllm:
     """vLLM in a process of its own, in the environment of `python`."""
 
     def __init__(self, python: str, checkpoint: Path, num_sequences: int) -> None:
-        """Takes most of a minute. Raises PeerError."""
+        """Raises PeerError."""
         command = [python, "-c", "import vllm"]
         if subprocess.run(command, capture_output=True, check=False).returncode:
             raise PeerError(f"{python} cannot import vllm (name one that can with --vllm-python)")
@@ -92,12 +95,16 @@ class Vllm:
     def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
         assert self._child.stdin is not None
         assert self._child.stdout is not None
+        overdue = threading.Timer(_MAX_VLLM_S, self._child.kill)
+        overdue.start()
         try:
             print(json.dumps(question), file=self._child.stdin, flush=True)
         except BrokenPipeError:
             line = ""
         else:
             line = self._child.stdout.readline()
+        finally:
+            overdue.cancel()
         if not line:
             self._child.wait()
             self._log.seek(0)
