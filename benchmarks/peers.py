@@ -1,6 +1,7 @@
 """Other people's engines on the same prompts: transformers in process, vLLM in a process."""
 
 import json
+import signal
 import subprocess
 import tempfile
 import threading
@@ -106,7 +107,8 @@ class Vllm:
         finally:
             overdue.cancel()
         if not line:
-            self._child.wait()
+            if self._child.wait() == -signal.SIGKILL:
+                raise PeerError(f"it did not answer within {_MAX_VLLM_S} s, or was killed")
             self._log.seek(0)
             last = (self._log.read().strip().splitlines() or ["nothing was said"])[-1]
             raise PeerError(f"it failed: {last}")
