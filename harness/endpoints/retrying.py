@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from harness.endpoints.completion import Completion
-from harness.endpoints.faults import AttemptError, DeadlineError, TransientError
+from harness.endpoints.faults import AttemptError, TransientError
 
 # One attempt with the seconds that are left for it.
 Attempt = Callable[[float], Awaitable[Completion]]
@@ -51,10 +51,11 @@ async def complete_with_retries(
     `before_retry` may raise to stop everything (the server is gone for good, or is another one).
     """
     end = time.monotonic() + deadline_s
+    left_s = deadline_s
     waited_s = 0.0
     faults: list[str] = []
     while True:
-        completion, error = await _try_once(attempt, end - time.monotonic())
+        completion, error = await _try_once(attempt, left_s)
         left_s = end - time.monotonic()
         # A server that wants to be left alone for longer than there is time is not asked again.
         if not isinstance(error, TransientError) or left_s <= error.retry_after_s:
@@ -64,10 +65,12 @@ async def complete_with_retries(
         wait_s = min(left_s, error.retry_after_s + backoff.wait_s(len(faults), generator))
         waited_s += wait_s
         await asyncio.sleep(wait_s)
-        if time.monotonic() >= end:
+        if time.monotonic() < end:
+            await before_retry()
+        left_s = end - time.monotonic()
+        if left_s <= 0:  # The attempt that failed was the last: its fault is the error.
             faults.pop()
             break
-        await before_retry()
     return Attempts(
         completion=completion,
         error=error,
@@ -80,8 +83,6 @@ async def complete_with_retries(
 async def _try_once(
     attempt: Attempt, timeout_s: float
 ) -> tuple[Completion | None, AttemptError | None]:
-    if timeout_s <= 0:
-        return None, DeadlineError("DEADLINE_EXCEEDED", "no time was left for another attempt")
     try:
         return await attempt(timeout_s), None
     except AttemptError as error:

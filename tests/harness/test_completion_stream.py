@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from harnessapi.inference.v1 import inference_pb2 as pb
 
-from harness.endpoints.completion import Channel, CompletionRequest, FinishReason
+from harness.endpoints.completion import Channel, Completion, CompletionRequest, FinishReason
 from harness.endpoints.config import Endpoint
 from harness.endpoints.connection import Connection
 from harness.endpoints.fake import FakeModel, Fault, Script
 from harness.endpoints.faults import DeadlineError, RefusedError, TransientError
-from harness.endpoints.retrying import Attempts, Backoff
+from harness.endpoints.retrying import Attempts, Backoff, complete_with_retries
 from harness.endpoints.transcript import Transcript
 from harness.errors import HarnessError
 from harness.sample import Prompt
@@ -107,9 +107,32 @@ async def test_retries_end_at_the_deadline(serve: Any) -> None:
     began = time.monotonic()
     async with serve(FakeModel(Script(), lambda _call: Fault.UNAVAILABLE)) as client:
         attempts = await ask(client, deadline_s=0.3)
-    assert isinstance(attempts.error, TransientError)
-    assert attempts.num_attempts > 3
+    # The last attempt may have had too little time to hear that the server is unavailable.
+    assert isinstance(attempts.error, TransientError | DeadlineError)
+    assert all(fault.startswith("UNAVAILABLE") for fault in attempts.faults)
+    assert attempts.num_attempts == len(attempts.faults) + 1 > 3
     assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize("check_s", [0.0, 0.5])
+async def test_without_time_for_another_attempt_the_last_fault_is_the_error(check_s: float) -> None:
+    calls: list[float] = []
+
+    async def attempt(left_s: float) -> Completion:
+        calls.append(left_s)
+        raise TransientError("UNAVAILABLE", "away")
+
+    attempts = await complete_with_retries(
+        attempt,
+        before_retry=lambda: asyncio.sleep(check_s),
+        deadline_s=0.2,
+        generator=random.Random(0),
+        backoff=QUICK,
+    )
+    assert str(attempts.error) == "UNAVAILABLE: away"
+    assert attempts.num_attempts == len(attempts.faults) + 1 == len(calls)
+    assert min(calls) > 0
+    assert (len(calls) == 1) == (check_s > 0)
 
 
 async def test_a_server_that_hangs_is_left_at_the_deadline(serve: Any) -> None:
