@@ -1,5 +1,6 @@
 """Other people's engines on the same prompts: transformers in process, vLLM in a process."""
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -98,16 +99,16 @@ class Vllm:
         assert self._child.stdout is not None
         overdue = threading.Timer(_MAX_VLLM_S, self._child.kill)
         overdue.start()
+        line = ""
         try:
-            print(json.dumps(question), file=self._child.stdin, flush=True)
-        except BrokenPipeError:
-            line = ""
-        else:
-            line = self._child.stdout.readline()
+            with contextlib.suppress(BrokenPipeError):
+                print(json.dumps(question), file=self._child.stdin, flush=True)
+                line = self._child.stdout.readline()
+            status = None if line else self._child.wait()
         finally:
             overdue.cancel()
         if not line:
-            if self._child.wait() == -signal.SIGKILL:
+            if status == -signal.SIGKILL:
                 raise PeerError(f"it did not answer within {_MAX_VLLM_S} s, or was killed")
             self._log.seek(0)
             last = (self._log.read().strip().splitlines() or ["nothing was said"])[-1]
