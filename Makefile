@@ -27,7 +27,7 @@ help:
 
 setup: $(SETUP)
 
-$(SETUP): pyproject.toml
+$(SETUP): pyproject.toml setup.py
 	@echo "setup: creating .venv with $(PYTHON)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo 'setup: Python 3.11 or newer is needed; name one with PYTHON=...' >&2; exit 1; }
@@ -44,7 +44,14 @@ eval: $(SETUP)
 test: $(SETUP)
 	$(BIN)/python -m pytest
 
-check: $(SETUP)
+# Type checkers read no mapping of names to folders.
+.names:
+	mkdir -p $@
+	ln -sfn ../servers $@/harness_servers
+	ln -sfn ../retrieval $@/harness_retrieval
+	ln -sfn ../training $@/harness_training
+
+check: $(SETUP) .names
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

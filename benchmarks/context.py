@@ -14,10 +14,10 @@ from pathlib import Path
 
 import torch
 
-from servers.allocator import keep_freed_memory
-from servers.checkpoint import load_checkpoint
-from servers.engine.pool import StatePool, state_bytes
-from servers.models.protocol import SequenceModel
+from harness_servers.checkpoints.checkpoint import load_checkpoint
+from harness_servers.engine.pool import StatePool, state_bytes
+from harness_servers.models.protocol import SequenceModel
+from harness_servers.process.allocator import keep_freed_memory
 
 _CHUNK = 512
 _NUM_WARM = 20

@@ -20,8 +20,8 @@ from benchmarks.bandwidth import BEYOND_CACHES, copy_bandwidth
 from benchmarks.peers import PeerError, Transformers, Vllm
 from benchmarks.prompts import make_prompts
 from benchmarks.serving import InProcess, Measured, Row, summarize, through_grpc
-from servers.allocator import keep_freed_memory
-from servers.checkpoint import load_checkpoint
+from harness_servers.checkpoints.checkpoint import load_checkpoint
+from harness_servers.process.allocator import keep_freed_memory
 
 DEFAULT_CHECKPOINT = Path("checkpoints/ssm")
 GRPC = "engine through gRPC"

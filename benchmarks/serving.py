@@ -28,15 +28,15 @@ from harnessapi.retrieval.v1 import retrieval_pb2
 from harness.sample import Prompting, Split, Style
 from harness.tasks.assoc_recall import AssocRecall
 from harness.tasks.prompts import render
-from retrieval.local import LocalRetriever
-from retrieval.types import Mode
-from servers.allocator import keep_freed_memory
-from servers.checkpoint import Checkpoint, load_checkpoint
-from servers.engine.delivery import Delivery
-from servers.engine.job import Job
-from servers.engine.options import EngineOptions
-from servers.engine.worker import EngineWorker
-from servers.generation import Finished, Retrieval, Sampling, Stopping
+from harness_retrieval.local import LocalRetriever
+from harness_retrieval.types import Mode
+from harness_servers.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from harness_servers.engine.engine_options import EngineOptions
+from harness_servers.engine.worker import EngineWorker
+from harness_servers.generation import Finished, Retrieval, Sampling, Stopping
+from harness_servers.process.allocator import keep_freed_memory
+from harness_servers.sequences.delivery import Delivery
+from harness_servers.sequences.job import Job
 
 DEFAULT_CHECKPOINT = Path("checkpoints/rnn")
 
@@ -209,8 +209,15 @@ async def through_grpc(
 def start_server(
     checkpoint: Path, address: str, num_slots: int, threads: int
 ) -> subprocess.Popen[bytes]:
-    """`servers.serve` in a process of its own."""
-    command = [sys.executable, "-m", "servers.serve", str(checkpoint), "--listen", address]
+    """`harness_servers.command` in a process of its own."""
+    command = [
+        sys.executable,
+        "-m",
+        "harness_servers.command",
+        str(checkpoint),
+        "--listen",
+        address,
+    ]
     options = ["--slots", str(num_slots), "--threads", str(threads)]
     path = os.pathsep.join(entry for entry in sys.path if entry)
     return subprocess.Popen(command + options, env={**os.environ, "PYTHONPATH": path})

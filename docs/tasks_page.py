@@ -9,7 +9,7 @@ from harness.sample import Prompting, Split, Style
 from harness.tasks import TASKS, make_task
 from harness.tasks.prompts import render
 from harness.tasks.task import Task
-from retrieval.types import Mode
+from harness_retrieval.types import Mode
 
 Way = tuple[Prompting, Mode | None]
 

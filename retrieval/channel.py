@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from retrieval.abbreviations import Abbreviation, expand
-from retrieval.types import Mode, Outcome, SearchRequest, SearchResult
+from harness_retrieval.abbreviations import Abbreviation, expand
+from harness_retrieval.types import Mode, Outcome, SearchRequest, SearchResult
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,15 +12,15 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from retrieval.corpus import (
+from harness_retrieval.corpus import (
     Corpus,
     CorpusDescription,
     CorpusHit,
     read_description,
     write_description,
 )
-from retrieval.embedding import HashingEmbedder
-from retrieval.errors import (
+from harness_retrieval.dense.embedding import HashingEmbedder
+from harness_retrieval.errors import (
     CorporaUnavailableError,
     CorpusExistsError,
     CorpusNotFoundError,

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from retrieval.dense import FlatIndex, index_device
-from retrieval.embedding import HashingEmbedder
-from retrieval.errors import CorpusDamagedError
+from harness_retrieval.dense.dense_index import FlatIndex, index_device
+from harness_retrieval.dense.embedding import HashingEmbedder
+from harness_retrieval.errors import CorpusDamagedError
 
 _FLOAT_BYTES = 4
 

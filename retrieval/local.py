@@ -6,12 +6,12 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
-from retrieval.dense import DenseContextIndex
-from retrieval.embedding import HashingEmbedder
-from retrieval.regex_search import search_regex
-from retrieval.text import well_formed
-from retrieval.types import Mode, SearchRequest, SearchResult
-from retrieval.validation import refuse
+from harness_retrieval.dense.dense_index import DenseContextIndex
+from harness_retrieval.dense.embedding import HashingEmbedder
+from harness_retrieval.limits import refuse
+from harness_retrieval.regex.regex_search import search_regex
+from harness_retrieval.text import well_formed
+from harness_retrieval.types import Mode, SearchRequest, SearchResult
 
 _MAX_CONTEXTS = 4096
 _MAX_TOTAL_PASSAGES = 131_072

@@ -6,7 +6,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from retrieval.errors import (
+from harness_retrieval.errors import (
     ContextNotFoundError,
     ContextTooLongError,
     CorporaUnavailableError,

@@ -1,8 +1,8 @@
-"""Between the plain values of `retrieval.types` and the messages of the wire."""
+"""Between the plain values of `harness_retrieval.types` and the messages of the wire."""
 
 from harnessapi.retrieval.v1 import retrieval_pb2 as pb
 
-from retrieval.types import Mode, Outcome, SearchRequest, SearchResult
+from harness_retrieval.types import Mode, Outcome, SearchRequest, SearchResult
 
 MAX_MESSAGE_BYTES = 64 << 20
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from retrieval.abbreviations import Abbreviation
-from retrieval.types import Mode, Outcome
+from harness_retrieval.abbreviations import Abbreviation
+from harness_retrieval.types import Mode, Outcome
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

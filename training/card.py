@@ -11,8 +11,8 @@ from typing import Any
 
 from safetensors import safe_open
 
-from training.recipe import Recipe
-from training.state import Progress, read_progress
+from harness_training.recipe import Recipe
+from harness_training.state import Progress, read_progress
 
 _COLUMNS = (
     "task",

@@ -18,7 +18,7 @@ from harness.tasks import make_task
 from harness.tasks import vocabulary as words
 from harness.tasks.prompts import ask
 from harness.tasks.task import Task
-from training.recipe import Ingredient, Recipe, Stage
+from harness_training.recipe import Ingredient, Recipe, Stage
 
 Encode = Callable[[str], tuple[int, ...]]
 Row = tuple[list[int], list[bool]]

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from harness.tasks import vocabulary as words
-from training.data import Batch, make_batch, make_encode
-from training.recipe import Recipe, Stage
-from training.state import Progress
+from harness_training.data import Batch, make_batch, make_encode
+from harness_training.recipe import Recipe, Stage
+from harness_training.state import Progress
 
 # Weight of the newest step in the running averages.
 _SMOOTHING = 0.05

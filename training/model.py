@@ -6,8 +6,8 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-from servers.models import MODELS, model_class
-from servers.models.protocol import ConfigError
+from harness_servers.models import MODELS, model_class
+from harness_servers.models.protocol import ConfigError
 
 LLAMA: Final = "llama"
 
@@ -32,7 +32,7 @@ def make_model(config: Mapping[str, Any], seed: int, device: str) -> nn.Module:
 def _make(model_type: str, config: Mapping[str, Any]) -> object:
     if model_type == LLAMA:
         # Seconds to import, and needed for this one family.
-        from training.llama import make_llama  # noqa: PLC0415
+        from harness_training.llama import make_llama  # noqa: PLC0415
 
         return make_llama(config)
     return model_class(model_type).from_config(config)

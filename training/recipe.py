@@ -8,7 +8,7 @@ from typing import Any
 from harness.errors import HarnessError
 from harness.sample import Prompting
 from harness.tasks import make_task
-from retrieval.types import Mode
+from harness_retrieval.types import Mode
 
 Way = tuple[Prompting, Mode | None]
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from harness.cli.options import RUNS_FOLDER
+from harness.cli.shared_options import RUNS_FOLDER
 from harness.errors import InputError
-from harness.reports.compare import Comparison, compare
+from harness.reports.comparison import Comparison, compare
 from harness.reports.comparison_table import print_comparisons
 from harness.reports.sides import Side, open_side
-from harness.run_store.store import find_run
+from harness.runs.store import find_run
 
 
 @click.command("compare", no_args_is_help=True)

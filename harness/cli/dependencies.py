@@ -5,9 +5,9 @@ from pathlib import Path
 
 import click
 
+from harness.clients.connection import CONNECT_TIMEOUT_S
 from harness.endpoints.config import EndpointFile, load_endpoints
-from harness.endpoints.connection import CONNECT_TIMEOUT_S
-from harness.endpoints.fleet import SERVER_MODULE
+from harness.fleet.fleet import SERVER_MODULE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,12 +8,12 @@ import click
 
 from harness.cli.dependencies import Dependencies, dependencies, read_endpoints
 from harness.cli.lazy import LazyCommand, LazyGroup
-from harness.cli.options import ENDPOINTS_FILE
+from harness.cli.shared_options import ENDPOINTS_FILE
 from harness.cli.signals import run_until_signal
+from harness.clients.model_info import ModelInfo
 from harness.endpoints.config import Endpoint
-from harness.endpoints.fleet import open_fleet
-from harness.endpoints.model_info import ModelInfo
 from harness.errors import HarnessError, UnreachableError
+from harness.fleet.fleet import open_fleet
 
 
 @click.command("list")

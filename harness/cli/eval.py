@@ -8,18 +8,18 @@ import click
 
 from harness.cli.dependencies import dependencies
 from harness.cli.eval_options import prepare
-from harness.cli.options import ENDPOINTS_FILE, RUNS_FOLDER, CommaList
 from harness.cli.progress import open_listener
+from harness.cli.shared_options import ENDPOINTS_FILE, RUNS_FOLDER, CommaList
 from harness.cli.signals import run_until_signal
 from harness.errors import HarnessError, IncompleteError
 from harness.reports.table import print_results
-from harness.run_store.options import DEFAULT_NUM_EXAMPLES
-from harness.run_store.refused import refused_lines
-from harness.run_store.store import ERRORS_NAME, RunStore
-from harness.run_store.summary import RunResult, summarize, write_summary
 from harness.runner.session import Work, work_on
+from harness.runs.refused import refused_lines
+from harness.runs.run_options import DEFAULT_NUM_EXAMPLES
+from harness.runs.store import ERRORS_NAME, RunStore
+from harness.runs.summary import RunResult, summarize, write_summary
 from harness.sample import Prompting, Style
-from retrieval.types import Mode
+from harness_retrieval.types import Mode
 
 _PROMPTINGS: Final = click.Choice([prompting.value for prompting in Prompting])
 

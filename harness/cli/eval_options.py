@@ -10,12 +10,12 @@ from click.core import ParameterSource
 
 from harness.cli.dependencies import Dependencies, read_endpoints
 from harness.endpoints.config import EndpointFile, require_api_keys, require_checkpoints
-from harness.run_store.manifest import read_manifest
-from harness.run_store.options import RunOptions, option_differences
-from harness.run_store.store import RunStore, create_run, find_run
-from harness.run_store.summary import summarize
-from harness.runner.planning import plan_cells, select_tasks
+from harness.runner.plan import plan_cells, select_tasks
 from harness.runner.session import Work, resume_refused
+from harness.runs.manifest import read_manifest
+from harness.runs.run_options import RunOptions, option_differences
+from harness.runs.store import RunStore, create_run, find_run
+from harness.runs.summary import summarize
 from harness.sample import Prompting, Style
 
 _RUN_OPTIONS: Final = tuple(RunOptions.__dataclass_fields__)

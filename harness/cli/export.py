@@ -7,11 +7,11 @@ from typing import Final
 
 import click
 
-from harness.cli.options import RUNS_FOLDER
-from harness.reports.export import FORMATS
+from harness.cli.shared_options import RUNS_FOLDER
 from harness.reports.flat import flat_rows
-from harness.run_store.manifest import read_manifest
-from harness.run_store.store import find_run
+from harness.reports.formats import FORMATS
+from harness.runs.manifest import read_manifest
+from harness.runs.store import find_run
 
 _FILE: Final = click.Path(dir_okay=False, path_type=Path)
 

@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from harness.endpoints.local_server import Health
+from harness.fleet.local_server import Health
 
 _COLOURS: Final = {Health.HEALTHY: "green", Health.FAILED: "bold red", Health.STOPPED: "dim"}
 

@@ -17,8 +17,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from harness.run_store.cell import Cell
 from harness.runner.listener import Listener
+from harness.runs.cell import Cell
 from harness.scoring.exact import Verdict
 
 _LINE_EVERY_S: Final = 5.0

@@ -7,14 +7,14 @@ from typing import Any, Final
 
 import click
 
-from harness.cli.options import RUNS_FOLDER
+from harness.cli.shared_options import RUNS_FOLDER
 from harness.errors import IncompleteError, InputError
 from harness.reports.collect import Line, Report, ReportCell, Visitor, read_report
 from harness.reports.page import report_page
-from harness.reports.samples import OneSample, Picks, SamplePages
+from harness.reports.sample_pages import OneSample, Picks, SamplePages
 from harness.reports.terminal import print_report
-from harness.run_store.manifest import Manifest
-from harness.run_store.store import find_run
+from harness.runs.manifest import Manifest
+from harness.runs.store import find_run
 
 _FILE: Final = click.Path(dir_okay=False, path_type=Path)
 

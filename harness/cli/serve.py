@@ -4,7 +4,7 @@ import click
 
 from harness.cli.lazy import LazyCommand, LazyGroup
 from harness.cli.processes import as_arguments, become
-from harness.endpoints.extras import require_extra
+from harness.fleet.extras import require_extra
 
 
 @click.command("model", no_args_is_help=True)
@@ -31,7 +31,7 @@ def model_command(checkpoint: str, listen: str, **options: str | int | None) -> 
     require_extra("servers", "serving a model")
     if options["retrieval"] is None:
         require_extra("retrieval", "searching in process")
-    become("servers.serve", [checkpoint, "--listen", listen, *as_arguments(options)])
+    become("harness_servers.command", [checkpoint, "--listen", listen, *as_arguments(options)])
 
 
 @click.command("retrieval")
@@ -47,7 +47,7 @@ def retrieval_command(listen: str, corpora: str | None) -> None:
       harness serve retrieval --listen unix:/run/search.sock --corpora corpora
     """
     require_extra("retrieval", "serving the search")
-    become("retrieval.serve", ["--listen", listen, *as_arguments({"corpora": corpora})])
+    become("harness_retrieval.command", ["--listen", listen, *as_arguments({"corpora": corpora})])
 
 
 serve_group = LazyGroup(

@@ -6,13 +6,13 @@ from typing import Any
 import click
 
 from harness.cli.lazy import LazyCommand, LazyGroup
-from harness.run_store.options import DEFAULT_NUM_EXAMPLES
+from harness.runs.run_options import DEFAULT_NUM_EXAMPLES
 from harness.sample import Prompting, Sample, Split, Style
 from harness.tasks import TASKS, make_task
 from harness.tasks.natural import worked_examples
 from harness.tasks.prompts import make_prompt
 from harness.tasks.task import Task
-from retrieval.types import Mode
+from harness_retrieval.types import Mode
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

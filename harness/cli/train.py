@@ -3,7 +3,7 @@
 import click
 
 from harness.cli.processes import as_arguments, become
-from harness.endpoints.extras import require_extra
+from harness.fleet.extras import require_extra
 
 
 @click.command("train", no_args_is_help=True)
@@ -27,4 +27,4 @@ def train_command(recipe: str, **options: object) -> None:
       harness train checkpoints/rnn/recipe.toml --out /tmp/rnn --threads 2
     """
     require_extra("servers", "training")
-    become("training.train", [recipe, *as_arguments(options)])
+    become("harness_training.command", [recipe, *as_arguments(options)])

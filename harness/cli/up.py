@@ -10,13 +10,13 @@ import click
 
 from harness.cli.dependencies import dependencies, read_endpoints
 from harness.cli.fleet_view import FleetRow, FleetView, open_fleet_view
-from harness.cli.options import ENDPOINTS_FILE
+from harness.cli.shared_options import ENDPOINTS_FILE
 from harness.cli.signals import StoppedError, run_until_signal
 from harness.endpoints.config import Endpoint, require_checkpoints
-from harness.endpoints.extras import require_extra
-from harness.endpoints.fleet import SEARCH_MODULE, SERVER_MODULE, start_all, stop_all
-from harness.endpoints.local_server import LocalServer, Say, ServerPlan
 from harness.errors import InputError
+from harness.fleet.extras import require_extra
+from harness.fleet.fleet import SEARCH_MODULE, SERVER_MODULE, start_all, stop_all
+from harness.fleet.local_server import LocalServer, Say, ServerPlan
 
 # In the table, and the name of its log.
 SEARCH_SERVICE: Final = "retrieval"

@@ -1,7 +1,7 @@
 """How an endpoint's address is read, and how gRPC is told to dial it."""
 
 from harness.errors import InputError
-from retrieval.addresses import AddressError, parse_address
+from harness_retrieval.addresses import AddressError, parse_address
 
 
 def dial_target(address: str) -> str:

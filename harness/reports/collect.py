@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import InputError
-from harness.run_store.manifest import FILE_NAME, Manifest, read_manifest
-from harness.run_store.reading import DamagedError
-from harness.run_store.summary import CellResult, summarize
+from harness.runs.manifest import FILE_NAME, Manifest, read_manifest
+from harness.runs.reading import DamagedError
+from harness.runs.summary import CellResult, summarize
 from harness.sample import Address
 from harness.scoring.aggregate import Metrics
 from harness.scoring.bound import bits_needed, recall_bound

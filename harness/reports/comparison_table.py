@@ -6,11 +6,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.reports.compare import Comparison
+from harness.reports.comparison import Comparison
 from harness.reports.rows import number
 from harness.reports.sides import Side
 from harness.reports.terminal import new_table
-from harness.run_store.cell import Cell
+from harness.runs.cell import Cell
 
 _COLUMNS = (
     ("task", "left"),

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from harness.reports.collect import Line
-from harness.run_store.cell import Cell
-from harness.run_store.manifest import Manifest, read_manifest
-from harness.run_store.reading import read_samples
+from harness.runs.cell import Cell
+from harness.runs.manifest import Manifest, read_manifest
+from harness.runs.reading import read_samples
 from harness.sample import Address
 
 Value = str | int | float | bool | None

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from harness.reports.collect import ReportCell, ReportRun
-from harness.run_store.refused import refused_lines
+from harness.runs.refused import refused_lines
 from harness.tasks import TASKS
 
 

@@ -14,8 +14,8 @@ from harness.reports.marks import swatch
 from harness.reports.notes import impossible_notes, refused_notes
 from harness.reports.paper import CAPTION, CURVES, SIZES, PaperCurve
 from harness.reports.pooling import pool
-from harness.reports.samples import MAX_RIGHT, MAX_WRONG, Picks, page_name
-from harness.reports.transcript import KEY, sample_body, verdict
+from harness.reports.sample_body import KEY, sample_body, verdict
+from harness.reports.sample_pages import MAX_RIGHT, MAX_WRONG, Picks, page_name
 
 Row = TypeVar("Row")
 

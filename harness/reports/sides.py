@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import InputError
-from harness.run_store.cell import Cell
-from harness.run_store.manifest import Manifest, read_manifest
+from harness.runs.cell import Cell
+from harness.runs.manifest import Manifest, read_manifest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.reports.units import count_text, state_text
-from harness.run_store.summary import CellResult
+from harness.runs.summary import CellResult
 
 # Wide enough for every column, where the output is a file or a pipe.
 _WIDTH_WITHOUT_TERMINAL: Final = 200

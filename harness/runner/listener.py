@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from harness.run_store.cell import Cell
+from harness.runs.cell import Cell
 from harness.scoring.exact import Verdict
 
 

@@ -2,10 +2,10 @@
 
 import time
 
-from harness.endpoints.completion import Completion
-from harness.endpoints.retrying import Attempts
-from harness.run_store.cell import Cell
-from harness.run_store.records import ErrorRecord, SampleRecord, SampleTimes
+from harness.clients.completion import Completion
+from harness.clients.retrying import Attempts
+from harness.runs.cell import Cell
+from harness.runs.records import ErrorRecord, SampleRecord, SampleTimes
 from harness.sample import Sample, Style
 from harness.scoring.exact import Verdict, extract_answer, score_exact
 from harness.scoring.natural import extract_marked_answer, score_marked

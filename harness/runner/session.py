@@ -5,18 +5,18 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
+from harness.clients.connection import Connection
 from harness.endpoints.config import Endpoint
-from harness.endpoints.connection import Connection
-from harness.endpoints.fleet import open_fleet
 from harness.errors import InputError
-from harness.run_store.cell import Cell
-from harness.run_store.manifest import EndpointRecord, Manifest, Session, write_manifest
-from harness.run_store.options import RunOptions
-from harness.run_store.refused import Refused, nothing_left, refused_lines
-from harness.run_store.store import RunStore
-from harness.runner.evaluation import CellRun, check_prompt, run_cell
+from harness.fleet.fleet import open_fleet
+from harness.runner.cell_run import CellRun, check_prompt, run_cell
 from harness.runner.listener import Listener
-from harness.runner.planning import plan_cells
+from harness.runner.plan import plan_cells
+from harness.runs.cell import Cell
+from harness.runs.manifest import EndpointRecord, Manifest, Session, write_manifest
+from harness.runs.refused import Refused, nothing_left, refused_lines
+from harness.runs.run_options import RunOptions
+from harness.runs.store import RunStore
 from harness.sample import Sample, Style
 from harness.tasks import make_task
 from harness.tasks.natural import worked_examples

@@ -10,8 +10,8 @@ from harness.tasks import vocabulary as words
 from harness.tasks import worked
 from harness.tasks.drawing import address_of, check_parameter, check_size, draw_until
 from harness.tasks.tree_tour import in_thought, tour, with_searches
-from retrieval.abbreviations import Abbreviation
-from retrieval.types import Mode
+from harness_retrieval.abbreviations import Abbreviation
+from harness_retrieval.types import Mode
 
 _ROOT = "0"
 # Orders of a graph's edges that are tried for one in the wanted split: where all are in the other,

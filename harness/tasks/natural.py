@@ -8,7 +8,7 @@ from harness.sample import Prompt, Prompting, Sample, Segment, Split
 from harness.scoring.natural import ANSWER_LABEL
 from harness.tasks import vocabulary as words
 from harness.tasks.task import Task
-from retrieval.types import Mode
+from harness_retrieval.types import Mode
 
 _HEADING: Final = "[Problem"
 _QUESTION: Final = "Question:"

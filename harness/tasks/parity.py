@@ -11,8 +11,8 @@ from harness.sample import Prompting, Sample, Segment, Split, Style
 from harness.tasks import vocabulary as words
 from harness.tasks import worked
 from harness.tasks.drawing import address_of, check_size, draw_until
-from retrieval.abbreviations import Abbreviation
-from retrieval.types import Mode
+from harness_retrieval.abbreviations import Abbreviation
+from harness_retrieval.types import Mode
 
 _SEARCH_DOES_NOT_HELP: Final = "every bit counts: nothing has to be found, a bit has to be kept"
 

@@ -9,8 +9,8 @@ from harness.sample import Prompting, Sample, Segment, Split, Style
 from harness.tasks import vocabulary as words
 from harness.tasks import worked
 from harness.tasks.drawing import address_of, check_parameter, check_size, settle, shifts
-from retrieval.abbreviations import Abbreviation
-from retrieval.types import Mode
+from harness_retrieval.abbreviations import Abbreviation
+from harness_retrieval.types import Mode
 
 # Three different digits: a dense search finds a line with one digit thrice less like its name than
 # the question is.

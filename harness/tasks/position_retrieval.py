@@ -9,8 +9,8 @@ from harness.sample import Prompting, Sample, Segment, Split, Style
 from harness.tasks import vocabulary as words
 from harness.tasks import worked
 from harness.tasks.drawing import address_of, check_size, draw_until
-from retrieval.abbreviations import Abbreviation
-from retrieval.types import Mode
+from harness_retrieval.abbreviations import Abbreviation
+from harness_retrieval.types import Mode
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

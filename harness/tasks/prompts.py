@@ -6,7 +6,7 @@ from harness.sample import Prompt, Prompting, Sample, Style
 from harness.tasks import vocabulary as words
 from harness.tasks.natural import render_natural
 from harness.tasks.task import Task, UnsupportedError
-from retrieval.types import Mode
+from harness_retrieval.types import Mode
 
 _SEARCH_WORDS = {Mode.REGEX: words.REGEX, Mode.DENSE: words.DENSE}
 

@@ -5,8 +5,8 @@ from typing import ClassVar, Protocol
 
 from harness.errors import InputError
 from harness.sample import Prompting, Sample, Segment, Split, Style
-from retrieval.abbreviations import Abbreviation
-from retrieval.types import Mode
+from harness_retrieval.abbreviations import Abbreviation
+from harness_retrieval.types import Mode
 
 
 class UnsupportedError(InputError, ValueError):

@@ -4,18 +4,18 @@ import math
 import time
 from collections.abc import Callable
 
-from retrieval.types import SearchRequest, SearchResult
-from servers.engine.completion import Completion, Consequence
-from servers.engine.delivery import Delivery, SearchQueue
-from servers.engine.job import Job
-from servers.engine.options import EngineOptions
-from servers.engine.runner import ModelRunner
-from servers.engine.scheduler import Scheduler
-from servers.engine.sequence import Phase, Sequence
-from servers.errors import UnavailableError
-from servers.generation import FinishReason
-from servers.models.protocol import SequenceModel
-from servers.text import Codec
+from harness_retrieval.types import SearchRequest, SearchResult
+from harness_servers.checkpoints.codec import Codec
+from harness_servers.engine.engine_options import EngineOptions
+from harness_servers.engine.model_runner import ModelRunner
+from harness_servers.engine.scheduler import Scheduler
+from harness_servers.errors import UnavailableError
+from harness_servers.generation import FinishReason
+from harness_servers.models.protocol import SequenceModel
+from harness_servers.sequences.delivery import Delivery, SearchQueue
+from harness_servers.sequences.job import Job
+from harness_servers.sequences.sequence import Phase, Sequence
+from harness_servers.sequences.transcriber import Completion, Consequence
 
 
 class Engine:

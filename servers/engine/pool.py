@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import torch
 
-from servers.models.caches import is_cache, num_rows, reserve
-from servers.models.protocol import SequenceModel, State
+from harness_servers.models.caches import is_cache, num_rows, reserve
+from harness_servers.models.protocol import SequenceModel, State
 
 
 class StatePool:

@@ -5,8 +5,8 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
-from servers.engine.pool import state_bytes
-from servers.models.protocol import State
+from harness_servers.engine.pool import state_bytes
+from harness_servers.models.protocol import State
 
 
 def prefix_digests(prompt_ids: Sequence[int], interval: int) -> dict[int, bytes]:

@@ -4,8 +4,8 @@ import heapq
 from collections import deque
 from dataclasses import dataclass, field
 
-from servers.engine.options import EngineOptions
-from servers.engine.sequence import Phase, Sequence
+from harness_servers.engine.engine_options import EngineOptions
+from harness_servers.sequences.sequence import Phase, Sequence
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

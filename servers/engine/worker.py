@@ -11,15 +11,15 @@ from queue import Empty, SimpleQueue
 
 import torch
 
-from retrieval.types import Retriever
-from servers.engine.delivery import Delivery
-from servers.engine.engine import Engine
-from servers.engine.job import Job
-from servers.engine.options import EngineOptions
-from servers.engine.search_worker import Result, SearchWorker
-from servers.errors import QueueFullError, UnavailableError
-from servers.models.protocol import SequenceModel
-from servers.text import Codec
+from harness_retrieval.types import Retriever
+from harness_servers.checkpoints.codec import Codec
+from harness_servers.engine.engine import Engine
+from harness_servers.engine.engine_options import EngineOptions
+from harness_servers.errors import QueueFullError, UnavailableError
+from harness_servers.models.protocol import SequenceModel
+from harness_servers.sequences.delivery import Delivery
+from harness_servers.sequences.job import Job
+from harness_servers.sequences.search_worker import Result, SearchWorker
 
 _log = logging.getLogger(__name__)
 

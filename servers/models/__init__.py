@@ -3,14 +3,14 @@
 import importlib
 from typing import Final
 
-from servers.models.protocol import CheckpointModel
+from harness_servers.models.protocol import CheckpointModel
 
 # config.json's model_type -> "module:Class" of a CheckpointModel, imported when it is asked for.
 MODELS: Final[dict[str, str]] = {
-    "bamba": "servers.models.bamba:BambaModel",
-    "lstm": "servers.models.lstm:LstmModel",
+    "bamba": "harness_servers.models.bamba:BambaModel",
+    "lstm": "harness_servers.models.lstm:LstmModel",
     "mamba2": "servers.models.mamba2:Mamba2Model",
-    "scripted": "servers.models.scripted:ScriptedModel",
+    "scripted": "harness_servers.models.scripted:ScriptedModel",
 }
 
 

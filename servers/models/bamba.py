@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from servers.models.bamba_config import HybridConfig, parse_hybrid
-from servers.models.bamba_layers import Backbone, Layer
-from servers.models.cached_attention import attend_cached, find_places
-from servers.models.caches import FIRST_CAPACITY, NUM_READ, cache_name, is_cache
-from servers.models.mamba2_mixer import Rows
-from servers.models.protocol import State
+from harness_servers.models.bamba_config import HybridConfig, parse_hybrid
+from harness_servers.models.bamba_layers import Backbone, Layer
+from harness_servers.models.cached_attention import attend_cached, find_places
+from harness_servers.models.caches import FIRST_CAPACITY, NUM_READ, cache_name, is_cache
+from harness_servers.models.mamba2_mixer import Rows
+from harness_servers.models.protocol import State
 
 
 class BambaModel(nn.Module):

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from servers.models.attention import AttentionShape
-from servers.models.config_values import (
+from harness_servers.models.attention import AttentionShape
+from harness_servers.models.config_values import (
     flag,
     is_number,
     positive_float,
@@ -13,8 +13,8 @@ from servers.models.config_values import (
     require_value,
     time_step_limit,
 )
-from servers.models.mamba2_mixer import MixerShape
-from servers.models.protocol import ConfigError, positive_int
+from harness_servers.models.mamba2_mixer import MixerShape
+from harness_servers.models.protocol import ConfigError, positive_int
 
 _MAX_LAYERS: Final = 1024
 # What Bamba rotates of each head, where its config does not say.

@@ -10,10 +10,10 @@ from typing import cast
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from servers.models.attention import Attention
-from servers.models.bamba_config import HybridConfig
-from servers.models.mamba2_mixer import INITIAL_EMBEDDING_STD, Mamba2Mixer
-from servers.models.rms_norm import RmsNorm
+from harness_servers.models.attention import Attention
+from harness_servers.models.bamba_config import HybridConfig
+from harness_servers.models.mamba2_mixer import INITIAL_EMBEDDING_STD, Mamba2Mixer
+from harness_servers.models.rms_norm import RmsNorm
 
 # What a layer does between its norm and its residual.
 Mix = Callable[[int, "Layer", Tensor], Tensor]

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from servers.models.attention import Attention
-from servers.models.bamba import BambaModel
-from servers.models.bamba_layers import Layer
-from servers.models.mamba2_reference import reference_mix
+from harness_servers.models.attention import Attention
+from harness_servers.models.bamba import BambaModel
+from harness_servers.models.bamba_layers import Layer
+from harness_servers.models.mamba2_reference import reference_mix
 
 
 @torch.inference_mode()

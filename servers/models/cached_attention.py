@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from servers.models.attention import Attention, attend
-from servers.models.caches import NUM_READ, cache_name, reserve
-from servers.models.protocol import State
-from servers.models.slot_runs import Runs, find_runs
+from harness_servers.models.attention import Attention, attend
+from harness_servers.models.caches import NUM_READ, cache_name, reserve
+from harness_servers.models.protocol import State
+from harness_servers.models.slot_runs import Runs, find_runs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

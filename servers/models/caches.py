@@ -8,7 +8,7 @@ from typing import Final
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from servers.models.protocol import State
+from harness_servers.models.protocol import State
 
 NUM_READ: Final = "num_read"
 _PREFIX: Final = "cache."

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from servers.models.protocol import ConfigError
+from harness_servers.models.protocol import ConfigError
 
 
 def flag(config: Mapping[str, Any], key: str, default: bool) -> bool:

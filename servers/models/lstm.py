@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from servers.models.protocol import ConfigError, State, positive_int
+from harness_servers.models.protocol import ConfigError, State, positive_int
 
 _MAX_LAYERS: Final = 1024
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from servers.models.lstm import LstmModel
+from harness_servers.models.lstm import LstmModel
 
 
 @torch.inference_mode()

@@ -10,16 +10,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from servers.models.config_values import (
+from harness_servers.models.config_values import (
     flag,
     positive_float,
     require_divisor,
     require_value,
     time_step_limit,
 )
-from servers.models.mamba2_mixer import INITIAL_EMBEDDING_STD, Mamba2Mixer, MixerShape, Rows
-from servers.models.protocol import ConfigError, State, positive_int
-from servers.models.rms_norm import RmsNorm
+from harness_servers.models.mamba2_mixer import INITIAL_EMBEDDING_STD, Mamba2Mixer, MixerShape, Rows
+from harness_servers.models.protocol import ConfigError, State, positive_int
+from harness_servers.models.rms_norm import RmsNorm
 
 _MAX_LAYERS: Final = 1024
 

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from servers.models import ssd
-from servers.models.compiled import Floats
-from servers.models.mixer_loops import convolve, scan
-from servers.models.rms_norm import RmsNorm
+from harness_servers.models import ssd
+from harness_servers.models.compiled import Floats
+from harness_servers.models.mixer_loops import convolve, scan
+from harness_servers.models.rms_norm import RmsNorm
 
 # As in transformers: wide enough for tied embeddings to tell words apart from the start.
 INITIAL_EMBEDDING_STD: Final = 0.1

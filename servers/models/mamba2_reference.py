@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from servers.models import ssd
-from servers.models.mamba2 import Mamba2Model
-from servers.models.mamba2_mixer import Mamba2Mixer
+from harness_servers.models import ssd
+from harness_servers.models.mamba2 import Mamba2Model
+from harness_servers.models.mamba2_mixer import Mamba2Mixer
 
 
 @torch.inference_mode()

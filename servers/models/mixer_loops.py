@@ -14,7 +14,7 @@ import math
 
 import numpy as np
 
-from servers.models.compiled import Floats, Integers, compiled
+from harness_servers.models.compiled import Floats, Integers, compiled
 
 
 @compiled

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from servers.models.compiled import Floats, compiled
+from harness_servers.models.compiled import Floats, compiled
 
 
 class RmsNorm(nn.RMSNorm):

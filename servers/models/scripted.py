@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from servers.models.protocol import State, positive_int
+from harness_servers.models.protocol import State, positive_int
 
 _EMPTY = -1
 

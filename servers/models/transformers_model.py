@@ -11,7 +11,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from servers.models.protocol import ConfigError, State
+from harness_servers.models.protocol import ConfigError, State
 
 # What a forward pass takes and gives back as its memory, by the name that the model has for it.
 _CACHE_NAMES: Final = ("past_key_values", "cache_params", "state")

@@ -16,14 +16,14 @@ from click.testing import CliRunner, Result
 
 from harness.cli import main
 from harness.cli.dependencies import Dependencies
-from harness.endpoints.client import Client
-from harness.endpoints.fake import FakeModel, start_fake
-from harness.run_store.cell import Cell
-from harness.run_store.manifest import EndpointRecord, Manifest, write_manifest
-from harness.run_store.options import RunOptions
+from harness.clients.grpc_client import Client
+from harness.fakes.fake_model import FakeModel, start_fake
+from harness.runs.cell import Cell
+from harness.runs.manifest import EndpointRecord, Manifest, write_manifest
+from harness.runs.run_options import RunOptions
 from harness.sample import Prompting, Style
 
-FAKE_MODULE = "harness.endpoints.fake_server"
+FAKE_MODULE = "harness.fakes.fake_server"
 
 ENDPOINTS = """
 [rnn]

@@ -7,7 +7,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from harness.endpoints.fake import FakeModel, Script
+from harness.fakes.fake_model import FakeModel, Script
 from harness.health import main
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from retrieval.addresses import Address, parse_address
-from retrieval.contexts import ContextLimits
-from retrieval.serve import serve
+from harness_retrieval.addresses import Address, parse_address
+from harness_retrieval.command import serve
+from harness_retrieval.contexts.context_store import ContextLimits
 
 
 class RunningService:

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval.abbreviations import Abbreviation, expand
-from retrieval.regex_search import search_regex
+from harness_retrieval.abbreviations import Abbreviation, expand
+from harness_retrieval.regex.regex_search import search_regex
 
 FATHER = Abbreviation(query="$1 ~", pattern=r"\b$1 ~ (\d+)")
 NEXT = Abbreviation(query="$1 - $2", pattern=r"$1 - $2|$2 - $1$")

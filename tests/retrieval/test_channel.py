@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval.abbreviations import Abbreviation
-from retrieval.channel import Markers, SearchChannel, SearchLimits
-from retrieval.types import Mode, Outcome, SearchRequest, SearchResult
+from harness_retrieval.abbreviations import Abbreviation
+from harness_retrieval.channel import Markers, SearchChannel, SearchLimits
+from harness_retrieval.types import Mode, Outcome, SearchRequest, SearchResult
 
 FOUND = SearchResult(outcome=Outcome.FOUND, text="mim")
 PIECES = ["<", "search", ">", "</", " gog", "FAILED", "<search>", "</search>", "/", " ", "é"]

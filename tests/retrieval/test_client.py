@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from retrieval.addresses import AddressError
-from retrieval.client import RemoteRetriever
-from retrieval.contexts import ContextLimits
-from retrieval.sent_texts import SentTexts
-from retrieval.types import Mode, RetrieverUnavailableError, SearchRequest
+from harness_retrieval.addresses import AddressError
+from harness_retrieval.contexts.context_store import ContextLimits
+from harness_retrieval.contexts.sent_texts import SentTexts
+from harness_retrieval.remote import RemoteRetriever
+from harness_retrieval.types import Mode, RetrieverUnavailableError, SearchRequest
 
 
 def ask(text: str, context_id: str = "c") -> SearchRequest:

@@ -8,9 +8,9 @@ import pytest
 from harnessapi.retrieval.v1 import retrieval_pb2 as pb
 from harnessapi.retrieval.v1 import retrieval_pb2_grpc as pb_grpc
 
-from retrieval.corpora import Corpora
-from retrieval.embedding import HashingEmbedder
-from retrieval.errors import (
+from harness_retrieval.corpora import Corpora
+from harness_retrieval.dense.embedding import HashingEmbedder
+from harness_retrieval.errors import (
     CorporaUnavailableError,
     CorpusDamagedError,
     CorpusExistsError,

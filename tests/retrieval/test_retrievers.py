@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from retrieval.client import RemoteRetriever
-from retrieval.local import LocalRetriever
-from retrieval.types import Mode, Outcome, Retriever, SearchRequest, SearchResult
+from harness_retrieval.local import LocalRetriever
+from harness_retrieval.remote import RemoteRetriever
+from harness_retrieval.types import Mode, Outcome, Retriever, SearchRequest, SearchResult
 
 PROMPT = "bab dad ; gog mim ; né zuz ; sas tat ; ? gog"
 

@@ -16,14 +16,14 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 from harnessapi.retrieval.v1 import retrieval_pb2 as pb
 from harnessapi.retrieval.v1 import retrieval_pb2_grpc as pb_grpc
 
-from retrieval.addresses import Address, AddressError, bind, parse_address
+from harness_retrieval.addresses import Address, AddressError, bind, parse_address
 
 SERVICE = "harnessapi.retrieval.v1.RetrievalService"
 
 
 def start_process(*arguments: str) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": ":".join(sys.path)}
-    command = [sys.executable, "-m", "retrieval.serve", *arguments]
+    command = [sys.executable, "-m", "harness_retrieval.command", *arguments]
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
 
 
@@ -169,7 +169,7 @@ def test_a_server_tells_which_free_port_it_got() -> None:
 
 def test_the_client_and_the_channel_import_nothing_heavy() -> None:
     program = (
-        "import sys, retrieval.client, retrieval.channel, retrieval.addresses;"
+        "import sys, retrieval.remote, retrieval.channel, retrieval.addresses;"
         "print({'faiss', 're2', 'numpy', 'torch'} & set(sys.modules))"
     )
     environment = {**os.environ, "PYTHONPATH": ":".join(sys.path)}

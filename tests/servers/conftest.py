@@ -9,23 +9,23 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
-from retrieval.channel import Markers
-from retrieval.local import LocalRetriever
-from retrieval.types import Mode, Retriever, SearchRequest
-from servers.checkpoint import save_checkpoint
-from servers.engine.delivery import Delivery
-from servers.engine.engine import Engine
-from servers.engine.job import Job
-from servers.engine.options import EngineOptions
-from servers.errors import ServingError
-from servers.generation import Delta, Event, Finished, Retrieval, Sampling, Stopping
-from servers.models.bamba import BambaModel
-from servers.models.lstm import LstmConfig, LstmModel
-from servers.models.mamba2 import Mamba2Model
-from servers.models.protocol import SequenceModel
-from servers.models.scripted import ScriptedModel
-from servers.text import Codec
-from training.tokenizer import build_tokenizer, checkpoint_config
+from harness_retrieval.channel import Markers
+from harness_retrieval.local import LocalRetriever
+from harness_retrieval.types import Mode, Retriever, SearchRequest
+from harness_servers.checkpoints.checkpoint import save_checkpoint
+from harness_servers.checkpoints.codec import Codec
+from harness_servers.engine.engine import Engine
+from harness_servers.engine.engine_options import EngineOptions
+from harness_servers.errors import ServingError
+from harness_servers.generation import Delta, Event, Finished, Retrieval, Sampling, Stopping
+from harness_servers.models.bamba import BambaModel
+from harness_servers.models.lstm import LstmConfig, LstmModel
+from harness_servers.models.mamba2 import Mamba2Model
+from harness_servers.models.protocol import SequenceModel
+from harness_servers.models.scripted import ScriptedModel
+from harness_servers.sequences.delivery import Delivery
+from harness_servers.sequences.job import Job
+from harness_training.tokenizer import build_tokenizer, checkpoint_config
 
 # As a server does by default; two threads a tensor of this size wait for each other.
 torch.set_num_threads(1)

@@ -6,10 +6,10 @@ from harness.sample import Prompting, Split
 from harness.tasks import make_task
 from harness.tasks import vocabulary as words
 from harness.tasks.prompts import ask
-from retrieval.types import Mode
-from training.data import make_batch, make_encode
-from training.recipe import Recipe, RecipeError, load_recipe
-from training.tokenizer import build_tokenizer
+from harness_retrieval.types import Mode
+from harness_training.data import make_batch, make_encode
+from harness_training.recipe import Recipe, RecipeError, load_recipe
+from harness_training.tokenizer import build_tokenizer
 
 TOKENIZER = build_tokenizer()
 ENCODE = make_encode(TOKENIZER)

@@ -4,17 +4,17 @@ from dataclasses import replace
 import pytest
 import torch
 
-from servers.checkpoint import save_checkpoint
-from training.loop import (
+from harness_servers.checkpoints.checkpoint import save_checkpoint
+from harness_training.loop import (
     learning_rate,
     make_optimizer,
     share_of_right_completions,
     train_steps,
 )
-from training.model import make_model
-from training.recipe import load_recipe
-from training.state import Progress, load_state, save_state
-from training.tokenizer import build_tokenizer, checkpoint_config
+from harness_training.model import make_model
+from harness_training.recipe import load_recipe
+from harness_training.state import Progress, load_state, save_state
+from harness_training.tokenizer import build_tokenizer, checkpoint_config
 
 TOKENIZER = build_tokenizer()
 

@@ -8,7 +8,7 @@ from harness.sample import Prompting, Split, Style
 from harness.tasks import TASKS, make_task
 from harness.tasks import vocabulary as words
 from harness.tasks.prompts import render
-from training.tokenizer import build_tokenizer
+from harness_training.tokenizer import build_tokenizer
 
 TOKENIZER = build_tokenizer()
 

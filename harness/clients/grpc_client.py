@@ -1,0 +1,111 @@
+"""Talks to one model server: one channel, one attempt a call; protobuf ends here."""
+
+import time
+from typing import Final
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from harnessapi.inference.v1 import inference_pb2 as pb
+from harnessapi.inference.v1 import inference_pb2_grpc
+
+from harness.clients.completion import Completion, CompletionRequest
+from harness.clients.faults import AttemptError, DeadlineError, RefusedError, TransientError
+from harness.clients.model_info import ModelInfo, mode_to_wire, model_info
+from harness.clients.transcript import BROKEN_STREAM, Transcript
+
+_MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
+_CHANNEL_OPTIONS: Final = (
+    ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+    # A restarted server is found again within a second, not within gRPC's two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.keepalive_time_ms", 30_000),
+    # Two servers one after the other on one socket must not share a connection.
+    ("grpc.use_local_subchannel_pool", 1),
+)
+_PROBE_TIMEOUT_S: Final = 5.0
+
+
+class Client:
+    """Belongs to the event loop that it was made on; `target` is an address as gRPC reads it."""
+
+    def __init__(self, target: str) -> None:
+        self._channel = grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
+        self._stub = inference_pb2_grpc.InferenceServiceStub(self._channel)
+        self._health = health_pb2_grpc.HealthStub(self._channel)
+
+    async def close(self) -> None:
+        """Cancels what is running and lets go of the connection."""
+        await self._channel.close()
+
+    async def is_serving(self) -> bool:
+        """Whether the server is there, and says that its model is warm."""
+        try:
+            answer = await self._health.Check(
+                health_pb2.HealthCheckRequest(), timeout=_PROBE_TIMEOUT_S
+            )
+        except grpc.aio.AioRpcError:
+            return False
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+    async def get_model(self) -> ModelInfo:
+        """Raises AttemptError."""
+        try:
+            return model_info(
+                await self._stub.GetModel(pb.GetModelRequest(), timeout=_PROBE_TIMEOUT_S)
+            )
+        except grpc.aio.AioRpcError as error:
+            raise _attempt_error(error) from None
+
+    async def count_tokens(self, text: str) -> int:
+        """Raises RefusedError where a word is outside the vocabulary, else AttemptError."""
+        try:
+            answer = await self._stub.Tokenize(
+                pb.TokenizeRequest(text=text), timeout=_PROBE_TIMEOUT_S
+            )
+        except grpc.aio.AioRpcError as error:
+            raise _attempt_error(error) from None
+        return len(answer.token_ids)
+
+    async def complete(self, request: CompletionRequest, *, timeout_s: float) -> Completion:
+        """One attempt. Raises AttemptError: Transient, Deadline, Refused, or neither of them."""
+        transcript = Transcript()
+        sent = time.perf_counter()
+        try:
+            async for event in self._stub.Generate(_to_wire(request), timeout=timeout_s):
+                transcript.add(event, (time.perf_counter() - sent) * 1e3)
+        except grpc.aio.AioRpcError as error:
+            raise _attempt_error(error) from None
+        return transcript.completion((time.perf_counter() - sent) * 1e3)
+
+
+def _to_wire(request: CompletionRequest) -> pb.GenerateRequest:
+    message = pb.GenerateRequest(
+        text=request.prompt.text,
+        sampling=pb.SamplingOptions(temperature=0.0),
+        stopping=pb.StoppingOptions(max_new_tokens=request.max_new_tokens),
+    )
+    if request.mode is not None:
+        message.retrieval.mode = mode_to_wire(request.mode)
+        # max_new_tokens is the limit that counts: a search takes several of them.
+        message.retrieval.max_searches = request.max_new_tokens
+        message.retrieval.abbreviations.extend(
+            pb.Abbreviation(query=one.query, pattern=one.pattern) for one in request.abbreviations
+        )
+    return message
+
+
+def _attempt_error(error: grpc.aio.AioRpcError) -> AttemptError:
+    code, detail = error.code(), error.details() or ""
+    if code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED}:
+        return TransientError(code.name, detail)
+    # We cancel by cancelling the task, which never gets here: the server hung up midway.
+    if code is grpc.StatusCode.CANCELLED:
+        return TransientError(BROKEN_STREAM, detail)
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return DeadlineError(code.name, detail)
+    if code is grpc.StatusCode.INVALID_ARGUMENT:
+        return RefusedError(code.name, detail)
+    return AttemptError(code.name, detail)

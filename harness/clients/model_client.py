@@ -1,0 +1,26 @@
+"""What the runner needs of a client, over gRPC or HTTP."""
+
+from typing import Protocol
+
+from harness.clients.completion import Completion, CompletionRequest
+from harness.clients.model_info import ModelInfo
+
+
+class ModelClient(Protocol):
+    """Belongs to the event loop that it was made on."""
+
+    async def close(self) -> None:
+        """Lets go of the connection."""
+        ...
+
+    async def is_serving(self) -> bool:
+        """Whether the server is there, and ready."""
+        ...
+
+    async def get_model(self) -> ModelInfo:
+        """Raises AttemptError."""
+        ...
+
+    async def complete(self, request: CompletionRequest, *, timeout_s: float) -> Completion:
+        """One attempt. Raises AttemptError: Transient, Deadline, Refused, or neither of them."""
+        ...

@@ -1,0 +1,101 @@
+"""Puts the events of one Generate stream together into a Completion."""
+
+from harnessapi.inference.v1 import inference_pb2 as pb
+from harnessapi.retrieval.v1 import retrieval_pb2
+
+from harness.clients.completion import (
+    Channel,
+    Completion,
+    FinishReason,
+    SearchStep,
+    ServerTimes,
+    TextSegment,
+)
+from harness.clients.faults import DeadlineError, TransientError
+
+BROKEN_STREAM = "BROKEN_STREAM"
+
+
+class Transcript:
+    """Takes the events in order, with their time since sending; `completion` ends it."""
+
+    def __init__(self) -> None:
+        self._started: pb.Started | None = None
+        self._finished: pb.Finished | None = None
+        self._pieces: list[tuple[Channel, list[str]]] = []
+        self._searches: list[SearchStep] = []
+        self._ttft_ms: float | None = None
+
+    def add(self, event: pb.GenerateResponse, elapsed_ms: float) -> None:
+        """Raises TransientError for an event out of order."""
+        kind = event.WhichOneof("event")
+        if (self._started is None) != (kind == "started") or self._finished is not None:
+            raise TransientError(BROKEN_STREAM, f"{kind} out of order")
+        if kind == "started":
+            self._started = event.started
+        elif kind == "delta":
+            self._add_delta(event.delta, elapsed_ms)
+        elif kind == "retrieval_step":
+            self._searches.append(_search_step(event.retrieval_step))
+        elif kind == "finished":
+            self._finished = event.finished
+
+    def completion(self, total_ms: float) -> Completion:
+        """Raises TransientError without a proper end, DeadlineError where the server gave up."""
+        started, finished = self._started, self._finished
+        if started is None or finished is None:
+            raise TransientError(BROKEN_STREAM, "the stream ended without Finished")
+        return Completion(
+            prompt_token_ids=tuple(started.prompt_token_ids),
+            segments=tuple(
+                TextSegment(channel=channel, text="".join(texts)) for channel, texts in self._pieces
+            ),
+            searches=tuple(self._searches),
+            finish_reason=_finish_reason(finished.reason),
+            num_prompt_tokens=finished.num_prompt_tokens,
+            num_generated_tokens=finished.num_generated_tokens,
+            num_inserted_tokens=finished.num_inserted_tokens,
+            num_searches=finished.num_searches,
+            server=ServerTimes(
+                queue_ms=started.queue_ns / 1e6,
+                prefill_ms=finished.prefill_ns / 1e6,
+                decode_ms=finished.decode_ns / 1e6,
+                retrieval_ms=finished.retrieval_ns / 1e6,
+            ),
+            ttft_ms=self._ttft_ms,
+            total_ms=total_ms,
+        )
+
+    def _add_delta(self, delta: pb.Delta, elapsed_ms: float) -> None:
+        channel = Channel(pb.Channel.Name(delta.channel).removeprefix("CHANNEL_").lower())
+        # An inserted token is not the model's first, and a message without tokens is not a token.
+        if self._ttft_ms is None and delta.num_tokens and channel is not Channel.INSERTED:
+            self._ttft_ms = elapsed_ms
+        if not delta.text:
+            return
+        if not self._pieces or self._pieces[-1][0] is not channel:
+            self._pieces.append((channel, []))
+        self._pieces[-1][1].append(delta.text)
+
+
+def _finish_reason(reason: pb.FinishReason.ValueType) -> FinishReason:
+    name = pb.FinishReason.Name(reason).removeprefix("FINISH_REASON_")
+    if name == "DEADLINE":
+        raise DeadlineError("DEADLINE_EXCEEDED", "the server stopped at the deadline")
+    if name in {"CANCELLED", "UNSPECIFIED"}:
+        raise TransientError(BROKEN_STREAM, f"the server ended it as {name}")
+    return FinishReason(name.lower())
+
+
+def _search_step(step: pb.RetrievalStep) -> SearchStep:
+    mode = retrieval_pb2.RetrievalMode.Name(step.mode).removeprefix("RETRIEVAL_MODE_")
+    outcome = retrieval_pb2.SearchOutcome.Name(step.outcome).removeprefix("SEARCH_OUTCOME_")
+    return SearchStep(
+        query=step.query,
+        expanded_query=step.expanded_query,
+        mode=mode.lower(),
+        outcome=outcome.lower(),
+        inserted_text=step.inserted_text,
+        detail=step.detail,
+        elapsed_ms=step.elapsed_ns / 1e6,
+    )

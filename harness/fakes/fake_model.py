@@ -1,0 +1,204 @@
+"""A model server without a model, for tests: it reads the answer off the prompt."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from harnessapi.inference.v1 import inference_pb2 as pb
+from harnessapi.inference.v1 import inference_pb2_grpc
+from harnessapi.retrieval.v1 import retrieval_pb2
+
+from harness_retrieval.abbreviations import Abbreviation, expand
+
+
+class Fault(StrEnum):
+    """What can go wrong with one call."""
+
+    UNAVAILABLE = "unavailable"
+    EXHAUSTED = "exhausted"
+    INTERNAL = "internal"
+    REFUSED = "refused"
+    BROKEN = "broken"
+    HANG = "hang"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Script:
+    """How the fake behaves. Every n-th means: of its Generate calls, counted from 1."""
+
+    delay_s: float = 0.0
+    # A wrong answer to every n-th prompt; by the prompt, so that a repeated call answers the same.
+    wrong_share: float = 0.0
+    has_channel: bool = True
+    # The process kills itself at this call; once, then the folder remembers, or every time.
+    die_at_call: int = 0
+    dies_again: bool = False
+    # Exits with this status before it listens.
+    refuse_with_status: int = 0
+    version: int = 1
+    max_prompt_tokens: int = 10_000
+
+
+def no_fault(_call: int) -> Fault | None:
+    """All is well."""
+    return None
+
+
+class FakeModel(inference_pb2_grpc.InferenceServiceServicer):
+    """`faults` is asked once a Generate call, with the number of the call, from 1."""
+
+    def __init__(self, script: Script, faults: Callable[[int], Fault | None] = no_fault) -> None:
+        self.script = script
+        self.faults = faults
+        self.num_calls = 0
+        self.num_running = 0
+        self.max_running = 0
+        self.on_call: Callable[[int], None] = lambda _call: None
+
+    async def GetModel(  # noqa: N802
+        self,
+        request: pb.GetModelRequest,  # noqa: ARG002
+        context: Any,  # noqa: ARG002
+    ) -> pb.GetModelResponse:
+        """A small RNN, it says."""
+        model = pb.GetModelResponse(
+            name="fake",
+            family=pb.MODEL_FAMILY_RNN,
+            checkpoint_digest=hashlib.sha256(str(self.script.version).encode()).hexdigest(),
+            tokenizer_digest="0" * 64,
+            num_parameters=1234,
+            state_bytes=512,
+            engine="fake",
+            engine_version="1",
+            dtype="float32",
+            device="cpu",
+            num_slots=64,
+            max_prompt_tokens=self.script.max_prompt_tokens,
+            styles=["symbolic"],
+        )
+        if self.script.has_channel:
+            model.search_channel.modes.extend(
+                [retrieval_pb2.RETRIEVAL_MODE_REGEX, retrieval_pb2.RETRIEVAL_MODE_DENSE]
+            )
+        return model
+
+    async def Tokenize(  # noqa: N802
+        self, request: pb.TokenizeRequest, context: Any
+    ) -> pb.TokenizeResponse:
+        """One token a word; a word with a capital letter is outside the vocabulary."""
+        words = request.text.split()
+        for word in words:
+            if word != word.lower():
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"unknown word '{word}'")
+        return pb.TokenizeResponse(token_ids=range(len(words)), tokens=words)
+
+    async def Generate(  # noqa: N802
+        self, request: pb.GenerateRequest, context: Any
+    ) -> AsyncIterator[pb.GenerateResponse]:
+        """The right answer, or the fault that the script asks for."""
+        self.num_calls += 1
+        self.num_running += 1
+        self.max_running = max(self.max_running, self.num_running)
+        try:
+            self.on_call(self.num_calls)
+            fault = self.faults(self.num_calls)
+            await _abort(fault, context)
+            await asyncio.sleep(3600 if fault is Fault.HANG else self.script.delay_s)
+            events = _events(request, wrong=self._is_wrong(request.text))
+            for event in events[:-1] if fault is Fault.BROKEN else events:
+                yield event
+        finally:
+            self.num_running -= 1
+
+    def _is_wrong(self, prompt: str) -> bool:
+        digest = hashlib.sha256(prompt.encode()).digest()
+        return digest[0] < self.script.wrong_share * 256
+
+
+async def _abort(fault: Fault | None, context: Any) -> None:
+    codes = {
+        Fault.UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
+        Fault.EXHAUSTED: grpc.StatusCode.RESOURCE_EXHAUSTED,
+        Fault.INTERNAL: grpc.StatusCode.INTERNAL,
+        Fault.REFUSED: grpc.StatusCode.INVALID_ARGUMENT,
+    }
+    if fault in codes:
+        await context.abort(codes[fault], f"the script says {fault}")
+
+
+def _events(request: pb.GenerateRequest, *, wrong: bool) -> list[pb.GenerateResponse]:
+    """The whole stream: an empty first chunk, a search where it is asked for, the answer."""
+    words = request.text.split()
+    passages = [passage.split() for passage in request.text.split(" ;")[1:-1]]
+    pairs = {passage[0]: passage[1] for passage in passages if len(passage) == 2}
+    key = words[-1]
+    value = "wrong" if wrong else pairs.get(key, "missing")
+    started = pb.Started(
+        num_prompt_tokens=len(words),
+        prompt_token_ids=range(len(words)),
+        queue_ns=1000,
+        stopping=request.stopping,
+    )
+    events = [
+        pb.GenerateResponse(started=started),
+        pb.GenerateResponse(delta=pb.Delta(channel=pb.CHANNEL_REASONING)),
+    ]
+    num_searches = 0
+    if request.HasField("retrieval"):
+        num_searches = 1
+        events += _search(request, key, f"{key} {pairs.get(key, '')}")
+    events.append(_delta(pb.CHANNEL_ANSWER, f" <answer> {value}", 3))
+    num_generated = 3 + 3 * num_searches
+    truncated = num_generated > request.stopping.max_new_tokens
+    finished = pb.Finished(
+        reason=pb.FINISH_REASON_LENGTH if truncated else pb.FINISH_REASON_EOS,
+        num_prompt_tokens=len(words),
+        num_generated_tokens=min(num_generated, request.stopping.max_new_tokens),
+        num_inserted_tokens=2 * num_searches,
+        num_searches=num_searches,
+    )
+    return [*events, pb.GenerateResponse(finished=finished)]
+
+
+def _search(request: pb.GenerateRequest, key: str, result: str) -> list[pb.GenerateResponse]:
+    abbreviations = [
+        Abbreviation(query=one.query, pattern=one.pattern)
+        for one in request.retrieval.abbreviations
+    ]
+    step = pb.RetrievalStep(
+        query=key,
+        expanded_query=expand(abbreviations, key),
+        mode=request.retrieval.mode,
+        outcome=retrieval_pb2.SEARCH_OUTCOME_FOUND,
+        inserted_text=result,
+        num_inserted_tokens=2,
+        elapsed_ns=2_000_000,
+    )
+    return [
+        _delta(pb.CHANNEL_QUERY, f"<search> {key} </search>", 3),
+        pb.GenerateResponse(retrieval_step=step),
+        _delta(pb.CHANNEL_INSERTED, f" {result}", 2),
+    ]
+
+
+def _delta(channel: pb.Channel.ValueType, text: str, num_tokens: int) -> pb.GenerateResponse:
+    delta = pb.Delta(channel=channel, text=text, token_ids=range(num_tokens), num_tokens=num_tokens)
+    return pb.GenerateResponse(delta=delta)
+
+
+async def start_fake(model: FakeModel, address: str) -> grpc.aio.Server:
+    """A server that listens, and is healthy. Stop it with `await server.stop(None)`."""
+    server = grpc.aio.server()
+    inference_pb2_grpc.add_InferenceServiceServicer_to_server(model, server)
+    status = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(status, server)
+    await status.set("", health_pb2.HealthCheckResponse.SERVING)
+    if not server.add_insecure_port(address):
+        raise OSError(f"cannot listen on {address}")
+    await server.start()
+    return server

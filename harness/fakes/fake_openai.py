@@ -1,0 +1,168 @@
+"""A small OpenAI-compatible server for tests: real HTTP, scripted text and faults."""
+
+import asyncio
+import json
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from harness.clients.openai.dialogue import MARKERS
+
+_HEAD: Final = "HTTP/1.1 {} X\r\ncontent-type: {}\r\n{}connection: close\r\n\r\n"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reply:
+    """What is sent for one request. `texts` are the chunks; `None` is one without a token."""
+
+    texts: tuple[str | None, ...] = ("Answer: bab",)
+    finish_reason: str | None = "stop"
+    # Token counts; None: the server gives none.
+    usage: tuple[int, int] | None = (100, 7)
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: str = ""
+    delay_s: float = 0.0
+    # The connection is cut after the chunks.
+    is_cut: bool = False
+    reasoning: str = ""
+
+
+Script = Callable[[dict[str, Any], int], Reply]
+_LIST: Final = json.dumps({"data": [{"id": "m", "max_model_len": 4096}]})
+
+
+class FakeOpenAi:
+    """Use as an async context. `script` gives the reply to the n-th completion request, from 1."""
+
+    def __init__(self, script: Script, models: Reply | None = None) -> None:
+        self.script = script
+        self.models = models or Reply(body=_LIST)
+        self.requests: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
+        self.times: list[float] = []
+        self.num_running = 0
+        self.max_running = 0
+        self.address = ""
+        self._server: asyncio.Server | None = None
+
+    async def __aenter__(self) -> "FakeOpenAi":
+        self._server = await asyncio.start_server(self._answer, "127.0.0.1", 0)
+        self.address = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/v1"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._server is not None:
+            self._server.close()
+            await self._server.wait_closed()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.num_running += 1
+        self.max_running = max(self.max_running, self.num_running)
+        try:
+            await self._handle(await _read_request(reader), writer)
+        except ConnectionError:
+            pass  # the client hung up
+        finally:
+            self.num_running -= 1
+            writer.close()
+
+    async def _handle(self, request: "Request", writer: asyncio.StreamWriter) -> None:
+        self.headers.append(request.headers)
+        if request.path == "/v1/models":
+            await _send(self.models, writer, request.path)
+            return
+        self.requests.append({"path": request.path, **request.body})
+        self.times.append(time.monotonic())
+        reply = self.script(self.requests[-1], len(self.requests))
+        await asyncio.sleep(reply.delay_s)
+        await _send(reply, writer, request.path)
+
+
+async def _send(reply: Reply, writer: asyncio.StreamWriter, path: str) -> None:
+    if reply.status != 200 or reply.body:
+        kind = "application/json" if reply.body.startswith("{") else "text/html"
+        writer.write(_head(reply.status, kind, reply.headers) + reply.body.encode())
+        await writer.drain()
+        return
+    chunked = {"transfer-encoding": "chunked"}
+    writer.write(_head(200, "text/event-stream; charset=utf-8", chunked))
+    for event in _events(path, reply):
+        line = f"data: {event if isinstance(event, str) else json.dumps(event)}\n\n".encode()
+        writer.write(f"{len(line):x}\r\n".encode() + line + b"\r\n")
+        await writer.drain()
+    if not reply.is_cut:
+        writer.write(b"0\r\n\r\n")
+    await writer.drain()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """One request, read whole."""
+
+    path: str
+    headers: dict[str, str]
+    body: dict[str, Any]
+
+
+async def _read_request(reader: asyncio.StreamReader) -> Request:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode()
+    first, *lines = head.split("\r\n")
+    pairs = (line.partition(": ") for line in lines if line)
+    headers = {name.lower(): value for name, _, value in pairs}
+    body = await reader.readexactly(int(headers.get("content-length", "0")))
+    return Request(path=first.split()[1], headers=headers, body=json.loads(body or b"{}"))
+
+
+def _head(status: int, kind: str, headers: Mapping[str, str]) -> bytes:
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return _HEAD.format(status, kind, lines).encode()
+
+
+def _events(path: str, reply: Reply) -> list[Any]:
+    is_chat = path.endswith("/chat/completions")
+    events: list[Any] = []
+    if reply.reasoning:
+        events.append({"choices": [{"delta": {"reasoning_content": reply.reasoning}}]})
+    for text in reply.texts:
+        piece = {"delta": {"content": text or ""}} if is_chat else {"text": text or ""}
+        events.append({"choices": [{**piece, "finish_reason": None}], "usage": None})
+    if reply.is_cut:
+        return events
+    if reply.finish_reason is not None:
+        last: dict[str, Any] = {"delta": {}} if is_chat else {"text": ""}
+        events.append({"choices": [{**last, "finish_reason": reply.finish_reason}]})
+    if reply.usage is not None:
+        prompt, completion = reply.usage
+        counts = {"prompt_tokens": prompt, "completion_tokens": completion}
+        events.append({"choices": [], "usage": counts})
+    return [*events, "[DONE]"]
+
+
+def text_of(request: Mapping[str, Any]) -> str:
+    """All that the model is given."""
+    if "prompt" in request:
+        return str(request["prompt"])
+    return "\n".join(message["content"] for message in request["messages"])
+
+
+def solve(request: Mapping[str, Any], _number: int) -> Reply:
+    """Does assoc_recall as a language model would: it reads the last problem of the prompt."""
+    text = text_of(request)
+    problem = text.rpartition("[Problem")[2]
+    key = _first(r"Question: (\w+)", problem)
+    usage = (len(text.split()) + 50, 9)
+    if MARKERS.end not in request.get("stop", ()):
+        value = _first(rf"Context: .*\b{key} (\w+)", problem)
+        return Reply(texts=(None, "Let me see.\n", f"Answer: {value}"), usage=usage)
+    found = _first(r"<result> (?:\w+ )?(\w+) </result>", problem)
+    if not found:
+        return Reply(texts=("I look it up: <sea", f"rch> {key}"), usage=usage)
+    return Reply(texts=(f"It says\nAnswer: **{found}**",), usage=usage)
+
+
+def _first(pattern: str, text: str) -> str:
+    match = re.search(pattern, text)
+    return match[1] if match else ""

@@ -1,0 +1,186 @@
+"""Two sides of a comparison: each sample with its own twin, cell by cell."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from harness.errors import InputError
+from harness.reports.sides import Side
+from harness.runs.cell import Cell
+from harness.runs.reading import read_samples
+from harness.sample import Address
+from harness.scoring.paired import Paired, mcnemar_exact, tango_interval
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """One row: a cell of the first side with its twin of the second.
+
+    `only_first` etc. of `pairs` are McNemar's counts; `num_unpaired` samples have a completion on
+    one side alone, and are not compared.
+    """
+
+    first: Cell
+    second: Cell
+    pairs: Paired
+    num_unpaired: int
+
+    def as_json(self) -> dict[str, Any]:
+        """The figures of the row."""
+        pairs = self.pairs
+        return {
+            "task": self.first.task,
+            "size": self.first.size,
+            "first": _side_json(self.first),
+            "second": _side_json(self.second),
+            "n": pairs.n,
+            "accuracy_first": _share(pairs.both + pairs.only_first, pairs.n),
+            "accuracy_second": _share(pairs.both + pairs.only_second, pairs.n),
+            "difference": pairs.difference,
+            "ci95": list(tango_interval(pairs)),
+            "only_first": pairs.only_first,
+            "only_second": pairs.only_second,
+            "p": mcnemar_exact(pairs.only_first, pairs.only_second),
+            "unpaired": self.num_unpaired,
+        }
+
+
+def compare(first: Side, second: Side) -> list[Comparison]:
+    """Raises InputError naming what differs, where the two were not asked the same samples."""
+    twins = _twins(first, second)
+    left = _outcomes(first, {cell.key for cell, _ in twins})
+    right = _outcomes(second, {cell.key for _, cell in twins})
+    differences = _sample_differences(first, second, left, right)
+    if differences:
+        raise _refused(first, second, differences)
+    return [
+        _comparison(one, other, left.get(one.key, {}), right.get(other.key, {}))
+        for one, other in twins
+    ]
+
+
+# Of each sample: whether it is right, and the target that says so.
+Outcomes = dict[str, dict[str, tuple[bool, str]]]
+
+
+def _twins(first: Side, second: Side) -> list[tuple[Cell, Cell]]:
+    """Cells of one task and size: of the same way where there is one, else the only ones."""
+    twins: list[tuple[Cell, Cell]] = []
+    differences = []
+    questions = dict.fromkeys((c.task, c.size) for c in [*first.cells, *second.cells])
+    for task, size in questions:
+        left, right = (
+            {_way(c): c for c in side.cells if (c.task, c.size) == (task, size)}
+            for side in (first, second)
+        )
+        shared = [way for way in left if way in right]
+        if shared:
+            twins += [(left[way], right[way]) for way in shared]
+        elif not left or not right:
+            differences.append(f"{task} size {size}: only in the {'first' if left else 'second'}")
+        elif len(left) == len(right) == 1:
+            twins += zip(left.values(), right.values(), strict=True)
+        else:
+            differences.append(
+                f"{task} size {size}: asked as {_listed(left)}, and as {_listed(right)}; "
+                "choose with RUN:ENDPOINT:PROMPTING"
+            )
+    if differences:
+        raise _refused(first, second, differences)
+    return twins
+
+
+def _way(cell: Cell) -> tuple[str, str, str]:
+    return cell.prompting.value, cell.retrieval.value if cell.retrieval else "", cell.style.value
+
+
+def _listed(ways: Iterable[tuple[str, str, str]]) -> str:
+    return " or ".join(" ".join(part for part in way if part) for way in ways)
+
+
+def _outcomes(side: Side, cells: set[str]) -> Outcomes:
+    found: Outcomes = {}
+    for line in read_samples(side.folder, side.manifest):
+        if line["cell"] in cells:
+            outcome = (line["verdict"] == "correct", line["target"])
+            found.setdefault(line["cell"], {})[line["address"]] = outcome
+    return found
+
+
+def _sample_differences(first: Side, second: Side, left: Outcomes, right: Outcomes) -> list[str]:
+    """What of the addresses, and of the targets behind them, is not the same."""
+    options = (first.manifest.options, second.manifest.options)
+    differences = [
+        f"{name}: {was} and {now}"
+        for name in ("seed", "samples")
+        if (was := getattr(options[0], name)) != (now := getattr(options[1], name))
+    ]
+    parameters = [_parameters(outcomes) for outcomes in (left, right)]
+    differences += [
+        f"{task}, {name}: {parameters[0][task, name]} and {value}"
+        for (task, name), value in parameters[1].items()
+        if parameters[0].get((task, name), value) != value
+    ]
+    targets = {a: target for samples in left.values() for a, (_, target) in samples.items()}
+    changed = [
+        address
+        for samples in right.values()
+        for address, (_, target) in samples.items()
+        if targets.get(address, target) != target
+    ]
+    if changed:
+        differences.append(f"{len(changed)} samples have another target, {changed[0]} first")
+    return differences
+
+
+def _parameters(outcomes: Outcomes) -> dict[tuple[str, str], str]:
+    """(task, parameter) to its values, sizes apart, which the cells tell."""
+    found: dict[tuple[str, str], set[int]] = {}
+    for samples in outcomes.values():
+        for key in list(samples)[:1]:
+            address = Address.from_key(key)
+            for name, value in address.parameters:
+                if name != "size":
+                    found.setdefault((address.task, name), set()).add(value)
+    return {key: ", ".join(map(str, sorted(values))) for key, values in found.items()}
+
+
+def _comparison(
+    first: Cell,
+    second: Cell,
+    left: dict[str, tuple[bool, str]],
+    right: dict[str, tuple[bool, str]],
+) -> Comparison:
+    outcomes = [(left[address][0], right[address][0]) for address in left.keys() & right.keys()]
+    return Comparison(
+        first=first,
+        second=second,
+        pairs=Paired(
+            both=outcomes.count((True, True)),
+            only_first=outcomes.count((True, False)),
+            only_second=outcomes.count((False, True)),
+            neither=outcomes.count((False, False)),
+        ),
+        num_unpaired=len(left.keys() ^ right.keys()),
+    )
+
+
+def _refused(first: Side, second: Side, differences: list[str]) -> InputError:
+    lines = "\n".join(f"  {line}" for line in differences)
+    return InputError(
+        f"{first.manifest.run} ({first.endpoint}) and {second.manifest.run} ({second.endpoint}) "
+        f"were not asked the same samples; what differs:\n{lines}"
+    )
+
+
+def _share(count: int, n: int) -> float | None:
+    return count / n if n else None
+
+
+def _side_json(cell: Cell) -> dict[str, Any]:
+    return {
+        "endpoint": cell.endpoint,
+        "prompting": cell.prompting.value,
+        "retrieval": cell.retrieval.value if cell.retrieval else None,
+        "style": cell.style.value,
+    }

@@ -1,0 +1,144 @@
+"""Asks the samples of a cell that are missing, a bounded number at a time, and stores each."""
+
+import asyncio
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from harness.clients.completion import CompletionRequest
+from harness.clients.connection import Connection
+from harness.clients.faults import AttemptError, RefusedError, TransientError
+from harness.clients.retrying import Attempts
+from harness.errors import IncompleteError, InputError, UnreachableError
+from harness.runner.listener import Listener
+from harness.runner.recording import error_record, sample_record
+from harness.runs.cell import Cell
+from harness.runs.store import RunStore
+from harness.sample import Prompt, Sample, Split
+from harness.tasks import make_task
+from harness.tasks.prompts import make_prompt
+from harness.tasks.task import Task
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CellRun:
+    """One cell and what it takes to run it."""
+
+    cell: Cell
+    connection: Connection
+    num_samples: int
+    seed: int
+    concurrency: int
+    deadline_s: float
+    # Worked out in every prompt of the natural style.
+    examples: tuple[Sample, ...] = ()
+
+    @property
+    def task(self) -> Task:
+        """The task at the cell's size."""
+        return make_task(self.cell.task, size=self.cell.size)
+
+    def prompt(self, sample: Sample) -> Prompt:
+        """The exact text that is sent."""
+        cell = self.cell
+        way = (cell.prompting, cell.style, cell.retrieval)
+        return make_prompt(self.task, sample, *way, examples=self.examples)
+
+
+async def check_prompt(run: CellRun, listener: Listener) -> None:
+    """Lets the server read the first prompt, so that a cell of bad ones is never begun.
+
+    Raises InputError for a word outside its vocabulary and for a prompt over its length (or one
+    that the server cuts without a word), UnreachableError where there is no answer.
+    """
+    prompt = run.prompt(run.task.sample(Split.TEST, run.seed, 0))
+    cell, longest = run.cell, run.connection.model.max_prompt_tokens
+    try:
+        num_tokens = await run.connection.count_tokens(prompt, deadline_s=run.deadline_s)
+    except RefusedError as error:
+        raise InputError(f"{cell.key}: the server refuses the prompt: {error.detail}") from None
+    except AttemptError as error:
+        raise UnreachableError(f"{cell.key}: no answer to the first prompt: {error}") from None
+    if not num_tokens:
+        listener.say(
+            f"endpoint '{cell.endpoint}' counts no tokens: tokens/s are an estimate, "
+            "one token for each piece of text that comes"
+        )
+    num_words = len(prompt.text.split())
+    # No tokenizer in use takes several words for one token.
+    if 0 < num_tokens < num_words:
+        raise InputError(
+            f"{cell.key}: the server counts {num_tokens} tokens in a prompt of {num_words} words: "
+            "it cuts prompts; raise the context length that it is run with"
+        )
+    if longest and num_tokens > longest:
+        raise InputError(
+            f"{cell.task} at size {cell.size}: a prompt has {num_tokens} tokens, "
+            f"endpoint '{cell.endpoint}' takes {longest}"
+        )
+
+
+async def run_cell(run: CellRun, store: RunStore, listener: Listener) -> None:
+    """Does what is missing, nothing twice.
+
+    Raises InputError where the server refuses a request, IncompleteError where it is lost.
+    """
+    num_done = store.num_done(run.cell.key)
+    listener.cell_started(run.cell, total=run.num_samples, done=num_done)
+    # Samples are made when a worker asks for the next: never more than `concurrency` at once.
+    queue = _missing(run, store)
+    try:
+        async with asyncio.TaskGroup() as workers:
+            for _ in range(min(run.concurrency, run.num_samples - num_done)):
+                workers.create_task(_work(run, queue, store, listener))
+    except ExceptionGroup as group:
+        # The first failure cancels the others; it alone is the reason.
+        raise group.exceptions[0] from None
+
+
+def _missing(run: CellRun, store: RunStore) -> Iterator[Sample]:
+    task = run.task
+    samples = (task.sample(Split.TEST, run.seed, index) for index in range(run.num_samples))
+    return (sample for sample in samples if (run.cell.key, sample.address.key) not in store.done)
+
+
+async def _work(run: CellRun, queue: Iterator[Sample], store: RunStore, listener: Listener) -> None:
+    for sample in queue:
+        prompt = run.prompt(sample)
+        started_at_s = time.time()
+        attempts = await run.connection.complete(
+            CompletionRequest(
+                prompt=prompt,
+                mode=run.cell.retrieval,
+                max_new_tokens=run.cell.max_new_tokens,
+                abbreviations=run.task.abbreviations,
+            ),
+            deadline_s=run.deadline_s,
+            generator=random.Random(f"{run.cell.key} {sample.address.key}"),
+        )
+        if attempts.completion is not None:
+            record = sample_record(
+                run.cell,
+                sample,
+                attempts,
+                attempts.completion,
+                prompt=prompt.text,
+                started_at_s=started_at_s,
+            )
+            store.add(record)
+            listener.sample_finished(record.verdict)
+        else:
+            store.add_error(error_record(run.cell, sample, attempts, started_at_s))
+            listener.sample_finished(None)
+            _stop_if_hopeless(run, attempts)
+
+
+def _stop_if_hopeless(run: CellRun, attempts: Attempts) -> None:
+    if isinstance(attempts.error, RefusedError):
+        raise InputError(f"{run.cell.key}: the server refuses a request: {attempts.error.detail}")
+    if isinstance(attempts.error, TransientError):
+        raise IncompleteError(
+            f"endpoint '{run.cell.endpoint}' did not answer within {run.deadline_s:g} s, "
+            f"in {attempts.num_attempts} attempts; the last one: {attempts.error}"
+        )

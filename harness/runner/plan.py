@@ -1,0 +1,203 @@
+"""Turns the options of a run into its cells; unusable combinations are refused one by one."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Final
+
+from harness.clients.model_info import ModelInfo
+from harness.endpoints.config import Endpoint
+from harness.errors import InputError
+from harness.runs.cell import Cell
+from harness.runs.refused import Refused, nothing_left
+from harness.runs.run_options import RunOptions
+from harness.sample import Prompting, Style
+from harness.tasks import TASKS, make_task
+from harness.tasks.task import Task
+from harness_retrieval.types import Mode
+
+_SPARE_TOKENS: Final = 32
+_SPARE_NATURAL: Final = {Prompting.DIRECT: 128, Prompting.COT: 1024, Prompting.SEARCH: 1024}
+# Where the style can be read.
+_STYLE_HINTS: Final = {
+    Style.NATURAL: ", or ask an endpoint with a language model (a web address in endpoints.toml)",
+    Style.SYMBOLIC: ', or say style = "symbolic" and api = "completions" in endpoints.toml, where '
+    "the server has one of our checkpoints",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """The cells that can be asked, and those of the grid that cannot."""
+
+    cells: tuple[Cell, ...]
+    refused: tuple[Refused, ...]
+
+
+def plan_cells(
+    options: RunOptions, endpoints: Sequence[Endpoint], models: Mapping[str, ModelInfo]
+) -> Plan:
+    """Endpoint x task x size x prompting. A model that is not known yet is taken to offer all.
+
+    A refused cell names what an endpoint, its model or a task does not have. Raises InputError
+    where no cell is left.
+    """
+    cells: list[Cell] = []
+    refused: list[Refused] = []
+    for endpoint, (name, size), prompting in product(
+        endpoints, _sizes(options), options.prompting or (None,)
+    ):
+        try:
+            task = make_task(name, size=size)
+            cells.append(_cell(options, endpoint, task, prompting, models.get(endpoint.name)))
+        except InputError as error:
+            refused.append(
+                Refused(
+                    endpoint=endpoint.name,
+                    task=name,
+                    size=size,
+                    prompting=prompting,
+                    reason=str(error),
+                )
+            )
+    if not cells:
+        raise nothing_left(refused)
+    if options.mode and not any(cell.retrieval for cell in cells):
+        raise InputError(
+            f"--retrieval {options.retrieval} has no use here: it needs prompting search, "
+            "and an endpoint with a search channel"
+        )
+    return Plan(cells=tuple(dict.fromkeys(cells)), refused=tuple(refused))
+
+
+def select_tasks(names: Iterable[str]) -> tuple[str, ...]:
+    """Task names, `all` replaced by every one. Raises InputError for unknown names."""
+    chosen: dict[str, None] = {}
+    for name in names:
+        for one in TASKS if name == "all" else (name,):
+            make_task(one)
+            chosen[one] = None
+    return tuple(chosen)
+
+
+def _sizes(options: RunOptions) -> list[tuple[str, int]]:
+    return [
+        (name, size) for name in options.task for size in options.size or TASKS[name].default_sizes
+    ]
+
+
+def _cell(
+    options: RunOptions,
+    endpoint: Endpoint,
+    task: Task,
+    prompting: Prompting | None,
+    model: ModelInfo | None,
+) -> Cell:
+    offered = _offered_modes(options, endpoint, model)
+    usable = [mode for mode in task.retrieval_modes if mode in offered]
+    if prompting is None:
+        prompting = _default_prompting(task, can_search=bool(usable))
+    if prompting not in task.promptings:
+        raise InputError(
+            f"{task.name}: no prompting {prompting}; usable: {_listed(task.promptings)}"
+        )
+    mode = None
+    if prompting is Prompting.SEARCH:
+        mode = _search_mode(options, endpoint, task, usable)
+    style = _style(options, endpoint, task, model)
+    limit = options.max_new_tokens or _default_max_new_tokens(task, prompting, mode, style)
+    return Cell(
+        endpoint=endpoint.name,
+        task=task.name,
+        size=task.size,
+        prompting=prompting,
+        retrieval=mode,
+        style=style,
+        max_new_tokens=limit,
+    )
+
+
+def _offered_modes(
+    options: RunOptions, endpoint: Endpoint, model: ModelInfo | None
+) -> tuple[Mode, ...]:
+    if not endpoint.retrieval or options.retrieval == "none":
+        return ()
+    if model is None:
+        return tuple(Mode)
+    if not model.modes:
+        raise InputError(
+            f"endpoint '{endpoint.name}' has retrieval = true, but its model "
+            f"'{model.name}' has no search channel"
+        )
+    return model.modes
+
+
+def _default_prompting(task: Task, *, can_search: bool) -> Prompting:
+    if can_search and Prompting.SEARCH in task.promptings:
+        return Prompting.SEARCH
+    return Prompting.COT if Prompting.COT in task.promptings else Prompting.DIRECT
+
+
+def _search_mode(
+    options: RunOptions, endpoint: Endpoint, task: Task, usable: Sequence[Mode]
+) -> Mode:
+    if options.retrieval == "none":
+        raise InputError("--prompting search and --retrieval none exclude each other")
+    if not endpoint.retrieval:
+        raise InputError(
+            f"--prompting search: endpoint '{endpoint.name}' has no search channel "
+            "(retrieval = true in endpoints.toml gives it one)"
+        )
+    wanted = options.mode
+    if wanted is None and usable:
+        return usable[0]
+    if wanted is None or wanted not in usable:
+        asked = wanted or "of any kind"
+        reason = None if wanted is None else task.impossible.get(wanted)
+        why = f" ({reason})" if reason else ""
+        raise InputError(
+            f"{task.name} on endpoint '{endpoint.name}': no search {asked}{why}; "
+            f"usable: {_listed(usable)}"
+        )
+    return wanted
+
+
+def _style(options: RunOptions, endpoint: Endpoint, task: Task, model: ModelInfo | None) -> Style:
+    read = _styles_read(endpoint, model)
+    readable = [style for style in task.styles if read is None or style in read]
+    if options.style is None and readable:
+        return readable[0]
+    if options.style is not None and options.style in readable:
+        return options.style
+    asked = options.style or "in common"
+    hint = ""
+    if options.style is not None and options.style in task.styles:
+        hint = f"; leave out --style {options.style}{_STYLE_HINTS[options.style]}"
+    raise InputError(
+        f"{task.name} on endpoint '{endpoint.name}': no style {asked}; "
+        f"usable: {_listed(readable)}{hint}"
+    )
+
+
+def _styles_read(endpoint: Endpoint, model: ModelInfo | None) -> tuple[str, ...] | None:
+    """What an endpoint reads; None: it is not known before it is asked."""
+    if model is not None:
+        return model.styles
+    return None if endpoint.external is None else (endpoint.external.style,)
+
+
+def _default_max_new_tokens(
+    task: Task, prompting: Prompting, mode: Mode | None, style: Style
+) -> int:
+    """Room for twice the longest worked completion, and some more.
+
+    A language model takes several tokens for a word, and more words to think.
+    """
+    longest = task.max_completion_tokens(prompting, mode)
+    if style is Style.NATURAL:
+        return 8 * longest + _SPARE_NATURAL[prompting]
+    return 2 * longest + _SPARE_TOKENS
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names) or "none"

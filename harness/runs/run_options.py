@@ -1,0 +1,64 @@
+"""The options that decide what a run asks; None means that the default rule decides."""
+
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+from harness.sample import Prompting, Style
+from harness_retrieval.types import Mode
+
+DEFAULT_NUM_EXAMPLES: Final = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunOptions:
+    """As given on the command line, `all` replaced by names. `retrieval`: a mode, or `none`."""
+
+    endpoint: tuple[str, ...]
+    task: tuple[str, ...]
+    size: tuple[int, ...] | None
+    samples: int
+    seed: int
+    prompting: tuple[Prompting, ...] | None
+    style: Style | None
+    retrieval: str | None
+    max_new_tokens: int | None
+    # Worked ones before each question of the natural style.
+    examples: int = DEFAULT_NUM_EXAMPLES
+
+    @property
+    def mode(self) -> Mode | None:
+        """The kind of search that was asked for."""
+        return None if self.retrieval in {None, "none"} else Mode(self.retrieval)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "RunOptions":
+        """The inverse of `dataclasses.asdict`."""
+        promptings, style, sizes = value["prompting"], value["style"], value["size"]
+        return cls(
+            endpoint=tuple(value["endpoint"]),
+            task=tuple(value["task"]),
+            size=None if sizes is None else tuple(sizes),
+            samples=value["samples"],
+            seed=value["seed"],
+            prompting=None if promptings is None else tuple(Prompting(p) for p in promptings),
+            style=None if style is None else Style(style),
+            retrieval=value["retrieval"],
+            max_new_tokens=value["max_new_tokens"],
+            examples=value.get("examples", DEFAULT_NUM_EXAMPLES),
+        )
+
+
+def option_differences(stored: RunOptions, given: RunOptions, names: set[str]) -> list[str]:
+    """One line for each of the named options that differs from what the run has."""
+    return [
+        f"--{field.name.replace('_', '-')}: the run has {_shown(was)}, the command {_shown(now)}"
+        for field in fields(RunOptions)
+        if field.name in names
+        and (was := getattr(stored, field.name)) != (now := getattr(given, field.name))
+    ]
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "the default"
+    return ",".join(str(v) for v in value) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,113 @@
+"""One run on disk: appended to sample by sample, so that stopping at any time loses nothing."""
+
+import fcntl
+import json
+import secrets
+import shutil
+from contextlib import ExitStack
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from harness.errors import IncompleteError, InputError, unknown_name
+from harness.runs.lines import read_lines, repair
+from harness.runs.manifest import FILE_NAME as MANIFEST_NAME
+from harness.runs.records import ErrorRecord, SampleRecord
+
+SAMPLES_NAME: Final = "samples.jsonl"
+ERRORS_NAME: Final = "errors.jsonl"
+
+
+class RunStore:
+    """Holds the run's lock while open; `done` are the (cell, address) keys of finished samples."""
+
+    def __init__(self, folder: Path) -> None:
+        """Opens (and repairs) a run. Raises InputError where it cannot be written, or is in use."""
+        self.folder = folder
+        try:
+            with ExitStack() as files:
+                self._samples = files.enter_context(_open_locked(folder / SAMPLES_NAME))
+                repair(folder / SAMPLES_NAME)
+                repair(folder / ERRORS_NAME)
+                self._errors = files.enter_context((folder / ERRORS_NAME).open("ab", buffering=0))
+                self.done = {(s["cell"], s["address"]) for s in read_lines(folder / SAMPLES_NAME)}
+                self._files = files.pop_all()
+        except BlockingIOError:
+            raise InputError(f"{folder} is being worked on by another process") from None
+        except OSError as error:
+            raise InputError(f"cannot write to {folder}: {error}") from None
+
+    @property
+    def run(self) -> str:
+        """The run's ID."""
+        return self.folder.name
+
+    def num_done(self, cell: str) -> int:
+        """How many samples of this cell are stored."""
+        return sum(key == cell for key, _ in self.done)
+
+    def add(self, record: SampleRecord) -> None:
+        """Appends a finished sample; it is in the file when this returns.
+
+        Raises ValueError for a sample that is there already, IncompleteError for a full disk.
+        """
+        key = (record.cell, record.address)
+        if key in self.done:
+            raise ValueError(f"sample {record.address} of {record.cell} is stored already")
+        _append(self._samples, _line(asdict(record)))
+        self.done.add(key)
+
+    def add_error(self, record: ErrorRecord) -> None:
+        """Appends a sample that has to be asked again."""
+        _append(self._errors, _line(asdict(record)))
+
+    def close(self) -> None:
+        """Lets go of the lock. A run that never got a manifest leaves nothing behind."""
+        self._files.close()
+        if not (self.folder / MANIFEST_NAME).exists():
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def create_run(out: Path) -> RunStore:
+    """A new folder `out`/ID. Raises InputError where it cannot be made or written."""
+    run = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+    folder = out / run
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(f"cannot store runs in {out}: {error}") from None
+    return RunStore(folder)
+
+
+def find_run(run: str, out: Path) -> Path:
+    """The folder of a run, by its path or by its ID in `out`. Raises InputError."""
+    for folder in (Path(run), out / run):
+        if (folder / MANIFEST_NAME).is_file():
+            return folder
+    known = sorted(path.parent.name for path in out.glob(f"*/{MANIFEST_NAME}"))
+    raise unknown_name("run", run, known[-5:])
+
+
+def _open_locked(path: Path) -> BinaryIO:
+    # Unbuffered: a line is one write, so a killed process tears at most the last one.
+    file = path.open("ab", buffering=0)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
+def _append(file: BinaryIO, line: bytes) -> None:
+    try:
+        num_written = file.write(line)
+    except OSError as error:
+        raise IncompleteError(f"cannot write to {file.name}: {error}") from None
+    if num_written != len(line):
+        raise IncompleteError(f"cannot write to {file.name}: the disk is full")
+
+
+def _line(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"

@@ -1,0 +1,148 @@
+"""Searches through a retrieval service over gRPC. Light: imports neither FAISS nor RE2."""
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import grpc
+from harnessapi.retrieval.v1 import retrieval_pb2 as pb
+from harnessapi.retrieval.v1 import retrieval_pb2_grpc as pb_grpc
+
+from harness_retrieval.addresses import parse_address
+from harness_retrieval.contexts.sent_texts import SentTexts
+from harness_retrieval.limits import refuse
+from harness_retrieval.text import well_formed
+from harness_retrieval.types import RetrieverUnavailableError, SearchRequest, SearchResult
+from harness_retrieval.wire import MAX_MESSAGE_BYTES, query_to_wire, result_from_wire
+
+_FIRST_BACKOFF_S = 0.05
+_MAX_BACKOFF_S = 1.0
+_CLOSE_TIMEOUT_S = 5.0
+_OPTIONS = [
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+]
+_Response = TypeVar("_Response")
+
+
+class RemoteRetriever:
+    """A Retriever over one channel. `deadline_s` holds for a whole call of `search`, retries too.
+
+    Raises AddressError for an address that cannot be read; connects when first used.
+    """
+
+    def __init__(self, address: str, *, deadline_s: float = 30.0) -> None:
+        self._address = parse_address(address)
+        self._deadline_s = deadline_s
+        self._channel = grpc.insecure_channel(self._address.target, options=_OPTIONS)
+        self._stub = pb_grpc.RetrievalServiceStub(self._channel)
+        self._sent = SentTexts()
+
+    def search(self, requests: Sequence[SearchRequest]) -> list[SearchResult]:
+        """Answers each request, in order, with one search call for all of them.
+
+        Raises RetrieverUnavailableError.
+        """
+        deadline = _Deadline.after(self._deadline_s)
+        results = [refuse(request) for request in requests]
+        asked = [index for index, result in enumerate(results) if result is None]
+        well = [_well_formed(requests[index]) for index in asked]
+        self._open([request for request in well if not self._sent.continues(request)], deadline)
+        answers = self._ask(well, deadline)
+        lost = [index for index, answer in enumerate(answers) if answer is None]
+        if lost:  # expired, or the server was restarted
+            again = [well[index] for index in lost]
+            self._open(again, deadline)
+            for index, answer in zip(lost, self._ask(again, deadline), strict=True):
+                answers[index] = answer
+        for index, answer in zip(asked, answers, strict=True):
+            if answer is None:
+                context_id = requests[index].context_id
+                raise RetrieverUnavailableError(f"{self._address} keeps losing {context_id!r}")
+            results[index] = answer
+        return [result for result in results if result is not None]
+
+    def close_contexts(self, context_ids: Sequence[str]) -> None:
+        """Forgets contexts; does not wait for the service, where they expire anyway."""
+        self._sent.drop(context_ids)
+        request = pb.CloseContextsRequest(context_ids=context_ids)
+        self._stub.CloseContexts.future(request, timeout=_CLOSE_TIMEOUT_S)
+
+    def shutdown(self) -> None:
+        """Closes the connection."""
+        self._channel.close()
+
+    def _open(self, requests: Sequence[SearchRequest], deadline: "_Deadline") -> None:
+        """Opens contexts, all at once, each with the longest text that is asked about."""
+        by_length = sorted(requests, key=lambda request: len(request.text))
+        texts = {request.context_id: request.text for request in by_length}
+        opens = [pb.OpenContextRequest(context_id=key, text=text) for key, text in texts.items()]
+
+        def open_all(timeout_s: float) -> None:
+            calls = [self._stub.OpenContext.future(each, timeout=timeout_s) for each in opens]
+            for call in calls:
+                call.result()
+
+        if opens:
+            self._retrying(open_all, deadline)
+            for context_id, text in texts.items():
+                self._sent.record(context_id, text)
+
+    def _ask(
+        self, requests: Sequence[SearchRequest], deadline: "_Deadline"
+    ) -> list[SearchResult | None]:
+        if not requests:
+            return []
+        queries = [query_to_wire(each, offset=self._sent.advance(each)) for each in requests]
+        message = pb.SearchContextsRequest(queries=queries)
+        response = self._retrying(
+            lambda timeout_s: self._stub.SearchContexts(message, timeout=timeout_s), deadline
+        )
+        return [result_from_wire(result) for result in response.results]
+
+    def _retrying(self, call: Callable[[float], _Response], deadline: "_Deadline") -> _Response:
+        """Makes a call until it succeeds; only what is UNAVAILABLE is tried again."""
+        backoff_s = _FIRST_BACKOFF_S
+        while True:
+            try:
+                return call(max(deadline.remaining_s(), 0.001))
+            except grpc.RpcError as error:
+                pause_s = backoff_s * random.uniform(0.5, 1.0)
+                is_final = error.code() is not grpc.StatusCode.UNAVAILABLE
+                if is_final or pause_s >= deadline.remaining_s():
+                    raise RetrieverUnavailableError(self._describe(error)) from error
+            except ValueError as error:  # gRPC's way to say that the channel is closed
+                raise RetrieverUnavailableError(f"{self._address}: {error}") from error
+            time.sleep(pause_s)
+            backoff_s = min(2 * backoff_s, _MAX_BACKOFF_S)
+
+    def _describe(self, error: grpc.RpcError) -> str:
+        return f"retrieval service at {self._address}: {error.code().name}: {error.details()}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Deadline:
+    at_s: float
+
+    @classmethod
+    def after(cls, seconds: float) -> "_Deadline":
+        return cls(at_s=time.monotonic() + seconds)
+
+    def remaining_s(self) -> float:
+        return self.at_s - time.monotonic()
+
+
+def _well_formed(request: SearchRequest) -> SearchRequest:
+    if request.text.isascii() and request.query.isascii() and request.passage_separator.isascii():
+        return request
+    return replace(
+        request,
+        text=well_formed(request.text),
+        query=well_formed(request.query),
+        passage_separator=well_formed(request.passage_separator),
+    )

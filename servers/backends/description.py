@@ -1,0 +1,51 @@
+"""Describes what is served, the same way for every backend."""
+
+from importlib import metadata
+from typing import Final
+
+from harness_retrieval.types import Mode
+from harness_servers.backends.backend import ModelDescription
+from harness_servers.checkpoints.checkpoint import Checkpoint
+from harness_servers.models.protocol import ModelShape
+
+OWN_DISTRIBUTION: Final = "recall-harness"
+
+
+def describe(
+    checkpoint: Checkpoint[ModelShape],
+    *,
+    distribution: str,
+    num_slots: int,
+    max_prompt_tokens: int,
+    name: str,
+    device: str = "cpu",
+) -> ModelDescription:
+    """`distribution` is the installed package whose engine runs the model, in float32."""
+    model, markers = checkpoint.model, checkpoint.config.markers
+    return ModelDescription(
+        name=name,
+        family=model.family,
+        checkpoint_digest=checkpoint.digest,
+        tokenizer_digest=checkpoint.tokenizer_digest,
+        num_parameters=checkpoint.num_parameters,
+        state_bytes=model.state_bytes(),
+        state_bytes_per_token=model.state_bytes_per_token(),
+        context_limit=model.context_limit,
+        engine=distribution,
+        engine_version=_version(distribution),
+        dtype="float32",
+        device=device,
+        vocabulary_size=model.vocabulary_size,
+        num_slots=num_slots,
+        max_prompt_tokens=max_prompt_tokens,
+        markers=markers,
+        modes=tuple(Mode) if markers is not None else (),
+        styles=checkpoint.config.styles,
+    )
+
+
+def _version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "not installed"

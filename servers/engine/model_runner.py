@@ -1,0 +1,75 @@
+"""Runs the model over the slots of its pool: all that the engine does with tensors.
+
+Shapes: B sequences in the batch, L tokens, V vocabulary.
+"""
+
+import torch
+
+from harness_servers.engine.engine_options import EngineOptions
+from harness_servers.engine.pool import StatePool
+from harness_servers.engine.prefix_cache import PrefixCache, prefix_digests
+from harness_servers.engine.sampling import draw
+from harness_servers.engine.scheduler import Chunk
+from harness_servers.models.protocol import SequenceModel
+from harness_servers.sequences.sequence import Sequence
+
+
+class ModelRunner:
+    """Reads tokens into slots and draws the next ones; keeps `num_read` of its sequences."""
+
+    def __init__(self, model: SequenceModel, options: EngineOptions) -> None:
+        self.pool = StatePool(model, options.num_slots)
+        self._model = model
+        self._options = options
+        self.cache = PrefixCache(max_bytes=options.prefix_cache_bytes)
+
+    def warm_up(self) -> None:
+        """Runs every kind of step once on slots that nobody has yet: the first of each is slow."""
+        for num_rows in {1, self._options.num_slots}:
+            slots_B = torch.arange(num_rows)
+            tokens_BL = torch.zeros(num_rows, 2, dtype=torch.long)
+            lengths_B = torch.full((num_rows,), 2)
+            self._model.prefill(tokens_BL, lengths_B, self.pool.state, slots_B)
+            self._model.decode(tokens_BL[:, 0], self.pool.state, slots_B).argmax(dim=-1).tolist()
+
+    def begin(self, sequences: list[Sequence]) -> None:
+        """Empties the slots of new sequences, or fills them with the state of a known prefix."""
+        self.pool.reset([sequence.slot for sequence in sequences])
+        for sequence in sequences:
+            sequence.prefixes = prefix_digests(
+                sequence.job.prompt_ids, self._options.snapshot_interval
+            )
+            if cached := self.cache.longest(sequence.prefixes):
+                sequence.num_read, snapshot = cached
+                self.pool.restore(sequence.slot, snapshot)
+
+    def prefill(self, chunks: list[Chunk]) -> None:
+        """Reads the chunks; where one ends at a prefix worth keeping, its state is kept."""
+        rows = []
+        for chunk in chunks:
+            start = chunk.sequence.num_read
+            rows.append(chunk.sequence.tokens[start : start + chunk.num_tokens])
+        length = max(len(row) for row in rows)
+        tokens_BL = torch.tensor([row + [0] * (length - len(row)) for row in rows])
+        lengths_B = torch.tensor([len(row) for row in rows])
+        slots_B = torch.tensor([chunk.sequence.slot for chunk in chunks])
+        self._model.prefill(tokens_BL, lengths_B, self.pool.state, slots_B)
+        for chunk in chunks:
+            sequence = chunk.sequence
+            sequence.num_read += chunk.num_tokens
+            digest = sequence.prefixes.get(sequence.num_read)
+            if digest is not None and self.cache.wants(digest):
+                self.cache.keep(digest, self.pool.snapshot(sequence.slot))
+
+    def decode(self, batch: list[Sequence]) -> list[int]:
+        """Reads one pending token of each and draws what could follow it."""
+        tokens_B = torch.tensor([sequence.tokens[sequence.num_read] for sequence in batch])
+        slots_B = torch.tensor([sequence.slot for sequence in batch])
+        logits_BV = self._model.decode(tokens_B, self.pool.state, slots_B)
+        for sequence in batch:
+            sequence.num_read += 1
+        return draw(
+            logits_BV,
+            [sequence.job.sampling for sequence in batch],
+            [sequence.completion.num_generated for sequence in batch],
+        )

@@ -1,0 +1,41 @@
+"""InferenceService over any backend. Errors are mapped to status codes by the interceptor."""
+
+import contextlib
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import grpc
+from harnessapi.inference.v1 import inference_pb2 as pb
+from harnessapi.inference.v1 import inference_pb2_grpc
+
+from harness_servers.backends.backend import Backend
+from harness_servers.rpc.wire import read_request, write_description, write_event
+
+
+class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
+    """Carries messages; what they mean is the backend's business."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    async def GetModel(  # noqa: N802
+        self, _request: pb.GetModelRequest, _context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.GetModelResponse:
+        """What is served here."""
+        return write_description(self._backend.describe())
+
+    async def Tokenize(  # noqa: N802
+        self, request: pb.TokenizeRequest, _context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.TokenizeResponse:
+        """The text as token ids."""
+        encoded = self._backend.tokenize(request.text)
+        return pb.TokenizeResponse(token_ids=encoded.ids, tokens=encoded.tokens)
+
+    async def Generate(  # noqa: N802
+        self, request: pb.GenerateRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncGenerator[pb.GenerateResponse]:
+        """Streams one completion; when the client hangs up, this task is cancelled."""
+        events = self._backend.generate(read_request(request, context.time_remaining()))
+        async with contextlib.aclosing(events):
+            async for event in events:
+                yield write_event(event)

@@ -1,0 +1,78 @@
+"""One sequence in the engine: the only thing, beside the scheduler, that changes."""
+
+from enum import Enum, auto
+
+from harness_servers.generation import Finished, FinishReason, Started
+from harness_servers.sequences.job import Job
+from harness_servers.sequences.transcriber import Completion
+
+
+class Phase(Enum):
+    """What a sequence is doing; its wall time is divided by this."""
+
+    QUEUED = auto()
+    PREFILL = auto()
+    DECODE = auto()
+    SEARCH = auto()
+
+
+class Sequence:
+    """A job on its way: the tokens so far, and how many of them its state has read."""
+
+    def __init__(self, *, sequence_id: int, job: Job, completion: Completion) -> None:
+        self.id = sequence_id
+        self.job = job
+        self.completion = completion
+        self.slot = -1
+        self.tokens = list(job.prompt_ids)
+        self.num_read = 0
+        # Digests of the prompt's prefixes by their length, where a snapshot may be taken.
+        self.prefixes: dict[int, bytes] = {}
+        self.phase = Phase.QUEUED
+        self._phase_began_ns = job.arrived_ns
+        self._spent_ns = dict.fromkeys(Phase, 0)
+
+    @property
+    def num_pending(self) -> int:
+        """Tokens that the state has not read; at 1 the next token can be drawn."""
+        return len(self.tokens) - self.num_read
+
+    def enter(self, phase: Phase, now_ns: int) -> int:
+        """Changes what the sequence is doing; the time of this stay in the old phase."""
+        stay_ns = now_ns - self._phase_began_ns
+        self._spent_ns[self.phase] += stay_ns
+        self.phase, self._phase_began_ns = phase, now_ns
+        return stay_ns
+
+    def start(self, now_ns: int) -> None:
+        """Leaves the queue: the Started event."""
+        self.enter(Phase.PREFILL, now_ns)
+        self.completion.outbox.add_event(
+            Started(
+                prompt_ids=self.job.prompt_ids,
+                num_cached_tokens=self.num_read,
+                queue_ns=self._spent_ns[Phase.QUEUED],
+                sampling=self.job.sampling,
+                stopping=self.job.stopping,
+                retrieval=self.job.retrieval,
+            )
+        )
+
+    def finish(self, reason: FinishReason, now_ns: int) -> None:
+        """The Finished event; a sequence that never left the queue is started first."""
+        if self.phase is Phase.QUEUED:
+            self.start(now_ns)
+        self.enter(self.phase, now_ns)
+        self.completion.end()
+        self.completion.outbox.add_event(
+            Finished(
+                reason=reason,
+                num_prompt_tokens=len(self.job.prompt_ids),
+                num_generated_tokens=self.completion.num_generated,
+                num_inserted_tokens=self.completion.num_inserted,
+                num_searches=self.completion.num_searches,
+                prefill_ns=self._spent_ns[Phase.PREFILL],
+                decode_ns=self._spent_ns[Phase.DECODE],
+                retrieval_ns=self._spent_ns[Phase.SEARCH],
+            )
+        )

@@ -1,0 +1,20 @@
+"""Maps import names to the folders at the top: a name in site-packages has to be ours alone."""
+
+from setuptools import find_packages, setup
+
+FOLDERS = {
+    "harness": "harness",
+    "harnessapi": "proto/harnessapi",
+    "harness_retrieval": "retrieval",
+    "harness_servers": "servers",
+    "harness_training": "training",
+}
+
+setup(
+    package_dir=FOLDERS,
+    packages=[
+        package
+        for name, folder in FOLDERS.items()
+        for package in (name, *(f"{name}.{inner}" for inner in find_packages(folder)))
+    ],
+)

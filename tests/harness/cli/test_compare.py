@@ -1,0 +1,133 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.sample import Prompting
+from harness.scoring.paired import Paired, mcnemar_exact, tango_interval
+from harness_retrieval.types import Mode
+
+
+def run(stored: Any, folder: Path, right: dict[str, list[bool]], **fields: Any) -> Path:
+    """One cell of size 4 an endpoint; a name with -rag searches, one with -cot thinks."""
+    samples = {}
+    for name, verdicts in right.items():
+        way = {"prompting": Prompting.SEARCH, "retrieval": Mode.DENSE} if "-rag" in name else {}
+        cell = stored.cell(name, **{"size": fields.get("size", 4), **way})
+        options = {k: v for k, v in fields.items() if k in {"seed", "alphabet", "target"}}
+        samples[cell] = [
+            stored.sample(cell, i, is_right=is_right, **options)
+            for i, is_right in enumerate(verdicts)
+        ]
+    return stored.run(folder, samples, seed=fields.get("seed", 0))
+
+
+FIRST = [True] * 6 + [False] * 4
+SECOND = [False] * 5 + [True] * 2 + [False] * 3
+
+
+def test_samples_are_paired_by_their_address(workplace: Any, stored: Any) -> None:
+    run(stored, workplace.folder / "runs" / "a", {"rnn": FIRST})
+    folder = run(stored, workplace.folder / "runs" / "b", {"ssm": SECOND})
+    lines = (folder / "samples.jsonl").read_text().splitlines(keepends=True)
+    (folder / "samples.jsonl").write_text("".join(reversed(lines)))
+    result = workplace.run("compare", "a", "b", "--json")
+    assert result.exit_code == 0, result.stderr
+    [row] = [json.loads(line) for line in result.stdout.splitlines()]
+    assert (row["n"], row["only_first"], row["only_second"], row["unpaired"]) == (10, 5, 1, 0)
+    assert (row["accuracy_first"], row["accuracy_second"]) == (0.6, 0.2)
+    assert row["difference"] == pytest.approx(0.4)
+    assert row["p"] == mcnemar_exact(5, 1) == 0.21875
+    pairs = Paired(both=1, only_first=5, only_second=1, neither=3)
+    assert row["ci95"] == list(tango_interval(pairs))
+
+
+def test_two_endpoints_of_one_run_are_compared_across_their_ways(
+    workplace: Any, stored: Any
+) -> None:
+    run(stored, workplace.folder / "runs" / "a", {"rnn": SECOND, "rnn-rag": FIRST})
+    result = workplace.run("compare", "a:rnn-rag", "a:rnn")
+    assert result.exit_code == 0, result.stderr
+    for words in ("A: rnn-rag of run a", "search dense", "+0.400", "0.219"):
+        assert words in result.stdout
+
+
+def test_a_sample_without_its_twin_is_counted(workplace: Any, stored: Any) -> None:
+    run(stored, workplace.folder / "runs" / "a", {"rnn": FIRST})
+    folder = run(stored, workplace.folder / "runs" / "b", {"rnn": SECOND})
+    lines = (folder / "samples.jsonl").read_text().splitlines(keepends=True)
+    (folder / "samples.jsonl").write_text("".join(lines[:-2]))
+    result = workplace.run("compare", "a", "b", "--json")
+    row = json.loads(result.stdout)
+    assert (row["n"], row["unpaired"]) == (8, 2)
+    assert "2 samples have a completion on one side alone" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"seed": 1}, "seed: 0 and 1"),
+        ({"size": 8}, "assoc_recall size 4: only in the first"),
+        ({"alphabet": 64}, "assoc_recall, alphabet: 128 and 64"),
+        ({"target": "gik"}, "10 samples have another target"),
+    ],
+)
+def test_runs_of_other_samples_are_refused_with_what_differs(
+    workplace: Any, stored: Any, other: dict[str, Any], message: str
+) -> None:
+    run(stored, workplace.folder / "runs" / "a", {"rnn": FIRST})
+    run(stored, workplace.folder / "runs" / "b", {"rnn": SECOND}, **other)
+    result = workplace.run("compare", "a", "b")
+    assert result.exit_code == 2
+    assert "were not asked the same samples" in result.stderr
+    assert message in result.stderr
+
+
+def test_runs_of_more_and_fewer_samples_are_refused(workplace: Any, stored: Any) -> None:
+    run(stored, workplace.folder / "runs" / "a", {"rnn": FIRST})
+    run(stored, workplace.folder / "runs" / "b", {"rnn": FIRST[:5]})
+    result = workplace.run("compare", "a", "b")
+    assert result.exit_code == 2
+    assert "samples: 10 and 5" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("sides", "message"),
+    [
+        (("a", "a"), "which endpoint? Name one of rnn, rnn-rag as RUN:ENDPOINT"),
+        (("a:ssm", "a:rnn"), "no endpoint 'ssm'"),
+        (("a:rnn:cot", "a:rnn"), "rnn has no prompting 'cot', but direct"),
+        (("nope", "a:rnn"), "unknown run 'nope'"),
+        (("nope:rnn", "a:rnn"), "unknown run 'nope'"),
+    ],
+)
+def test_a_side_has_to_be_one_endpoint_of_a_run(
+    workplace: Any, stored: Any, sides: tuple[str, str], message: str
+) -> None:
+    run(stored, workplace.folder / "runs" / "a", {"rnn": FIRST, "rnn-rag": FIRST})
+    result = workplace.run("compare", *sides)
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+def test_several_ways_need_a_choice_and_are_all_compared_where_shared(
+    workplace: Any, stored: Any
+) -> None:
+    direct, cot = (stored.cell("rnn", prompting=p) for p in (Prompting.DIRECT, Prompting.COT))
+    search = stored.cell("rnn-rag", prompting=Prompting.SEARCH, retrieval=Mode.DENSE)
+    samples = {
+        cell: [stored.sample(cell, i, is_right=True) for i in range(4)]
+        for cell in (direct, cot, search)
+    }
+    stored.run(workplace.folder / "runs" / "a", samples)
+    refused = workplace.run("compare", "a:rnn", "a:rnn-rag")
+    assert refused.exit_code == 2
+    assert "choose with RUN:ENDPOINT:PROMPTING" in refused.stderr
+    chosen = workplace.run("compare", "a:rnn:cot", "a:rnn-rag", "--json")
+    assert json.loads(chosen.stdout)["first"]["prompting"] == "cot"
+    both = workplace.run("compare", "a:rnn", "a:rnn", "--json")
+    assert len(both.stdout.splitlines()) == 2
+    part = workplace.run("compare", "a:rnn", "a:rnn:cot", "--json")
+    assert len(part.stdout.splitlines()) == 1
+    assert "not compared: rnn/assoc_recall/size=4/direct/none/symbolic" in part.stderr

@@ -1,0 +1,160 @@
+import contextlib
+import fcntl
+import os
+import pty
+import signal
+import socket
+import struct
+import termios
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FAKE_MODULE = "harness.fakes.fake_server"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for_text(path: Path, text: str, times: int = 1) -> None:
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        if path.exists() and path.read_text().count(text) >= times:
+            return
+        time.sleep(0.02)
+    raise TimeoutError(f"no {text!r} in {path}")
+
+
+def server(folder: Path, module: str) -> int:
+    """The process that runs a module of ours on behalf of a workplace."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+            if module.encode() in words and (entry / "cwd").readlink() == folder:
+                return int(entry.name)
+    raise LookupError(module)
+
+
+def wait_for_change(find: Callable[[], Any], old: Any) -> Any:
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        with contextlib.suppress(LookupError):
+            if (found := find()) != old:
+                return found
+        time.sleep(0.02)
+    raise TimeoutError(f"still {old}")
+
+
+def test_the_fleet_comes_up_survives_a_crash_and_goes_down(workplace: Any) -> None:
+    port = free_port()
+    process = workplace.start("up", "--port", str(port))
+    up = workplace.folder / "runs" / "up"
+    try:
+        wait_for_text(up / "endpoints.toml", "rnn-rag")
+        assert f'address = "grpc://127.0.0.1:{port}"' in (up / "endpoints.toml").read_text()
+        arguments = ("eval", "--endpoints", str(up / "endpoints.toml"), "--endpoint", "rnn-rag")
+        first = workplace.run(*arguments, "--task", "all", "--samples", "3")
+        assert first.exit_code == 0, first.stderr
+        for module, log in (
+            (FAKE_MODULE, "rnn.log"),
+            ("harness_retrieval.command", "retrieval.log"),
+        ):
+            killed = server(workplace.folder, module)
+            os.kill(killed, signal.SIGKILL)
+            wait_for_change(lambda module=module: server(workplace.folder, module), killed)
+            wait_for_text(up / log, "listening on", times=2)
+        second = workplace.run(*arguments, "--task", "all", "--samples", "3")
+        assert second.exit_code == 0, second.stderr
+    finally:
+        process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=20)
+    assert process.returncode == 0, stderr
+    assert "rnn-rag          healthy" in stdout
+    assert "rnn-rag          restarting" in stdout
+    assert "retrieval        healthy" in stdout
+    assert "all servers are down" in stderr
+    for number in (port, port + 1):
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", number), timeout=1)
+
+
+def test_a_server_that_hangs_is_shown_as_unhealthy_until_it_goes_on(workplace: Any) -> None:
+    process = workplace.start("up", "rnn", "--port", str(free_port()))
+    try:
+        wait_for_text(workplace.folder / "runs" / "up" / "endpoints.toml", "rnn")
+        hanging = server(workplace.folder, FAKE_MODULE)
+        os.kill(hanging, signal.SIGSTOP)
+        lines = []
+        while not lines or "unhealthy" not in lines[-1]:
+            lines.append(process.stdout.readline())
+        os.kill(hanging, signal.SIGCONT)
+        assert "rnn              healthy" in process.stdout.readline()
+    finally:
+        process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert process.returncode == 0
+
+
+def test_a_terminal_shows_one_table_and_gets_its_cursor_back(workplace: Any) -> None:
+    master, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+    process = workplace.start("up", "--port", str(free_port()), terminal=terminal)
+    os.close(terminal)
+    shown = b""
+    with contextlib.suppress(OSError):  # the other end is closed: the program is done
+        while piece := os.read(master, 4096):
+            if b"all are up" in shown + piece and b"all are up" not in shown:
+                process.send_signal(signal.SIGINT)
+            shown += piece
+    os.close(master)
+    assert process.wait(timeout=20) == 0
+    assert shown.count(b"\x1b[?25l") == shown.count(b"\x1b[?25h") == 1
+    last = shown[shown.rindex(b"endpoint") :].decode()
+    assert last.count("stopped") == 3
+    for word in ("health", "address", "restarts", "log", "retrieval.log", "rnn.log"):
+        assert word in last
+
+
+def test_every_missing_checkpoint_is_named_and_nothing_is_started(workplace: Any) -> None:
+    with (workplace.folder / "endpoints.toml").open("a") as file:
+        file.write('[ssm]\ncheckpoint = "ssm"\n[hybrid]\ncheckpoint = "hybrid"\n')
+    result = workplace.run("up")
+    assert result.exit_code == 2
+    for name in ("ssm", "hybrid"):
+        assert f"endpoint '{name}': no checkpoint at {workplace.folder}/{name}" in result.stderr
+    assert "starting" not in result.stderr
+
+
+def test_all_that_failed_to_start_are_told_at_once(workplace: Any) -> None:
+    (workplace.folder / "ssm").mkdir()
+    (workplace.folder / "ssm" / "fake.json").write_text('{"refuse_with_status": 2}')
+    with (workplace.folder / "endpoints.toml").open("a") as file:
+        file.write('[ssm]\ncheckpoint = "ssm"\n')
+    workplace.script(refuse_with_status=2)
+    result = workplace.run("up", "--port", str(free_port()))
+    assert result.exit_code == 2
+    for label in ("rnn (rnn) did not start", "ssm (ssm) did not start"):
+        assert label in result.stderr
+
+
+def test_an_address_in_use_is_refused(workplace: Any) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        result = workplace.run("up", "rnn", "--port", str(port))
+    assert result.exit_code == 2
+    assert f"address 127.0.0.1:{port} is in use" in result.stderr
+
+
+def test_there_is_nothing_to_start_for_a_server_of_anothers(workplace: Any) -> None:
+    (workplace.folder / "endpoints.toml").write_text('[far]\naddress = "127.0.0.1:9"\n')
+    result = workplace.run("up", "far")
+    assert result.exit_code == 2
+    assert "nothing to start" in result.stderr

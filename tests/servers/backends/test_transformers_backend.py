@@ -1,0 +1,190 @@
+"""Any causal language model of transformers on our engine: the reference of the fast ones."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from harness_retrieval.local import LocalRetriever
+from harness_servers.backends.hosting import Hosting, make_backend
+from harness_servers.checkpoints.checkpoint import save_checkpoint
+from harness_servers.engine.engine_options import EngineOptions
+from harness_servers.errors import CheckpointError
+from harness_servers.generation import Finished, FinishReason, GenerationRequest, Stopping
+from harness_training.tokenizer import checkpoint_config
+
+transformers = pytest.importorskip("transformers")
+
+from harness_servers.checkpoints.hugging_face import load_transformers_model  # noqa: E402
+
+SHAPES = {
+    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 256},
+    "mamba2": {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "state_size": 8,
+        "num_heads": 4,
+        "head_dim": 16,
+        "n_groups": 1,
+        "chunk_size": 16,
+    },
+    "bamba": {
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "attn_layer_indices": [1],
+        "mamba_n_heads": 4,
+        "mamba_d_head": 16,
+        "mamba_d_state": 8,
+        "mamba_chunk_size": 16,
+        "max_position_embeddings": 256,
+    },
+}
+FAMILIES = {"gpt2": "transformer", "mamba2": "ssm", "bamba": "hybrid"}
+WHOLE_PROMPT = EngineOptions(prefix_cache_bytes=0, prefill_tokens=10**6, snapshot_interval=10**6)
+
+
+@pytest.fixture(scope="module", params=SHAPES)
+def folder(request, tmp_path_factory, tokenizer) -> Path:
+    """A random model of each kind."""
+    kind = request.param
+    config = checkpoint_config({"model_type": kind, **SHAPES[kind]}, tokenizer)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        shape = transformers.AutoConfig.for_model(**config, initializer_range=0.3)
+        model = transformers.AutoModelForCausalLM.from_config(shape)
+    folder = tmp_path_factory.mktemp("checkpoints") / kind
+    weights = {name: w for name, w in model.state_dict().items() if name != "lm_head.weight"}
+    save_checkpoint(folder, shape.to_dict() | config, weights, tokenizer)
+    return folder
+
+
+def test_greedy_tokens_are_those_of_generate_alone_and_together(folder: Path, codec, drive) -> None:
+    reference = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    checkpoint = load_transformers_model(folder)
+    assert checkpoint.model.family == FAMILIES[folder.name]
+    driver = drive(checkpoint.model, codec, options=WHOLE_PROMPT)
+    prompts = [[(37 * i + 11 * k * k) % 800 for k in range(2 + 9 * i)] for i in range(5)]
+    stopping = Stopping(max_new_tokens=40, ignore_eos=True)
+    received = [driver.ask(prompt, stopping=stopping) for prompt in prompts]
+    driver.run()
+    for ids, one in zip(prompts, received, strict=True):
+        prompt = torch.tensor([ids])
+        expected = reference.generate(
+            prompt,
+            attention_mask=torch.ones_like(prompt),
+            max_new_tokens=40,
+            do_sample=False,
+            eos_token_id=None,
+            pad_token_id=0,
+        )
+        assert one.tokens == expected[0, len(ids) :].tolist()
+
+
+def test_a_prompt_read_in_pieces_gives_the_logits_of_the_whole(folder: Path) -> None:
+    model = load_transformers_model(folder).model
+    ids = torch.tensor([[(11 * k * k) % 800 for k in range(20)]])
+    slots = torch.tensor([1])
+    whole = model.prefill(ids, torch.tensor([20]), model.init_state(2), slots)
+    state = model.init_state(2)
+    model.prefill(ids[:, :7], torch.tensor([7]), state, slots)
+    model.prefill(ids[:, 7:19], torch.tensor([12]), state, slots)
+    pieces = model.decode(ids[:, 19], state, slots)
+    torch.testing.assert_close(pieces, whole, atol=1e-4, rtol=1e-4)
+
+
+def test_the_state_is_measured(folder: Path) -> None:
+    model = load_transformers_model(folder).model
+    keys_and_values = {"gpt2": 2 * 2 * 32 * 4, "mamba2": 0, "bamba": 2 * 32 * 4}
+    assert model.state_bytes_per_token() == keys_and_values[folder.name]
+    assert (model.state_bytes() > 0) == (folder.name != "gpt2")
+
+
+def test_caches_of_sequences_that_are_gone_are_let_go(folder: Path, codec, drive) -> None:
+    model = load_transformers_model(folder).model
+    driver = drive(model, codec, options=EngineOptions(num_slots=2, prefix_cache_bytes=0))
+    for _ in range(6):
+        driver.ask("bab dok", stopping=Stopping(max_new_tokens=2, ignore_eos=True))
+    driver.run()
+    assert len(model._memories) <= 2
+
+
+def test_a_search_is_spliced_in(llama_folder: Path, codec, drive, regex) -> None:
+    driver = drive(load_transformers_model(llama_folder).model, codec, options=WHOLE_PROMPT)
+    prompt = "assoc_recall bab dok ; fem gik ; fem <regex>"
+    received = driver.ask(prompt, retrieval=regex)
+    driver.run()
+    assert received.text == r" <search> fem (\S+) </search> gik <answer> bab"
+
+
+def test_a_context_that_is_full_says_so(llama_folder: Path, codec, drive) -> None:
+    driver = drive(load_transformers_model(llama_folder).model, codec, options=WHOLE_PROMPT)
+    received = driver.ask([5] * 500, stopping=Stopping(max_new_tokens=10**6, ignore_eos=True))
+    driver.run()
+    assert received.finished.reason is FinishReason.CONTEXT_FULL
+    assert received.finished.num_generated_tokens == 12
+
+
+def copy(folder: Path, to: Path, **values: object) -> Path:
+    for path in folder.iterdir():
+        (to / path.name).write_bytes(path.read_bytes())
+    config = {**json.loads((to / "config.json").read_text()), **values}
+    (to / "config.json").write_text(json.dumps(config))
+    return to
+
+
+def test_half_precision_weights_are_computed_with_in_float32(
+    llama_folder: Path, tmp_path: Path
+) -> None:
+    folder = copy(llama_folder, tmp_path, dtype="bfloat16")
+    weights = load_file(folder / "model.safetensors")
+    save_file({n: w.bfloat16() for n, w in weights.items()}, folder / "model.safetensors")
+    model = load_transformers_model(folder).model
+    logits = model.prefill(
+        torch.tensor([[5, 6]]), torch.tensor([2]), model.init_state(1), torch.tensor([0])
+    )
+    assert logits.dtype is torch.float32
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"model_type": "lama"}, "unknown model_type 'lama'; did you mean llama"),
+        ({"dtype": "float8"}, "unknown dtype 'float8'"),
+        ({"hidden_size": 32}, "transformers cannot host it"),
+        ({"hidden_size": "wide"}, "config.json: "),
+        ({"num_hidden_layers": 3}, "missing: model.layers.2."),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_refused_by_name(
+    llama_folder: Path, tmp_path: Path, values: dict[str, object], words: str
+) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        load_transformers_model(copy(llama_folder, tmp_path, **values))
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+async def test_the_backend_serves_it_and_names_its_engine(llama_folder: Path) -> None:
+    backend = make_backend(
+        "transformers",
+        Hosting(
+            folder=llama_folder,
+            retriever=LocalRetriever,
+            slots=2,
+            max_prompt_tokens=100,
+            threads=1,
+            name=None,
+        ),
+    )
+    await backend.start()
+    description = backend.describe()
+    assert (description.engine, description.family) == ("transformers", "transformer")
+    assert description.state_bytes_per_token == 2 * 2 * 32 * 4
+    events = [event async for event in backend.generate(GenerationRequest(text="<direct>"))]
+    assert isinstance(events[-1], Finished)
+    await backend.close()

