@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from harness.sample import Prompting, Split, Style
+from harness.sample import Split
 from harness.scoring.exact import Verdict, score_exact
 from harness.tasks import vocabulary as words
 from harness.tasks.natural import worked_examples
 from harness.tasks.prompts import make_prompt, render
 from harness.tasks.task import Task
+from harness.way import Prompting, Style
 from harness_retrieval.channel import Markers, SearchChannel, SearchLimits
 from harness_retrieval.local import LocalRetriever
 from harness_retrieval.types import Mode, SearchRequest
