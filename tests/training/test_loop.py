@@ -33,7 +33,11 @@ mixture = [{ task = "assoc_recall", ways = ["direct", "search dense"], max_size 
 [[stage]]
 max_steps = 4
 decay = true
-mixture = [{ task = "assoc_recall", ways = ["search regex", "cot"], max_size = 3, max_questions = 2 }]
+[[stage.mixture]]
+task = "assoc_recall"
+ways = ["search regex", "cot"]
+max_size = 3
+max_questions = 2
 """
 
 
