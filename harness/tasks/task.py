@@ -132,9 +132,15 @@ class Task(ABC):
             index=index,
         )
         generator = address.random()
-        drawn = ((f"{self.heading} {one.text}", one) for one in self.draws(generator))
-        context, problem = next(pair for pair in drawn if Split.of(pair[0]) is split)
-        return Sample(address=address, context=context, problem=problem.drawn_question(generator))
+        draws = self.draws(generator)
+        while True:
+            problem = next(draws)
+            context = f"{self.heading} {problem.text}"
+            if Split.of(context) is not split:
+                continue
+            asked = problem.drawn_question(generator)
+            if asked is not None:
+                return Sample(address=address, context=context, problem=asked)
 
 
 @cache
