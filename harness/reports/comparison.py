@@ -30,7 +30,7 @@ class Comparison:
         return {
             "task": self.first.task,
             "size": self.first.size,
-            "parameters": self.first.parameters,
+            "task_parameters": self.first.parameters,
             "first": _side_json(self.first),
             "second": _side_json(self.second),
             "n": pairs.n,

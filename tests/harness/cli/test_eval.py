@@ -20,7 +20,7 @@ KEYS = [
     "family",
     "task",
     "size",
-    "parameters",
+    "task_parameters",
     "prompting",
     "retrieval",
     "style",
