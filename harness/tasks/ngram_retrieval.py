@@ -8,38 +8,29 @@ from dataclasses import dataclass, replace
 from harness.sample import Problem
 from harness.steps import Step, lookup
 from harness.tasks import vocabulary as words
-from harness.tasks.drawing import row_text
 from harness.tasks.parameters import parameter
+from harness.tasks.problems import Row
 from harness.tasks.task import Longest, Task
 from harness_retrieval.types import Mode
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Follower(Problem):
-    """Words in a row, of which the `num_asked` from `place` on are asked."""
+class Follower(Row):
+    """The `num_asked` words from `place` on are asked."""
 
-    row: Sequence[str]
     num_asked: int
     place: int
 
     @property
-    def text(self) -> str:
-        """The row, and an end."""
-        return row_text(self.row)
-
-    @property
     def question(self) -> str:
-        """The words before the one that is wanted."""
         return " ".join(self.row[self.place : self.place + self.num_asked])
 
     @property
     def target(self) -> str:
-        """The word after them."""
         return self.row[self.place + self.num_asked]
 
     @property
     def metadata(self) -> Mapping[str, str | int]:
-        """The place, counted from 0."""
         return {"position": self.place}
 
     def _places(self) -> list[int]:
@@ -111,7 +102,6 @@ class NgramRetrieval(Task):
         return Longest(thought=self.order, searches={Mode.REGEX: self.order + 2})
 
     def draws(self, generator: random.Random) -> Iterator[Problem]:
-        """Rows, each of an alphabet of its own."""
         while True:
             alphabet = generator.sample(words.WORDS, self._alphabet)
             row = generator.choices(alphabet, k=self.size)
