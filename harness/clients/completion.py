@@ -1,34 +1,11 @@
 """What an endpoint is asked and what it answers: plain values, free of protobuf."""
 
 from dataclasses import dataclass
-from enum import StrEnum
+
+from harnessapi.values import FinishReason, Mode, Part
 
 from harness.sample import Prompt
 from harness_retrieval.abbreviations import Abbreviation
-from harness_retrieval.types import Mode
-
-
-class Channel(StrEnum):
-    """Which part of a completion a piece of text belongs to."""
-
-    REASONING = "reasoning"
-    QUERY = "query"
-    INSERTED = "inserted"
-    ANSWER = "answer"
-
-
-class FinishReason(StrEnum):
-    """Why a completion ended by itself. What a deadline or a fault cut off is no completion."""
-
-    EOS = "eos"
-    STOP = "stop"
-    LENGTH = "length"
-    CONTEXT_FULL = "context_full"
-
-    @property
-    def is_truncation(self) -> bool:
-        """The model would have gone on."""
-        return self in {FinishReason.LENGTH, FinishReason.CONTEXT_FULL}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,9 +21,9 @@ class CompletionRequest:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TextSegment:
-    """Neighbouring text of one channel."""
+    """Neighbouring text of one part."""
 
-    channel: Channel
+    part: Part
     text: str
 
 
@@ -102,11 +79,9 @@ class Completion:
     @property
     def reply_text(self) -> str:
         """`generated_text` without what a server gives apart as the model's reasoning."""
-        return generated_text(tuple(s for s in self.segments if s.channel is not Channel.REASONING))
+        return generated_text(tuple(s for s in self.segments if s.part is not Part.REASONING))
 
 
 def generated_text(segments: tuple[TextSegment, ...]) -> str:
     """All text but the inserted; pieces on both sides of an insertion never join to one word."""
-    return "".join(
-        " " if segment.channel is Channel.INSERTED else segment.text for segment in segments
-    )
+    return "".join(" " if segment.part is Part.INSERTED else segment.text for segment in segments)

@@ -28,7 +28,7 @@ def sample_record(
         prompt=prompt,
         prompt_token_ids=completion.prompt_token_ids,
         target=sample.target,
-        transcript=tuple((s.channel.value, s.text) for s in completion.segments),
+        transcript=tuple((s.part.value, s.text) for s in completion.segments),
         searches=completion.searches,
         answer=answer,
         verdict=verdict,

@@ -1,7 +1,7 @@
 """One session of work on a run, new or resumed: connect, plan, check, ask what is missing."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -170,7 +170,7 @@ def _manifest(
                 name=connection.endpoint.name,
                 place=connection.endpoint.place,
                 retrieval=connection.endpoint.retrieval,
-                model=connection.model.as_json(),
+                model=asdict(connection.model),
             )
             for connection in connections
         ),

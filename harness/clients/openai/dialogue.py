@@ -8,18 +8,18 @@ message (chat, where no message can be gone on with in a way that all servers kn
 import uuid
 from typing import Any, Final
 
+from harnessapi.values import FinishReason, Markers, Part
+
 from harness.clients.completion import (
-    Channel,
     Completion,
     CompletionRequest,
-    FinishReason,
     SearchStep,
     ServerTimes,
     TextSegment,
 )
 from harness.clients.openai.turn import Turn
 from harness.endpoints.external import Api
-from harness_retrieval.channel import Markers, SearchChannel, SearchLimits
+from harness_retrieval.channel import SearchChannel, SearchLimits
 from harness_retrieval.types import SearchRequest, SearchResult
 
 MARKERS: Final = Markers()
@@ -118,7 +118,7 @@ class Dialogue:
         found = self._channel.resolve(result)
         inserted = self._prompt.word_result(found)
         self._channel.inserted(self._joined("", inserted))
-        self._segments.append(TextSegment(channel=Channel.INSERTED, text=inserted))
+        self._segments.append(TextSegment(part=Part.INSERTED, text=inserted))
         self._num_inserted += len(inserted.split())
         self._searches.append(
             SearchStep(
@@ -170,8 +170,8 @@ class Dialogue:
         return f"{left.rstrip(joint)}{joint}{right.lstrip(joint)}" if joint else left + right
 
     def _add_segments(self, turn: Turn, *, has_query: bool) -> None:
-        pieces = [(Channel.REASONING, turn.reasoning), (Channel.ANSWER, turn.text)]
+        pieces = [(Part.REASONING, turn.reasoning), (Part.ANSWER, turn.text)]
         if has_query:
             before, marker, query = turn.text.rpartition(MARKERS.start)
-            pieces[1:] = [(Channel.ANSWER, before), (Channel.QUERY, marker + query)]
-        self._segments += [TextSegment(channel=c, text=t) for c, t in pieces if t]
+            pieces[1:] = [(Part.ANSWER, before), (Part.QUERY, marker + query)]
+        self._segments += [TextSegment(part=p, text=t) for p, t in pieces if t]

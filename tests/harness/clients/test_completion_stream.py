@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 from harnessapi.inference.v1 import inference_pb2 as pb
+from harnessapi.values import FinishReason, Part
 
-from harness.clients.completion import Channel, Completion, CompletionRequest, FinishReason
+from harness.clients.completion import Completion, CompletionRequest
 from harness.clients.connection import Connection
 from harness.clients.faults import DeadlineError, RefusedError, TransientError
 from harness.clients.retrying import Attempts, Backoff, complete_with_retries
@@ -45,8 +46,8 @@ def faults(*first: Fault) -> Any:
 async def test_a_completion_holds_text_by_channel_and_its_searches(serve: Any) -> None:
     async with serve(FakeModel(Script())) as client:
         completion = await client.complete(request(), timeout_s=5)
-    channels = [segment.channel for segment in completion.segments]
-    assert channels == [Channel.QUERY, Channel.INSERTED, Channel.ANSWER]
+    channels = [segment.part for segment in completion.segments]
+    assert channels == [Part.QUERY, Part.INSERTED, Part.ANSWER]
     assert completion.generated_text.split() == ["<search>", "fem", "</search>", "<answer>", "gik"]
     [search] = completion.searches
     assert (search.query, search.mode, search.outcome) == ("fem", "dense", "found")

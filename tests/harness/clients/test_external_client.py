@@ -6,8 +6,9 @@ import time
 from typing import Any
 
 import pytest
+from harnessapi.values import FinishReason, Part
 
-from harness.clients.completion import Channel, Completion, CompletionRequest, FinishReason
+from harness.clients.completion import Completion, CompletionRequest
 from harness.clients.connection import Connection, connect
 from harness.clients.faults import AttemptError, DeadlineError, RefusedError, TransientError
 from harness.clients.openai.http_errors import retry_after_s
@@ -114,9 +115,9 @@ async def test_reasoning_that_comes_apart_is_kept_apart() -> None:
     reply = Reply(reasoning="Answer: dok", texts=("Answer: gik",))
     async with FakeOpenAi(in_turn(reply)) as server:
         completion = await complete(server, request())
-    assert [segment.channel for segment in completion.segments] == [
-        Channel.REASONING,
-        Channel.ANSWER,
+    assert [segment.part for segment in completion.segments] == [
+        Part.REASONING,
+        Part.ANSWER,
     ]
     assert completion.reply_text == "Answer: gik"
     assert completion.ttft_ms is not None
@@ -132,7 +133,7 @@ async def test_length_is_a_truncation() -> None:
 async def test_a_search_is_made_here_and_the_model_goes_on(api: Api) -> None:
     async with FakeOpenAi(in_turn(*SEARCHING)) as server:
         completion = await complete(server, request(Mode.DENSE), api)
-    assert [(segment.channel.value, segment.text) for segment in completion.segments] == [
+    assert [(segment.part.value, segment.text) for segment in completion.segments] == [
         ("answer", "I look: "),
         ("query", "<search> fem</search>"),
         ("inserted", " <result> fem gik </result> "),

@@ -4,13 +4,14 @@ import random
 from collections.abc import Sequence
 
 import pytest
+from harnessapi.values import Markers
 
 from harness.sample import Prompting, Sample, Segment, Split, Style
 from harness.tasks import TASKS, make_task
 from harness.tasks import vocabulary as words
 from harness.tasks.prompts import ask, render
 from harness.tasks.task import Task
-from harness_retrieval.channel import Markers, SearchChannel, SearchLimits
+from harness_retrieval.channel import SearchChannel, SearchLimits
 from harness_retrieval.local import LocalRetriever
 from harness_retrieval.types import Mode, SearchRequest
 

@@ -1,13 +1,14 @@
 """A perfect model's tokens through a server's completion: its searches insert the demonstration."""
 
 import pytest
+from harnessapi.values import FinishReason
 
 from harness.sample import Prompting, Split, Style
 from harness.tasks import TASKS, make_task
 from harness.tasks.prompts import render
 from harness_retrieval.local import LocalRetriever
 from harness_retrieval.types import Mode, SearchRequest
-from harness_servers.generation import FinishReason, Retrieval, RetrievalStep, Sampling, Stopping
+from harness_servers.generation import Retrieval, RetrievalStep, Sampling, Stopping
 from harness_servers.sequences.job import Job
 from harness_servers.sequences.transcriber import Completion
 
