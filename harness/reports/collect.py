@@ -41,10 +41,7 @@ class ReportCell:
     @property
     def way(self) -> str:
         """Prompting, with the kind of search and a style that is not the usual one."""
-        cell = self.result.cell
-        parts = [cell.prompting.value, cell.retrieval.value if cell.retrieval else ""]
-        parts.append("" if cell.style.value == "symbolic" else cell.style.value)
-        return " ".join(part for part in parts if part)
+        return self.result.cell.way.name
 
     @property
     def state_bytes(self) -> float | None:

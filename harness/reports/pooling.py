@@ -37,7 +37,7 @@ def pool(cells: Sequence[ReportCell]) -> list[Pool]:
     """By task, way and family; the same samples of the same model count once, the last run's."""
     groups: dict[tuple[str, str, str], list[ReportCell]] = {}
     for cell in without_repetitions(cells):
-        key = (cell.result.cell.task, cell.way, cell.result.family)
+        key = (cell.result.cell.task_label, cell.way, cell.result.family)
         groups.setdefault(key, []).append(cell)
     return [_pool(key, members) for key, members in groups.items()]
 

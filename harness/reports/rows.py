@@ -28,7 +28,7 @@ def state(cell: ReportCell) -> str:
 
 _ASKED: Final[Texts] = {
     "run": lambda cell: str(cell.number),
-    "task": lambda cell: cell.result.cell.task,
+    "task": lambda cell: cell.result.cell.task_label,
     "way": lambda cell: cell.way,
     "size": lambda cell: str(cell.result.cell.size),
 }
@@ -83,4 +83,4 @@ LEFT: Final = frozenset(
 def by_state(cell: ReportCell) -> tuple[str, str, int, float]:
     """Sorts cells by task, way and size, then by state."""
     asked = cell.result.cell
-    return asked.task, cell.way, asked.size, cell.state_bytes or 0.0
+    return asked.task_label, cell.way, asked.size, cell.state_bytes or 0.0

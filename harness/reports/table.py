@@ -31,7 +31,7 @@ _MODEL: Final[Columns] = {
     ),
 }
 _ASKED: Final[Columns] = {
-    "task": lambda row: row.cell.task,
+    "task": lambda row: row.cell.task_label,
     "prompting": lambda row: row.cell.prompting.value,
     "retrieval": lambda row: row.cell.retrieval.value if row.cell.retrieval else _NOTHING,
 }

@@ -52,7 +52,7 @@ def _print_sizes(console: Console, cells: Sequence[ReportCell]) -> None:
     grid: dict[tuple[str, str, str], dict[int, ReportCell]] = {}
     for cell in cells:
         asked = cell.result.cell
-        grid.setdefault((asked.task, cell.way, cell.label), {})[asked.size] = cell
+        grid.setdefault((asked.task_label, cell.way, cell.label), {})[asked.size] = cell
     sizes = sorted({cell.result.cell.size for cell in cells})
     table = new_table("accuracy against size")
     for name in ("task", "way", "endpoint"):

@@ -6,9 +6,10 @@ from harness.clients.completion import Completion
 from harness.clients.retrying import Attempts
 from harness.runs.cell import Cell
 from harness.runs.records import ErrorRecord, SampleRecord, SampleTimes
-from harness.sample import Sample, Style
+from harness.sample import Sample
 from harness.scoring.exact import Verdict, extract_answer, score_exact
 from harness.scoring.natural import extract_marked_answer, score_marked
+from harness.way import Style
 
 
 def sample_record(

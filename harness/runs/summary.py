@@ -39,6 +39,7 @@ class CellResult:
             "family": self.family,
             "task": cell.task,
             "size": cell.size,
+            "parameters": cell.parameters,
             "prompting": cell.prompting.value,
             "retrieval": cell.retrieval.value if cell.retrieval else None,
             "style": cell.style.value,

@@ -20,6 +20,7 @@ KEYS = [
     "family",
     "task",
     "size",
+    "parameters",
     "prompting",
     "retrieval",
     "style",

@@ -7,8 +7,8 @@ from harness.reports import table
 from harness.reports.units import bytes_text, count_text, state_text
 from harness.runs.cell import Cell
 from harness.runs.summary import CellResult
-from harness.sample import Prompting, Style
 from harness.scoring.aggregate import Metrics
+from harness.way import Prompting, Style
 from harness_retrieval.types import Mode
 
 # Of the widest kind: names, state and interval have all their letters.
