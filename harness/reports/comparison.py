@@ -100,10 +100,10 @@ def _listed(ways: Iterable[tuple[str, str, str]]) -> str:
 
 def _outcomes(side: Side, cells: set[str]) -> Outcomes:
     found: Outcomes = {}
-    for line in read_samples(side.folder, side.manifest):
-        if line["cell"] in cells:
-            outcome = (line["verdict"] == "correct", line["target"])
-            found.setdefault(line["cell"], {})[line["address"]] = outcome
+    for record in read_samples(side.folder, side.manifest):
+        if record.cell in cells:
+            outcome = (record.is_correct, record.target)
+            found.setdefault(record.cell, {})[record.address] = outcome
     return found
 
 

@@ -1,7 +1,6 @@
 """A cell of a run: one endpoint asked one task at one size in one way."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from harness.sample import Prompting, Style
 from harness_retrieval.types import Mode
@@ -26,17 +25,3 @@ class Cell:
         retrieval = self.retrieval or "none"
         asked = f"{self.task}/size={self.size}/{self.prompting}/{retrieval}/{self.style}"
         return f"{self.endpoint}/{asked}"
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> "Cell":
-        """The inverse of `dataclasses.asdict`."""
-        mode = value["retrieval"]
-        return cls(
-            endpoint=value["endpoint"],
-            task=value["task"],
-            size=value["size"],
-            prompting=Prompting(value["prompting"]),
-            retrieval=None if mode is None else Mode(mode),
-            style=Style(value["style"]),
-            max_new_tokens=value["max_new_tokens"],
-        )

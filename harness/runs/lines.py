@@ -1,12 +1,17 @@
-"""Append-only files of one JSON object a line; a line is whole once its newline is there."""
+"""Files of one JSON object a line, and how files are replaced whole."""
 
-import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from msgspec import MsgspecError
+from msgspec.json import Decoder
 
 from harness.errors import InputError
+
+Kind = TypeVar("Kind")
 
 
 def repair(path: Path) -> int:
@@ -32,21 +37,34 @@ def _end_of_last_line(file: Any, size: int) -> int:
     return 0
 
 
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The objects of the whole lines, one at a time; nothing where the file does not exist.
+def read_lines(path: Path, kind: type[Kind]) -> Iterator[tuple[bytes, Kind]]:
+    """The whole lines as they are and as values, one at a time; nothing where there is no file.
 
-    Raises InputError for a whole line that is no JSON object: the file was damaged.
+    A line is whole once its newline is there. Raises InputError for one that is no `kind`: the
+    file was damaged.
     """
     if not path.exists():
         return
+    decoder = Decoder(kind)
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.endswith(b"\n"):
                 return
             try:
-                value = json.loads(line)
-            except ValueError as error:
+                value = decoder.decode(line)
+            except MsgspecError as error:
                 raise InputError(f"{path}, line {number}: {error}") from None
-            if not isinstance(value, dict):
-                raise InputError(f"{path}, line {number}: not a JSON object")
-            yield value
+            yield line, value
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file beside the path that takes its place when all is written. Raises InputError."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error}") from None
+    finally:
+        temporary.unlink(missing_ok=True)
