@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.errors import InputError
+from harness.runs.lines import DamagedError
 from harness.runs.manifest import Manifest, read_manifest
-from harness.runs.reading import DamagedError
 from harness.runs.records import SampleRecord
 from harness.runs.results import CellResult
 from harness.runs.summary import summarize

@@ -14,6 +14,10 @@ from harness.errors import InputError
 Kind = TypeVar("Kind")
 
 
+class DamagedError(InputError):
+    """A file of a run does not say what it should; the message says what to do."""
+
+
 def repair(path: Path) -> int:
     """Cuts off a torn last line, left by a process that was killed; returns the bytes removed."""
     if not path.exists():
@@ -40,21 +44,32 @@ def _end_of_last_line(file: Any, size: int) -> int:
 def read_lines(path: Path, kind: type[Kind]) -> Iterator[tuple[bytes, Kind]]:
     """The whole lines as they are and as values, one at a time; nothing where there is no file.
 
-    A line is whole once its newline is there. Raises InputError for one that is no `kind`: the
-    file was damaged.
+    A line is whole once its newline is there. Raises DamagedError for one that is no `kind`.
     """
     if not path.exists():
         return
     decoder = Decoder(kind)
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.endswith(b"\n"):
-                return
-            try:
-                value = decoder.decode(line)
-            except MsgspecError as error:
-                raise InputError(f"{path}, line {number}: {error}") from None
-            yield line, value
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if not line.endswith(b"\n"):
+                    return
+                try:
+                    value = decoder.decode(line)
+                except MsgspecError as error:
+                    raise damaged_line(path, number, str(error)) from None
+                yield line, value
+    except OSError as error:
+        raise DamagedError(f"{path} cannot be read: {error}") from None
+
+
+def damaged_line(path: Path, number: int, reason: str) -> DamagedError:
+    """The error for the n-th line of a file of a run, counted from 1."""
+    return DamagedError(
+        f"{path}, line {number}: {reason}. The file is damaged. Restore it from a copy, or delete "
+        "what is wrong in it: what is missing then is asked again by harness eval --resume "
+        f"{path.parent}"
+    )
 
 
 @contextmanager

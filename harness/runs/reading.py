@@ -3,24 +3,11 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness.errors import InputError
-from harness.runs.lines import read_lines
+from harness.runs.lines import damaged_line, read_lines
 from harness.runs.manifest import Manifest
 from harness.runs.records import SampleKey, SampleRecord
 from harness.runs.store import ERRORS_NAME, SAMPLES_NAME
 from harness.sample import Address
-
-
-class DamagedError(InputError):
-    """A file of a run does not say what it should; the message says what to do."""
-
-
-def damaged_file(path: Path, reason: str) -> DamagedError:
-    """The error for a file of lines."""
-    return DamagedError(
-        f"{path} is damaged: {reason}. Restore it from a copy, or delete what is wrong in it: "
-        f"what is missing then is asked again by harness eval --resume {path.parent}"
-    )
 
 
 def read_samples(folder: Path, manifest: Manifest) -> Iterator[SampleRecord]:
@@ -36,26 +23,17 @@ def read_sample_lines(folder: Path, manifest: Manifest) -> Iterator[tuple[bytes,
     """`read_samples`, each with its line as it stands. Raises DamagedError."""
     path = folder / SAMPLES_NAME
     seen = _Seen({cell.key for cell in manifest.cells})
-    try:
-        for number, (line, record) in enumerate(read_lines(path, SampleRecord), start=1):
-            try:
-                seen.add(record)
-            except ValueError as error:
-                raise damaged_file(path, f"line {number}: {error}") from None
-            yield line, record
-    except DamagedError:
-        raise
-    except (InputError, OSError) as error:
-        raise damaged_file(path, _without_path(error, path)) from None
+    for number, (line, record) in enumerate(read_lines(path, SampleRecord), start=1):
+        try:
+            seen.add(record)
+        except ValueError as error:
+            raise damaged_line(path, number, str(error)) from None
+        yield line, record
 
 
 def read_failed(folder: Path) -> set[tuple[str, str]]:
     """(cell, address) of every sample that errored at some time. Raises DamagedError."""
-    path = folder / ERRORS_NAME
-    try:
-        return {(error.cell, error.address) for _, error in read_lines(path, SampleKey)}
-    except (InputError, OSError) as error:
-        raise damaged_file(path, _without_path(error, path)) from None
+    return {(key.cell, key.address) for _, key in read_lines(folder / ERRORS_NAME, SampleKey)}
 
 
 class _Seen:
@@ -84,7 +62,3 @@ def _require_address(key: str) -> None:
         Address.from_key(key)
     except ValueError:
         raise ValueError(f"'{key}' is no address of a sample") from None
-
-
-def _without_path(error: Exception, path: Path) -> str:
-    return str(error).removeprefix(f"{path}, ")
