@@ -92,10 +92,10 @@ def _twins(first: Side, second: Side) -> list[tuple[Cell, Cell]]:
 
 def _outcomes(side: Side, cells: set[str]) -> Outcomes:
     found: Outcomes = {}
-    for line in read_samples(side.folder, side.manifest):
-        if line["cell"] in cells:
-            outcome = (line["verdict"] == "correct", line["target"])
-            found.setdefault(line["cell"], {})[line["address"]] = outcome
+    for record in read_samples(side.folder, side.manifest):
+        if record.cell in cells:
+            outcome = (record.is_correct, record.target)
+            found.setdefault(record.cell, {})[record.address] = outcome
     return found
 
 
