@@ -10,6 +10,7 @@ import hashlib
 import json
 import shutil
 import threading
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,11 @@ def assert_grown(before: Any, now: Any, where: str = "") -> None:
 
 
 def test_what_was_said_of_them_is_said(copied: Any) -> None:
-    assert_grown(json.loads((FOLDER / "outputs.json").read_text()), outputs(copied))
+    before = json.loads((FOLDER / "outputs.json").read_text())
+    # Test and interval of a comparison have become of one kind since: other figures (design 0016).
+    for row in chain.from_iterable(before["compare"].values()):
+        del row["p"], row["ci95"]
+    assert_grown(before, outputs(copied))
 
 
 def test_they_make_a_page_with_every_sample(copied: Any) -> None:
