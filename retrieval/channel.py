@@ -8,23 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from harnessapi.values import Markers, Mode, Outcome
+
 from harness_retrieval.abbreviations import Abbreviation, expand
-from harness_retrieval.types import Mode, Outcome, SearchRequest, SearchResult
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Markers:
-    """The words of the channel. Raises ValueError where the two markers could be confused."""
-
-    start: str = "<search>"
-    end: str = "</search>"
-    failed: str = "FAILED"
-    passage_separator: str = ";"
-
-    def __post_init__(self) -> None:
-        # Without containment the marker that starts first also ends first, however text is split.
-        if not self.start or not self.end or self.start in self.end or self.end in self.start:
-            raise ValueError(f"markers {self.start!r} and {self.end!r} are empty or overlap")
+from harness_retrieval.types import SearchRequest, SearchResult
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

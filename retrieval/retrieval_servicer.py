@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from harnessapi.retrieval.v1 import retrieval_pb2 as pb
 from harnessapi.retrieval.v1 import retrieval_pb2_grpc as pb_grpc
+from harnessapi.rpc.enums import MODES
 
 from harness_retrieval.contexts.context_store import ContextStore
 from harness_retrieval.corpora import Corpora
@@ -21,7 +22,7 @@ from harness_retrieval.errors import (
     InvalidArgumentError,
 )
 from harness_retrieval.types import Mode, Retriever, SearchRequest
-from harness_retrieval.wire import mode_from_wire, request_from_wire, result_to_wire
+from harness_retrieval.wire import request_from_wire, result_to_wire
 
 _DEFAULT_CORPUS_TOP_K = 10
 _T = TypeVar("_T")
@@ -48,7 +49,7 @@ class RetrievalServicer(pb_grpc.RetrievalServiceServicer):
         return pb.OpenContextResponse(expires_after_s=self._contexts.expires_after_s)
 
     async def SearchContexts(self, request: pb.SearchContextsRequest, context: Any) -> Any:
-        modes = [mode_from_wire(query.mode) for query in request.queries]
+        modes = [MODES.member(query.mode) for query in request.queries]
         if None in modes:
             raise InvalidArgumentError(f"query {modes.index(None)} names no known mode")
         known = [mode for mode in modes if mode is not None]

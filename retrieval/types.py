@@ -2,25 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Protocol
 
-
-class Mode(StrEnum):
-    """How a query is understood: a regular expression, or text compared by embedding."""
-
-    REGEX = "regex"
-    DENSE = "dense"
-
-
-class Outcome(StrEnum):
-    """What became of one search; only FOUND carries text."""
-
-    FOUND = "found"
-    NOT_FOUND = "not_found"
-    INVALID_QUERY = "invalid_query"
-    TOO_COSTLY = "too_costly"
-    LIMIT_REACHED = "limit_reached"
+from harnessapi.values import Mode as Mode  # noqa: PLC0414
+from harnessapi.values import Outcome as Outcome  # noqa: PLC0414
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

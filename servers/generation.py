@@ -1,10 +1,10 @@
 """What is asked of a model and what comes back: plain values, free of protobuf and torch."""
 
 from dataclasses import dataclass, field
-from enum import Enum, auto
+
+from harnessapi.values import FinishReason, Mode, Outcome, Part
 
 from harness_retrieval.abbreviations import Abbreviation
-from harness_retrieval.types import Mode, Outcome
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,26 +51,6 @@ class GenerationRequest:
     deadline_s: float | None = None
 
 
-class Channel(Enum):
-    """Which part of a completion a piece of text belongs to."""
-
-    REASONING = auto()
-    QUERY = auto()
-    INSERTED = auto()
-    ANSWER = auto()
-
-
-class FinishReason(Enum):
-    """Why a completion ended."""
-
-    EOS = auto()
-    STOP = auto()
-    LENGTH = auto()
-    CONTEXT_FULL = auto()
-    DEADLINE = auto()
-    CANCELLED = auto()
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Started:
     """The first event: what the model reads, and what came of waiting in the queue."""
@@ -87,7 +67,7 @@ class Started:
 class Delta:
     """The next tokens of a completion; a token may have no text (yet)."""
 
-    channel: Channel
+    part: Part
     text: str
     token_ids: tuple[int, ...]
 

@@ -5,15 +5,18 @@ from collections import defaultdict
 from pathlib import Path
 
 import click
+from harnessapi.values import ModelDescription
 
 from harness.cli.dependencies import Dependencies, dependencies, read_endpoints
 from harness.cli.lazy import LazyCommand, LazyGroup
 from harness.cli.shared_options import ENDPOINTS_FILE
 from harness.cli.signals import run_until_signal
-from harness.clients.model_info import ModelInfo
 from harness.endpoints.config import Endpoint
 from harness.errors import HarnessError, UnreachableError
 from harness.fleet.fleet import open_fleet
+
+# What an endpoint said of its model, or why it did not.
+Found = ModelDescription | HarnessError
 
 
 @click.command("list")
@@ -42,7 +45,7 @@ def check_command(ctx: click.Context, name: str | None, endpoints_file: Path | N
       harness endpoints check rnn-rag
     """
     endpoints = read_endpoints(endpoints_file).select([name or "all"])
-    found: dict[str, ModelInfo | HarnessError] = {}
+    found: dict[str, Found] = {}
     run_until_signal(_check_all(endpoints, dependencies(ctx), found))
     for endpoint in endpoints:
         click.echo(_describe(endpoint, found[endpoint.name]))
@@ -55,7 +58,9 @@ def check_command(ctx: click.Context, name: str | None, endpoints_file: Path | N
 
 
 async def _check_all(
-    endpoints: tuple[Endpoint, ...], given: Dependencies, found: dict[str, ModelInfo | HarnessError]
+    endpoints: tuple[Endpoint, ...],
+    given: Dependencies,
+    found: dict[str, ModelDescription | HarnessError],
 ) -> None:
     """Endpoints of one place share a server; each place on its own, so that none hides another."""
 
@@ -81,7 +86,7 @@ def _say(text: str) -> None:
     click.echo(text, err=True)
 
 
-def _describe(endpoint: Endpoint, found: ModelInfo | HarnessError) -> str:
+def _describe(endpoint: Endpoint, found: Found) -> str:
     if isinstance(found, HarnessError):
         return f"{endpoint.name}: failed"
     modes = ", ".join(found.modes) if endpoint.retrieval else "off"
@@ -100,7 +105,7 @@ def _describe(endpoint: Endpoint, found: ModelInfo | HarnessError) -> str:
     )
 
 
-def _describe_external(name: str, found: ModelInfo, modes: str) -> str:
+def _describe_external(name: str, found: ModelDescription, modes: str) -> str:
     limit = "" if found.context_limit is None else f", {found.context_limit:,} tokens of context"
     return "\n  ".join(
         [
@@ -113,7 +118,7 @@ def _describe_external(name: str, found: ModelInfo, modes: str) -> str:
     )
 
 
-def _state(found: ModelInfo) -> str:
+def _state(found: ModelDescription) -> str:
     state = f"{found.state_bytes:,} bytes a sequence"
     if found.state_bytes_per_token:
         state += f" and {found.state_bytes_per_token:,} for each token of its context"

@@ -6,11 +6,12 @@ import time
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from harnessapi.values import ModelDescription
+
 from harness.clients.completion import CompletionRequest
 from harness.clients.faults import AttemptError, RefusedError
 from harness.clients.grpc_client import Client
 from harness.clients.model_client import ModelClient
-from harness.clients.model_info import ModelInfo
 from harness.clients.retrying import Attempts, Backoff, complete_with_retries
 from harness.endpoints.config import Endpoint
 from harness.errors import HarnessError, IncompleteError, InputError, UnreachableError
@@ -32,7 +33,7 @@ class Connection:
 
     endpoint: Endpoint
     client: ModelClient
-    model: ModelInfo
+    model: ModelDescription
     server: Server | None
     backoff: Backoff = field(default_factory=Backoff)
 

@@ -7,10 +7,12 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from harnessapi.inference.v1 import inference_pb2 as pb
 from harnessapi.inference.v1 import inference_pb2_grpc
+from harnessapi.rpc.description import description_from_wire
+from harnessapi.rpc.enums import MODES
+from harnessapi.values import ModelDescription
 
 from harness.clients.completion import Completion, CompletionRequest
 from harness.clients.faults import AttemptError, DeadlineError, RefusedError, TransientError
-from harness.clients.model_info import ModelInfo, mode_to_wire, model_info
 from harness.clients.transcript import BROKEN_STREAM, Transcript
 
 _MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
@@ -50,10 +52,10 @@ class Client:
             return False
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
-    async def get_model(self) -> ModelInfo:
+    async def get_model(self) -> ModelDescription:
         """Raises AttemptError."""
         try:
-            return model_info(
+            return description_from_wire(
                 await self._stub.GetModel(pb.GetModelRequest(), timeout=_PROBE_TIMEOUT_S)
             )
         except grpc.aio.AioRpcError as error:
@@ -88,7 +90,7 @@ def _to_wire(request: CompletionRequest) -> pb.GenerateRequest:
         stopping=pb.StoppingOptions(max_new_tokens=request.max_new_tokens),
     )
     if request.mode is not None:
-        message.retrieval.mode = mode_to_wire(request.mode)
+        message.retrieval.mode = MODES.number(request.mode)
         # max_new_tokens is the limit that counts: a search takes several of them.
         message.retrieval.max_searches = request.max_new_tokens
         message.retrieval.abbreviations.extend(

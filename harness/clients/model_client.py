@@ -2,8 +2,9 @@
 
 from typing import Protocol
 
+from harnessapi.values import ModelDescription
+
 from harness.clients.completion import Completion, CompletionRequest
-from harness.clients.model_info import ModelInfo
 
 
 class ModelClient(Protocol):
@@ -17,7 +18,7 @@ class ModelClient(Protocol):
         """Whether the server is there, and ready."""
         ...
 
-    async def get_model(self) -> ModelInfo:
+    async def get_model(self) -> ModelDescription:
         """Raises AttemptError."""
         ...
 

@@ -1,15 +1,15 @@
 """Puts the events of one Generate stream together into a Completion."""
 
 from harnessapi.inference.v1 import inference_pb2 as pb
-from harnessapi.retrieval.v1 import retrieval_pb2
+from harnessapi.rpc.enums import FINISH_REASONS, MODES, OUTCOMES, PARTS
+from harnessapi.values import FinishReason, Part
 
 from harness.clients.completion import (
-    Channel,
+    COUNTS,
     Completion,
-    FinishReason,
+    CompletionTimes,
     SearchStep,
-    ServerTimes,
-    TextSegment,
+    TextPiece,
 )
 from harness.clients.faults import DeadlineError, TransientError
 
@@ -22,7 +22,7 @@ class Transcript:
     def __init__(self) -> None:
         self._started: pb.Started | None = None
         self._finished: pb.Finished | None = None
-        self._pieces: list[tuple[Channel, list[str]]] = []
+        self._pieces: list[tuple[Part, list[str]]] = []
         self._searches: list[SearchStep] = []
         self._ttft_ms: float | None = None
 
@@ -47,54 +47,56 @@ class Transcript:
             raise TransientError(BROKEN_STREAM, "the stream ended without Finished")
         return Completion(
             prompt_token_ids=tuple(started.prompt_token_ids),
-            segments=tuple(
-                TextSegment(channel=channel, text="".join(texts)) for channel, texts in self._pieces
+            transcript=tuple(
+                TextPiece(part=part, text="".join(texts)) for part, texts in self._pieces
             ),
             searches=tuple(self._searches),
             finish_reason=_finish_reason(finished.reason),
-            num_prompt_tokens=finished.num_prompt_tokens,
-            num_generated_tokens=finished.num_generated_tokens,
-            num_inserted_tokens=finished.num_inserted_tokens,
-            num_searches=finished.num_searches,
-            server=ServerTimes(
-                queue_ms=started.queue_ns / 1e6,
-                prefill_ms=finished.prefill_ns / 1e6,
-                decode_ms=finished.decode_ns / 1e6,
-                retrieval_ms=finished.retrieval_ns / 1e6,
+            times=CompletionTimes(
+                ttft_ms=self._ttft_ms,
+                total_ms=total_ms,
+                **_milliseconds(started),
+                **_milliseconds(finished),
             ),
-            ttft_ms=self._ttft_ms,
-            total_ms=total_ms,
+            **{name: getattr(finished, name) for name in COUNTS},
         )
 
     def _add_delta(self, delta: pb.Delta, elapsed_ms: float) -> None:
-        channel = Channel(pb.Channel.Name(delta.channel).removeprefix("CHANNEL_").lower())
+        part = PARTS.member(delta.channel) or Part.REASONING
         # An inserted token is not the model's first, and a message without tokens is not a token.
-        if self._ttft_ms is None and delta.num_tokens and channel is not Channel.INSERTED:
+        if self._ttft_ms is None and delta.num_tokens and part is not Part.INSERTED:
             self._ttft_ms = elapsed_ms
         if not delta.text:
             return
-        if not self._pieces or self._pieces[-1][0] is not channel:
-            self._pieces.append((channel, []))
+        if not self._pieces or self._pieces[-1][0] is not part:
+            self._pieces.append((part, []))
         self._pieces[-1][1].append(delta.text)
 
 
-def _finish_reason(reason: pb.FinishReason.ValueType) -> FinishReason:
-    name = pb.FinishReason.Name(reason).removeprefix("FINISH_REASON_")
-    if name == "DEADLINE":
+def _milliseconds(message: pb.Started | pb.Finished) -> dict[str, float]:
+    """Every `x_ns` of a message as `x_ms`."""
+    return {
+        f"{field.name.removesuffix('_ns')}_ms": getattr(message, field.name) / 1e6
+        for field in message.DESCRIPTOR.fields
+        if field.name.endswith("_ns")
+    }
+
+
+def _finish_reason(number: pb.FinishReason.ValueType) -> FinishReason:
+    reason = FINISH_REASONS.member(number)
+    if reason is FinishReason.DEADLINE:
         raise DeadlineError("DEADLINE_EXCEEDED", "the server stopped at the deadline")
-    if name in {"CANCELLED", "UNSPECIFIED"}:
-        raise TransientError(BROKEN_STREAM, f"the server ended it as {name}")
-    return FinishReason(name.lower())
+    if reason is None or reason is FinishReason.CANCELLED:
+        raise TransientError(BROKEN_STREAM, f"the server ended it as {reason or number}")
+    return reason
 
 
 def _search_step(step: pb.RetrievalStep) -> SearchStep:
-    mode = retrieval_pb2.RetrievalMode.Name(step.mode).removeprefix("RETRIEVAL_MODE_")
-    outcome = retrieval_pb2.SearchOutcome.Name(step.outcome).removeprefix("SEARCH_OUTCOME_")
     return SearchStep(
         query=step.query,
         expanded_query=step.expanded_query,
-        mode=mode.lower(),
-        outcome=outcome.lower(),
+        mode=MODES.member(step.mode) or "",
+        outcome=OUTCOMES.member(step.outcome) or "",
         inserted_text=step.inserted_text,
         detail=step.detail,
         elapsed_ms=step.elapsed_ns / 1e6,

@@ -12,6 +12,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from harnessapi.inference.v1 import inference_pb2 as pb
 from harnessapi.inference.v1 import inference_pb2_grpc
 from harnessapi.retrieval.v1 import retrieval_pb2
+from harnessapi.rpc.description import description_to_wire
+from harnessapi.values import Markers, Mode, ModelDescription
 
 from harness_retrieval.abbreviations import Abbreviation, expand
 
@@ -66,26 +68,25 @@ class FakeModel(inference_pb2_grpc.InferenceServiceServicer):
         context: Any,  # noqa: ARG002
     ) -> pb.GetModelResponse:
         """A small RNN, it says."""
-        model = pb.GetModelResponse(
-            name="fake",
-            family=pb.MODEL_FAMILY_RNN,
-            checkpoint_digest=hashlib.sha256(str(self.script.version).encode()).hexdigest(),
-            tokenizer_digest="0" * 64,
-            num_parameters=1234,
-            state_bytes=512,
-            engine="fake",
-            engine_version="1",
-            dtype="float32",
-            device="cpu",
-            num_slots=64,
-            max_prompt_tokens=self.script.max_prompt_tokens,
-            styles=["symbolic"],
-        )
-        if self.script.has_channel:
-            model.search_channel.modes.extend(
-                [retrieval_pb2.RETRIEVAL_MODE_REGEX, retrieval_pb2.RETRIEVAL_MODE_DENSE]
+        return description_to_wire(
+            ModelDescription(
+                name="fake",
+                family="RNN",
+                engine="fake",
+                engine_version="1",
+                checkpoint_digest=hashlib.sha256(str(self.script.version).encode()).hexdigest(),
+                tokenizer_digest="0" * 64,
+                num_parameters=1234,
+                state_bytes=512,
+                dtype="float32",
+                device="cpu",
+                num_slots=64,
+                max_prompt_tokens=self.script.max_prompt_tokens,
+                markers=Markers() if self.script.has_channel else None,
+                modes=tuple(Mode) if self.script.has_channel else (),
+                styles=("symbolic",),
             )
-        return model
+        )
 
     async def Tokenize(  # noqa: N802
         self, request: pb.TokenizeRequest, context: Any

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Final
 
-from harness.clients.model_info import ModelInfo
+from harnessapi.values import ModelDescription
+
 from harness.endpoints.config import Endpoint
 from harness.errors import InputError
 from harness.runs.cell import Cell
@@ -36,7 +37,7 @@ class Plan:
 
 
 def plan_cells(
-    options: RunOptions, endpoints: Sequence[Endpoint], models: Mapping[str, ModelInfo]
+    options: RunOptions, endpoints: Sequence[Endpoint], models: Mapping[str, ModelDescription]
 ) -> Plan:
     """Endpoint x task x size x prompting. A model that is not known yet is taken to offer all.
 
@@ -105,7 +106,7 @@ def _cell(
     endpoint: Endpoint,
     task: Task,
     prompting: Prompting | None,
-    model: ModelInfo | None,
+    model: ModelDescription | None,
 ) -> Cell:
     offered = _offered_modes(options, endpoint, model)
     usable = [mode for mode in task.retrieval_modes if mode in offered]
@@ -133,7 +134,7 @@ def _cell(
 
 
 def _offered_modes(
-    options: RunOptions, endpoint: Endpoint, model: ModelInfo | None
+    options: RunOptions, endpoint: Endpoint, model: ModelDescription | None
 ) -> tuple[Mode, ...]:
     if not endpoint.retrieval or options.retrieval == "none":
         return ()
@@ -177,7 +178,9 @@ def _search_mode(
     return wanted
 
 
-def _style(options: RunOptions, endpoint: Endpoint, task: Task, model: ModelInfo | None) -> Style:
+def _style(
+    options: RunOptions, endpoint: Endpoint, task: Task, model: ModelDescription | None
+) -> Style:
     read = _styles_read(endpoint, model)
     readable = [style for style in task.styles if read is None or style in read]
     if options.style is None and readable:
@@ -194,7 +197,7 @@ def _style(options: RunOptions, endpoint: Endpoint, task: Task, model: ModelInfo
     )
 
 
-def _styles_read(endpoint: Endpoint, model: ModelInfo | None) -> tuple[str, ...] | None:
+def _styles_read(endpoint: Endpoint, model: ModelDescription | None) -> tuple[str, ...] | None:
     """What an endpoint reads; None: it is not known before it is asked."""
     if model is not None:
         return model.styles

@@ -1,7 +1,6 @@
 """A cell of a run: one endpoint asked one task at one size in one way."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from harness.way import Prompting, Style, Way
 from harness_retrieval.types import Mode
@@ -39,18 +38,3 @@ class Cell:
         given = sorted({**self.parameters, "size": self.size}.items())
         parameters = ",".join(f"{name}={value}" for name, value in given)
         return f"{self.endpoint}/{self.task}/{parameters}/{self.way.key}"
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> "Cell":
-        """The inverse of `dataclasses.asdict`."""
-        mode = value["retrieval"]
-        return cls(
-            endpoint=value["endpoint"],
-            task=value["task"],
-            size=value["size"],
-            prompting=Prompting(value["prompting"]),
-            retrieval=None if mode is None else Mode(mode),
-            style=Style(value["style"]),
-            max_new_tokens=value["max_new_tokens"],
-            parameters=dict(value.get("parameters", {})),
-        )

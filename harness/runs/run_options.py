@@ -32,24 +32,6 @@ class RunOptions:
         """The kind of search that was asked for."""
         return None if self.retrieval in {None, "none"} else Mode(self.retrieval)
 
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> "RunOptions":
-        """The inverse of `dataclasses.asdict`."""
-        promptings, style, sizes = value["prompting"], value["style"], value["size"]
-        return cls(
-            endpoint=tuple(value["endpoint"]),
-            task=tuple(value["task"]),
-            size=None if sizes is None else tuple(sizes),
-            samples=value["samples"],
-            seed=value["seed"],
-            prompting=None if promptings is None else tuple(Prompting(p) for p in promptings),
-            style=None if style is None else Style(style),
-            retrieval=value["retrieval"],
-            max_new_tokens=value["max_new_tokens"],
-            examples=value.get("examples", DEFAULT_NUM_EXAMPLES),
-            parameter=value.get("parameter", {}),
-        )
-
 
 def option_differences(stored: RunOptions, given: RunOptions, names: set[str]) -> list[str]:
     """One line for each of the named options that differs from what the run has."""

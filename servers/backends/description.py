@@ -3,8 +3,9 @@
 from importlib import metadata
 from typing import Final
 
+from harnessapi.values import ModelDescription
+
 from harness_retrieval.types import Mode
-from harness_servers.backends.backend import ModelDescription
 from harness_servers.checkpoints.checkpoint import Checkpoint
 from harness_servers.models.protocol import ModelShape
 

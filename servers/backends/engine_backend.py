@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import AsyncGenerator
 
+from harnessapi.values import ModelDescription
+
 from harness_retrieval.types import Retriever
-from harness_servers.backends.backend import ModelDescription
 from harness_servers.backends.description import OWN_DISTRIBUTION, describe
 from harness_servers.checkpoints.checkpoint import Checkpoint
 from harness_servers.checkpoints.codec import Encoded

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
+from harnessapi.values import Markers
 
-from harness_retrieval.channel import Markers
 from harness_servers.errors import CheckpointError
 from harness_servers.models import MODELS
 

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from harnessapi.values import Markers
 from tokenizers import Encoding, Tokenizer
 from tokenizers.decoders import DecodeStream
-
-from harness_retrieval.channel import Markers
 
 # Decoding looks back at a few tokens only: whether a space or the rest of a character is due.
 _NUM_PRIMING_TOKENS = 16

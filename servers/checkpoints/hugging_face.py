@@ -31,7 +31,7 @@ _LOCAL: Final = {"local_files_only": True, "trust_remote_code": False}
 class LlamaShape:
     """What is known of a Llama without loading it: a ModelShape."""
 
-    family: str = "transformer"
+    family: str = "TRANSFORMER"
     vocabulary_size: int
     context_limit: int
     num_layers: int

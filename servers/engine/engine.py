@@ -4,13 +4,14 @@ import math
 import time
 from collections.abc import Callable
 
+from harnessapi.values import FinishReason
+
 from harness_retrieval.types import SearchRequest, SearchResult
 from harness_servers.checkpoints.codec import Codec
 from harness_servers.engine.engine_options import EngineOptions
 from harness_servers.engine.model_runner import ModelRunner
 from harness_servers.engine.scheduler import Scheduler
 from harness_servers.errors import UnavailableError
-from harness_servers.generation import FinishReason
 from harness_servers.models.protocol import SequenceModel
 from harness_servers.sequences.delivery import Delivery, SearchQueue
 from harness_servers.sequences.job import Job

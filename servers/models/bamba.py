@@ -23,7 +23,7 @@ from harness_servers.models.protocol import State
 class BambaModel(nn.Module):
     """A stack of Mamba2 layers with attention at some of them; the paper's hybrid has it on top."""
 
-    family: ClassVar[str] = "hybrid"
+    family: ClassVar[str] = "HYBRID"
 
     def __init__(self, config: HybridConfig) -> None:
         super().__init__()

@@ -32,7 +32,7 @@ class LstmModel(nn.Module):
     into at every token, and what a rounder format loses is lost for the rest of the sequence.
     """
 
-    family: ClassVar[str] = "rnn"
+    family: ClassVar[str] = "RNN"
     context_limit: int | None = None
 
     def __init__(self, config: LstmConfig) -> None:

@@ -47,7 +47,7 @@ class _Backbone(nn.Module):
 class Mamba2Model(nn.Module):
     """A stack of norm, mixer and residual between embedding and head."""
 
-    family: ClassVar[str] = "ssm"
+    family: ClassVar[str] = "SSM"
     context_limit: int | None = None
 
     def __init__(

@@ -17,7 +17,7 @@ class ModelShape(Protocol):
 
     @property
     def family(self) -> str:
-        """The family's name in the API: "rnn", "ssm", "transformer", "hybrid"."""
+        """The family's name in the API: RNN, SSM, TRANSFORMER, HYBRID."""
         ...
 
     @property

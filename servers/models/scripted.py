@@ -22,7 +22,7 @@ class ScriptedModel(nn.Module):
     expects its last token for ever.
     """
 
-    family: ClassVar[str] = "rnn"
+    family: ClassVar[str] = "RNN"
     context_limit: int | None = None
     triggers_N: Tensor
     scripts_NK: Tensor

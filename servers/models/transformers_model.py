@@ -18,11 +18,11 @@ _CACHE_NAMES: Final = ("past_key_values", "cache_params", "state")
 _NO_SEQUENCE: Final = 0
 # Of those whose memory transformers calls stateful; the others of these are hybrids.
 _FAMILIES: Final = {
-    "mamba": "ssm",
-    "mamba2": "ssm",
-    "falcon_mamba": "ssm",
-    "rwkv": "rnn",
-    "xlstm": "rnn",
+    "mamba": "SSM",
+    "mamba2": "SSM",
+    "falcon_mamba": "SSM",
+    "rwkv": "RNN",
+    "xlstm": "RNN",
 }
 
 
@@ -53,11 +53,11 @@ class TransformersModel:
         self._takes_positions = "position_ids" in parameters
         self._memories: dict[int, _Memory] = {}
         self._last_number = _NO_SEQUENCE
-        default = "hybrid" if self._is_stateful else "transformer"
+        default = "HYBRID" if self._is_stateful else "TRANSFORMER"
         self.family: str = _FAMILIES.get(config.model_type, default)
         self.vocabulary_size: int = config.vocab_size
         self.context_limit: int | None = None
-        if self.family in ("transformer", "hybrid"):
+        if self.family in ("TRANSFORMER", "HYBRID"):
             self.context_limit = getattr(config, "max_position_embeddings", None)
         self._state_bytes, self._state_bytes_per_token = self._measure_state()
 

@@ -7,9 +7,10 @@ from typing import Any
 import grpc
 from harnessapi.inference.v1 import inference_pb2 as pb
 from harnessapi.inference.v1 import inference_pb2_grpc
+from harnessapi.rpc.description import description_to_wire
 
 from harness_servers.backends.backend import Backend
-from harness_servers.rpc.wire import read_request, write_description, write_event
+from harness_servers.rpc.wire import read_request, write_event
 
 
 class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
@@ -22,7 +23,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         self, _request: pb.GetModelRequest, _context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.GetModelResponse:
         """What is served here."""
-        return write_description(self._backend.describe())
+        return description_to_wire(self._backend.describe())
 
     async def Tokenize(  # noqa: N802
         self, request: pb.TokenizeRequest, _context: grpc.aio.ServicerContext[Any, Any]

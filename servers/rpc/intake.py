@@ -4,7 +4,8 @@ import asyncio
 import time
 from typing import Final
 
-from harness_servers.backends.backend import ModelDescription
+from harnessapi.values import ModelDescription
+
 from harness_servers.checkpoints.codec import Codec, Encoded
 from harness_servers.generation import GenerationRequest
 from harness_servers.rpc.request_checks import check_options, check_prompt, check_words

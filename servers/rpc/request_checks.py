@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-from harness_servers.backends.backend import ModelDescription
+from harnessapi.values import ModelDescription
+
 from harness_servers.checkpoints.codec import Encoded
 from harness_servers.errors import InvalidRequestError
 from harness_servers.generation import GenerationRequest, Retrieval, Sampling, Stopping

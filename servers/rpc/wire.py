@@ -1,20 +1,14 @@
 """Between protobuf messages and the values of servers/generation.py; fills in the defaults."""
 
-from typing import Final
-
 from harnessapi.inference.v1 import inference_pb2 as pb
-from harnessapi.retrieval.v1 import retrieval_pb2
+from harnessapi.rpc.enums import FINISH_REASONS, MODES, OUTCOMES, PARTS
 
 from harness_retrieval.abbreviations import Abbreviation
-from harness_retrieval.types import Mode, Outcome
-from harness_servers.backends.backend import ModelDescription
 from harness_servers.errors import InvalidRequestError
 from harness_servers.generation import (
-    Channel,
     Delta,
     Event,
     Finished,
-    FinishReason,
     GenerationRequest,
     Retrieval,
     RetrievalStep,
@@ -22,30 +16,6 @@ from harness_servers.generation import (
     Started,
     Stopping,
 )
-
-_FAMILIES: Final = {
-    "rnn": pb.MODEL_FAMILY_RNN,
-    "ssm": pb.MODEL_FAMILY_SSM,
-    "transformer": pb.MODEL_FAMILY_TRANSFORMER,
-    "hybrid": pb.MODEL_FAMILY_HYBRID,
-}
-_CHANNELS: Final = {
-    Channel.REASONING: pb.CHANNEL_REASONING,
-    Channel.QUERY: pb.CHANNEL_QUERY,
-    Channel.INSERTED: pb.CHANNEL_INSERTED,
-    Channel.ANSWER: pb.CHANNEL_ANSWER,
-}
-_REASONS: Final = {
-    reason: pb.FinishReason.Value(f"FINISH_REASON_{reason.name}") for reason in FinishReason
-}
-_OUTCOMES: Final = {
-    outcome: retrieval_pb2.SearchOutcome.Value(f"SEARCH_OUTCOME_{outcome.name}")
-    for outcome in Outcome
-}
-_MODES: Final = {
-    mode: retrieval_pb2.RetrievalMode.Value(f"RETRIEVAL_MODE_{mode.name}") for mode in Mode
-}
-_MODE_OF_VALUE: Final = {value: mode for mode, value in _MODES.items()}
 
 
 def read_request(request: pb.GenerateRequest, deadline_s: float | None) -> GenerationRequest:
@@ -68,7 +38,7 @@ def write_event(event: Event) -> pb.GenerateResponse:
         case Delta():
             return pb.GenerateResponse(
                 delta=pb.Delta(
-                    channel=_CHANNELS[event.channel],
+                    channel=PARTS.number(event.part),
                     text=event.text,
                     token_ids=event.token_ids,
                     num_tokens=len(event.token_ids),
@@ -80,38 +50,6 @@ def write_event(event: Event) -> pb.GenerateResponse:
             return pb.GenerateResponse(retrieval_step=_write_retrieval_step(event))
         case Finished():
             return pb.GenerateResponse(finished=_write_finished(event))
-
-
-def write_description(model: ModelDescription) -> pb.GetModelResponse:
-    """What is served."""
-    channel = None
-    if model.markers is not None:
-        channel = pb.SearchChannel(
-            start_marker=model.markers.start,
-            end_marker=model.markers.end,
-            failed_text=model.markers.failed,
-            modes=[_MODES[mode] for mode in model.modes],
-            passage_separator=model.markers.passage_separator,
-        )
-    return pb.GetModelResponse(
-        name=model.name,
-        family=_FAMILIES[model.family],
-        checkpoint_digest=model.checkpoint_digest,
-        tokenizer_digest=model.tokenizer_digest,
-        num_parameters=model.num_parameters,
-        state_bytes=model.state_bytes,
-        state_bytes_per_token=model.state_bytes_per_token,
-        context_limit=model.context_limit,
-        engine=model.engine,
-        engine_version=model.engine_version,
-        dtype=model.dtype,
-        device=model.device,
-        vocabulary_size=model.vocabulary_size,
-        num_slots=model.num_slots,
-        max_prompt_tokens=model.max_prompt_tokens,
-        search_channel=channel,
-        styles=model.styles,
-    )
 
 
 def _read_sampling(options: pb.SamplingOptions) -> Sampling:
@@ -137,12 +75,12 @@ def _read_stopping(options: pb.StoppingOptions) -> Stopping:
 
 
 def _read_retrieval(options: pb.RetrievalOptions) -> Retrieval:
-    if options.mode not in _MODE_OF_VALUE:
+    mode = MODES.member(options.mode)
+    if mode is None:
         raise InvalidRequestError(
-            f"retrieval mode is {options.mode}; it has to be one of "
-            + ", ".join(f"{value} ({mode.value})" for value, mode in _MODE_OF_VALUE.items())
+            f"retrieval mode is {options.mode}; it has to be one of {MODES.listed()}"
         )
-    default = Retrieval(mode=_MODE_OF_VALUE[options.mode])
+    default = Retrieval(mode=mode)
     has_inserted = options.HasField("max_inserted_tokens")
     return Retrieval(
         mode=default.mode,
@@ -168,7 +106,7 @@ def _write_started(event: Started) -> pb.Started:
     retrieval = None
     if event.retrieval is not None:
         retrieval = pb.RetrievalOptions(
-            mode=_MODES[event.retrieval.mode],
+            mode=MODES.number(event.retrieval.mode),
             max_searches=event.retrieval.max_searches,
             max_inserted_tokens=event.retrieval.max_inserted_tokens,
             top_k=event.retrieval.top_k,
@@ -201,8 +139,8 @@ def _write_retrieval_step(event: RetrievalStep) -> pb.RetrievalStep:
     return pb.RetrievalStep(
         query=event.query,
         expanded_query=event.expanded_query,
-        mode=_MODES[event.mode],
-        outcome=_OUTCOMES[event.outcome],
+        mode=MODES.number(event.mode),
+        outcome=OUTCOMES.number(event.outcome),
         inserted_text=event.inserted_text,
         num_inserted_tokens=event.num_inserted_tokens,
         start=event.start,
@@ -216,7 +154,7 @@ def _write_retrieval_step(event: RetrievalStep) -> pb.RetrievalStep:
 
 def _write_finished(event: Finished) -> pb.Finished:
     return pb.Finished(
-        reason=_REASONS[event.reason],
+        reason=FINISH_REASONS.number(event.reason),
         num_prompt_tokens=event.num_prompt_tokens,
         num_generated_tokens=event.num_generated_tokens,
         num_inserted_tokens=event.num_inserted_tokens,

@@ -1,14 +1,16 @@
 """What one sequence has produced and nobody has been sent yet, joined into few events."""
 
+from harnessapi.values import Part
+
 from harness_servers.checkpoints.codec import TextStream
-from harness_servers.generation import Channel, Delta, Event
+from harness_servers.generation import Delta, Event
 
 
 class Outbox:
-    """Collects tokens into one Delta until the channel changes, an event comes, or it is sent."""
+    """Collects tokens into one Delta until the part changes, an event comes, or it is sent."""
 
     def __init__(self, stream: TextStream) -> None:
-        self.channel = Channel.REASONING
+        self.part = Part.REASONING
         self._stream = stream
         self._events: list[Event] = []
         self._ids: list[int] = []
@@ -32,11 +34,11 @@ class Outbox:
             self._read_texts()
             self._texts.append(text)
 
-    def switch(self, channel: Channel) -> None:
-        """What is added from now on belongs to this channel."""
-        if channel is not self.channel:
+    def switch(self, part: Part) -> None:
+        """What is added from now on belongs to this part."""
+        if part is not self.part:
             self._close()
-            self.channel = channel
+            self.part = part
 
     def add_event(self, event: Event) -> None:
         """An event that comes after everything added so far."""
@@ -59,6 +61,6 @@ class Outbox:
             return
         self._read_texts()
         self._events.append(
-            Delta(channel=self.channel, text="".join(self._texts), token_ids=tuple(self._ids))
+            Delta(part=self.part, text="".join(self._texts), token_ids=tuple(self._ids))
         )
         self._ids, self._texts, self._num_read = [], [], 0

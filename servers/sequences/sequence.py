@@ -2,7 +2,9 @@
 
 from enum import Enum, auto
 
-from harness_servers.generation import Finished, FinishReason, Started
+from harnessapi.values import FinishReason
+
+from harness_servers.generation import Finished, Started
 from harness_servers.sequences.job import Job
 from harness_servers.sequences.transcriber import Completion
 

@@ -3,10 +3,12 @@
 Knows tokens and text, but no batch, slot or clock.
 """
 
+from harnessapi.values import FinishReason, Part
+
 from harness_retrieval.channel import SearchChannel, SearchLimits
 from harness_retrieval.types import Outcome, SearchRequest, SearchResult
 from harness_servers.checkpoints.codec import Codec, Encoded
-from harness_servers.generation import Channel, FinishReason, RetrievalStep
+from harness_servers.generation import RetrievalStep
 from harness_servers.sequences.job import Job
 from harness_servers.sequences.outbox import Outbox
 from harness_servers.sequences.stops import StopFinder
@@ -28,7 +30,7 @@ class Completion:
         self._eos_ids = frozenset() if job.stopping.ignore_eos else codec.eos_ids
         self._stream = codec.stream(job.prompt_ids)
         self.outbox = Outbox(self._stream)
-        self._part = Channel.REASONING  # ANSWER once the model has marked it
+        self._part = Part.REASONING  # ANSWER once the model has marked it
         self._stops = StopFinder(job.stopping.stop) if job.stopping.stop else None
         self._search = _make_channel(job, codec, context_id)
         # Text is looked at token by token only where something depends on it.
@@ -61,7 +63,7 @@ class Completion:
                 return consequence
         else:
             if token == self._codec.answer_id:
-                self.outbox.switch(Channel.ANSWER)
+                self.outbox.switch(Part.ANSWER)
             self.outbox.add(token)
         # At the limit a search would only delay the end.
         return self._limit_reached() if self.num_generated >= self._room else consequence
@@ -93,7 +95,7 @@ class Completion:
                 truncated=len(ids) < len(wanted.ids),
             )
         )
-        self.outbox.switch(Channel.INSERTED)
+        self.outbox.switch(Part.INSERTED)
         for token, piece in zip(ids, texts, strict=True):
             self.outbox.add_with_text(token, piece)
         return None if self.num_generated >= self._room else list(ids)
@@ -109,12 +111,12 @@ class Completion:
             was_in_query = self._search.in_query
             consequence = self._search.feed(text)
             if was_in_query or self._search.in_query:
-                self._switch(Channel.QUERY)
+                self._switch(Part.QUERY)
                 self.outbox.add_with_text(token, text)
                 return consequence
         is_marker = token == self._codec.answer_id
         if is_marker:
-            self._part = Channel.ANSWER
+            self._part = Part.ANSWER
         self._switch(self._part)
         is_stopped = False
         if self._stops is not None and not is_marker and self._may_stop():
@@ -123,12 +125,12 @@ class Completion:
         return FinishReason.STOP if is_stopped else None
 
     def _may_stop(self) -> bool:
-        return self._codec.answer_id is None or self._part is Channel.ANSWER
+        return self._codec.answer_id is None or self._part is Part.ANSWER
 
-    def _switch(self, channel: Channel) -> None:
-        if channel is not self.outbox.channel:
+    def _switch(self, part: Part) -> None:
+        if part is not self.outbox.part:
             self.end()
-            self.outbox.switch(channel)
+            self.outbox.switch(part)
 
     def _update_room(self) -> None:
         """Generated tokens at which an end is due: by the request, or by the model's context."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from harnessapi.values import ModelDescription
 
 from harness.cli import main
 from harness.cli.dependencies import Dependencies
@@ -172,13 +173,16 @@ def stored_run(
 ) -> Path:
     """A run on disk as `harness eval` leaves it; every endpoint has the same model."""
     folder.mkdir(parents=True)
-    described = {
-        "family": family,
-        "checkpoint_digest": "0" * 64,
-        "num_parameters": 700_000,
-        "state_bytes": 2048,
-        **model,
-    }
+    described = ModelDescription(
+        **{
+            "name": "model",
+            "family": family,
+            "checkpoint_digest": "0" * 64,
+            "num_parameters": 700_000,
+            "state_bytes": 2048,
+            **model,
+        }
+    )
     options = RunOptions(
         endpoint=tuple(dict.fromkeys(cell.endpoint for cell in samples)),
         task=tuple(dict.fromkeys(cell.task for cell in samples)),

@@ -1,11 +1,12 @@
 from itertools import pairwise
 
 import pytest
+from harnessapi.values import Markers
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness_retrieval.abbreviations import Abbreviation
-from harness_retrieval.channel import Markers, SearchChannel, SearchLimits
+from harness_retrieval.channel import SearchChannel, SearchLimits
 from harness_retrieval.types import Mode, Outcome, SearchRequest, SearchResult
 
 FOUND = SearchResult(outcome=Outcome.FOUND, text="mim")

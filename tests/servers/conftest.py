@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from harnessapi.values import Markers
 from tokenizers import Tokenizer
 
-from harness_retrieval.channel import Markers
 from harness_retrieval.local import LocalRetriever
 from harness_retrieval.types import Mode, Retriever, SearchRequest
 from harness_servers.checkpoints.checkpoint import save_checkpoint

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import httpx
+from harnessapi.values import ModelDescription
 
 from harness.clients.completion import Completion, CompletionRequest
 from harness.clients.faults import AttemptError, DeadlineError, RefusedError, TransientError
-from harness.clients.model_info import ModelInfo
 from harness.clients.openai.chunk import read_chunk
 from harness.clients.openai.dialogue import Dialogue
 from harness.clients.openai.http_errors import TRANSIENT_STATUSES, error_from_response
@@ -64,7 +64,7 @@ class ExternalClient:
             return False
         return answer.status_code not in TRANSIENT_STATUSES
 
-    async def get_model(self) -> ModelInfo:
+    async def get_model(self) -> ModelDescription:
         """What endpoints.toml says, and the context's length where the server's list has it.
 
         Raises AttemptError where the server refuses us; a server without a list is taken as it is.
@@ -76,7 +76,9 @@ class ExternalClient:
         # A key may be good for completions and not for the list: 403 is no refusal yet.
         if answer.status_code == 401:
             raise self._error(answer, answer.text)
-        return _model_info(self._external, _listed(answer), has_channel=self._retriever is not None)
+        return _description(
+            self._external, _listed(answer), has_channel=self._retriever is not None
+        )
 
     async def complete(self, request: CompletionRequest, *, timeout_s: float) -> Completion:
         """One attempt. Raises AttemptError: Transient, Deadline, Refused, or neither of them."""
@@ -174,28 +176,16 @@ def _listed(answer: httpx.Response) -> list[Mapping[str, Any]]:
     return [model for model in data if isinstance(model, dict)] if isinstance(data, list) else []
 
 
-def _model_info(
+def _description(
     external: External, listed: list[Mapping[str, Any]], *, has_channel: bool
-) -> ModelInfo:
-    """Zero and empty stand for what an OpenAI-compatible server does not tell."""
+) -> ModelDescription:
     own = next((model for model in listed if model.get("id") == external.model), {})
     limit = own.get("max_model_len")
-    return ModelInfo(
+    return ModelDescription(
         name=external.model,
         family=external.family,
-        checkpoint_digest="",
-        tokenizer_digest="",
-        num_parameters=0,
-        state_bytes=0,
-        state_bytes_per_token=0,
-        context_limit=limit if isinstance(limit, int) else None,
         engine=f"OpenAI {external.api}",
-        engine_version="",
-        dtype="",
-        device="",
-        vocabulary_size=0,
-        num_slots=0,
-        max_prompt_tokens=0,
+        context_limit=limit if isinstance(limit, int) else None,
         modes=tuple(Mode) if has_channel else (),
         styles=(external.style.value,),
     )

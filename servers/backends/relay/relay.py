@@ -5,6 +5,8 @@ import contextlib
 import time
 from collections.abc import Callable
 
+from harnessapi.values import FinishReason
+
 from harness_retrieval.types import SearchRequest, SearchResult
 from harness_servers.backends.relay.async_searches import AsyncSearches
 from harness_servers.backends.relay.token_source import (
@@ -14,7 +16,7 @@ from harness_servers.backends.relay.token_source import (
     segment_sampling,
 )
 from harness_servers.errors import UnavailableError
-from harness_servers.generation import Event, FinishReason
+from harness_servers.generation import Event
 from harness_servers.sequences.sequence import Phase, Sequence
 from harness_servers.sequences.transcriber import Consequence
 

@@ -6,8 +6,9 @@ import uuid
 from collections.abc import AsyncGenerator
 from typing import Final
 
+from harnessapi.values import ModelDescription
+
 from harness_retrieval.types import Retriever
-from harness_servers.backends.backend import ModelDescription
 from harness_servers.backends.relay.async_searches import AsyncSearches
 from harness_servers.backends.relay.relay import Relay
 from harness_servers.backends.relay.token_source import TokenSource

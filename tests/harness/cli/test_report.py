@@ -148,8 +148,8 @@ def damage_line(folder: Path, number: int, text: str) -> None:
     ("text", "reason"),
     [
         ("{", "line 3"),
-        ("[]", "line 3: not a JSON object"),
-        ("{}", "line 3: 'cell' is missing"),
+        ("[]", "line 3: Expected `object`, got `array`"),
+        ("{}", "line 3: Object missing required field `transcript`"),
         ("", "line 3: sample assoc_recall/alphabet=128,size=4/test/seed=0/index=0"),
     ],
 )

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from harnessapi.values import Markers
 
 from harness.sample import Split
 from harness.scoring.exact import Verdict, score_exact
@@ -14,7 +15,7 @@ from harness.tasks.prompts import make_prompt, render
 from harness.tasks.symbolic import write
 from harness.tasks.task import Task
 from harness.way import Way
-from harness_retrieval.channel import Markers, SearchChannel, SearchLimits
+from harness_retrieval.channel import SearchChannel, SearchLimits
 from harness_retrieval.local import LocalRetriever
 from harness_retrieval.types import Mode, SearchRequest
 

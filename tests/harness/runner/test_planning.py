@@ -2,8 +2,8 @@ import dataclasses
 from typing import Any
 
 import pytest
+from harnessapi.values import ModelDescription
 
-from harness.clients.model_info import ModelInfo
 from harness.endpoints.config import Endpoint
 from harness.endpoints.external import External
 from harness.errors import HarnessError
@@ -36,8 +36,8 @@ def options(**changes: Any) -> RunOptions:
     return dataclasses.replace(unset, **changes)
 
 
-def model(*modes: Mode) -> ModelInfo:
-    return ModelInfo(
+def model(*modes: Mode) -> ModelDescription:
+    return ModelDescription(
         name="m",
         family="RNN",
         checkpoint_digest="",

@@ -4,6 +4,7 @@ import random
 from collections.abc import Sequence
 
 import pytest
+from harnessapi.values import Markers
 
 from harness.sample import Sample, Split
 from harness.tasks import TASKS, make_task
@@ -12,7 +13,7 @@ from harness.tasks.prompts import render
 from harness.tasks.symbolic import Piece, ask, write
 from harness.tasks.task import Task
 from harness.way import Way
-from harness_retrieval.channel import Markers, SearchChannel, SearchLimits
+from harness_retrieval.channel import SearchChannel, SearchLimits
 from harness_retrieval.local import LocalRetriever
 from harness_retrieval.types import Mode, SearchRequest
 

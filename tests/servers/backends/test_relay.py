@@ -7,11 +7,11 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 
 import pytest
+from harnessapi.values import FinishReason, ModelDescription
 
 from harness_retrieval.abbreviations import Abbreviation
 from harness_retrieval.local import LocalRetriever
 from harness_retrieval.types import Mode, Outcome, RetrieverUnavailableError, SearchResult
-from harness_servers.backends.backend import ModelDescription
 from harness_servers.backends.relay.relay_backend import RelayBackend
 from harness_servers.backends.relay.token_source import Chunk, Segment
 from harness_servers.engine.engine_options import EngineOptions
@@ -20,7 +20,6 @@ from harness_servers.generation import (
     Delta,
     Event,
     Finished,
-    FinishReason,
     GenerationRequest,
     Retrieval,
     RetrievalStep,

@@ -6,6 +6,8 @@ import threading
 from collections import Counter
 from dataclasses import replace
 
+from harnessapi.values import FinishReason, Part
+
 from harness_retrieval.abbreviations import Abbreviation
 from harness_retrieval.types import (
     Mode,
@@ -17,14 +19,7 @@ from harness_retrieval.types import (
 )
 from harness_servers.checkpoints.codec import Codec
 from harness_servers.errors import UnavailableError
-from harness_servers.generation import (
-    Channel,
-    FinishReason,
-    Retrieval,
-    RetrievalStep,
-    Sampling,
-    Stopping,
-)
+from harness_servers.generation import Retrieval, RetrievalStep, Sampling, Stopping
 from harness_servers.sequences.search_worker import SearchWorker
 
 PROMPT = "assoc_recall bab dok ; fem gik ; fem <regex>"
@@ -53,14 +48,14 @@ def test_every_piece_travels_on_its_channel_in_order(drive, scripted, codec, reg
     received = ask(drive, scripted(LOOK_UP), codec, retrieval=regex)
     pieces = []
     for delta in received.deltas:
-        if pieces and pieces[-1][0] is delta.channel:
-            pieces[-1] = (delta.channel, pieces[-1][1] + delta.text)
+        if pieces and pieces[-1][0] is delta.part:
+            pieces[-1] = (delta.part, pieces[-1][1] + delta.text)
         else:
-            pieces.append((delta.channel, delta.text))
+            pieces.append((delta.part, delta.text))
     assert pieces == [
-        (Channel.QUERY, r" <search> fem (\S+) </search>"),
-        (Channel.INSERTED, " gik"),
-        (Channel.ANSWER, " <answer> gik"),
+        (Part.QUERY, r" <search> fem (\S+) </search>"),
+        (Part.INSERTED, " gik"),
+        (Part.ANSWER, " <answer> gik"),
     ]
 
 

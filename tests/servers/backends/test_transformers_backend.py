@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from harnessapi.values import FinishReason
 from safetensors.torch import load_file, save_file
 
 from harness_retrieval.local import LocalRetriever
@@ -12,7 +13,7 @@ from harness_servers.backends.hosting import Hosting, make_backend
 from harness_servers.checkpoints.checkpoint import save_checkpoint
 from harness_servers.engine.engine_options import EngineOptions
 from harness_servers.errors import CheckpointError
-from harness_servers.generation import Finished, FinishReason, GenerationRequest, Stopping
+from harness_servers.generation import Finished, GenerationRequest, Stopping
 from harness_training.tokenizer import checkpoint_config
 
 transformers = pytest.importorskip("transformers")
@@ -44,7 +45,7 @@ SHAPES = {
         "max_position_embeddings": 256,
     },
 }
-FAMILIES = {"gpt2": "transformer", "mamba2": "ssm", "bamba": "hybrid"}
+FAMILIES = {"gpt2": "TRANSFORMER", "mamba2": "SSM", "bamba": "HYBRID"}
 WHOLE_PROMPT = EngineOptions(prefix_cache_bytes=0, prefill_tokens=10**6, snapshot_interval=10**6)
 
 
@@ -183,7 +184,7 @@ async def test_the_backend_serves_it_and_names_its_engine(llama_folder: Path) ->
     )
     await backend.start()
     description = backend.describe()
-    assert (description.engine, description.family) == ("transformers", "transformer")
+    assert (description.engine, description.family) == ("transformers", "TRANSFORMER")
     assert description.state_bytes_per_token == 2 * 2 * 32 * 4
     events = [event async for event in backend.generate(GenerationRequest(text="<direct>"))]
     assert isinstance(events[-1], Finished)

@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from harnessapi.values import FinishReason, Part
 
 from harness_servers.engine.engine_options import EngineOptions
 from harness_servers.engine.sampling import draw
-from harness_servers.generation import Channel, FinishReason, Sampling, Started, Stopping
+from harness_servers.generation import Sampling, Started, Stopping
 
 NUM_NEW = 48
 LIMIT = Stopping(max_new_tokens=NUM_NEW, ignore_eos=True)
@@ -208,11 +209,11 @@ def test_text_from_the_answer_marker_on_is_the_answer(drive, scripted, codec) ->
     driver = drive(scripted({"<cot>": "bab dok <answer> gik <eos>"}), codec)
     received = driver.ask("<cot>")
     driver.run()
-    texts = dict.fromkeys(Channel, "")
+    texts = dict.fromkeys(Part, "")
     for delta in received.deltas:
-        texts[delta.channel] += delta.text
-    assert texts[Channel.REASONING] == " bab dok"
-    assert texts[Channel.ANSWER] == " <answer> gik"
+        texts[delta.part] += delta.text
+    assert texts[Part.REASONING] == " bab dok"
+    assert texts[Part.ANSWER] == " <answer> gik"
 
 
 def test_a_stop_string_ends_the_answer_and_is_cut_off(drive, scripted, codec) -> None:

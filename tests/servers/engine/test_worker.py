@@ -5,12 +5,13 @@ import time
 
 import pytest
 import torch
+from harnessapi.values import FinishReason
 
 from harness_retrieval.local import LocalRetriever
 from harness_servers.engine.engine_options import EngineOptions
 from harness_servers.engine.worker import EngineWorker
 from harness_servers.errors import QueueFullError, UnavailableError
-from harness_servers.generation import Delta, Finished, FinishReason, Retrieval, Sampling, Stopping
+from harness_servers.generation import Delta, Finished, Retrieval, Sampling, Stopping
 from harness_servers.models.lstm import LstmModel
 from harness_servers.sequences.job import Job
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from harnessapi.values import FinishReason
 
 from harness_retrieval.local import LocalRetriever
 from harness_servers.backends.engine_backend import EngineBackend
@@ -9,7 +10,7 @@ from harness_servers.checkpoints.checkpoint import load_checkpoint, save_checkpo
 from harness_servers.engine.engine_options import EngineOptions
 from harness_servers.engine.pool import StatePool
 from harness_servers.errors import InvalidRequestError
-from harness_servers.generation import FinishReason, GenerationRequest, Started, Stopping
+from harness_servers.generation import GenerationRequest, Started, Stopping
 from harness_servers.models.bamba import BambaModel
 
 ENDLESS = Stopping(max_new_tokens=10_000, ignore_eos=True)

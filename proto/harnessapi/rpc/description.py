@@ -1,0 +1,56 @@
+"""A model's description as the message of GetModel, and back: the names are the same."""
+
+from dataclasses import fields
+from typing import Any, Final
+
+from harnessapi.inference.v1 import inference_pb2 as pb
+from harnessapi.rpc.enums import MODES
+from harnessapi.values import Markers, ModelDescription
+
+_APART: Final = {"family", "markers", "modes"}
+_SAME: Final = tuple(f.name for f in fields(ModelDescription) if f.name not in _APART)
+_FAMILY: Final = "MODEL_FAMILY_"
+
+
+def description_to_wire(model: ModelDescription) -> pb.GetModelResponse:
+    """Raises ValueError for a family that the wire does not know."""
+    same: dict[str, Any] = {name: getattr(model, name) for name in _SAME}
+    channel = None
+    if model.markers is not None:
+        channel = pb.SearchChannel(
+            start_marker=model.markers.start,
+            end_marker=model.markers.end,
+            failed_text=model.markers.failed,
+            passage_separator=model.markers.passage_separator,
+            modes=[MODES.number(mode) for mode in model.modes],
+        )
+    family = pb.ModelFamily.Value(f"{_FAMILY}{model.family}")
+    return pb.GetModelResponse(family=family, search_channel=channel, **same)
+
+
+def description_from_wire(message: pb.GetModelResponse) -> ModelDescription:
+    """What a server of ours, or one like it, says; modes that are not known here are left out."""
+    same: dict[str, Any] = {name: getattr(message, name) for name in _SAME}
+    same |= {"styles": tuple(message.styles)}
+    if not message.HasField("context_limit"):
+        same["context_limit"] = None
+    channel = message.search_channel
+    known = (MODES.member(number) for number in channel.modes)
+    return ModelDescription(
+        family=pb.ModelFamily.Name(message.family).removeprefix(_FAMILY),
+        markers=_markers(channel) if message.HasField("search_channel") else None,
+        modes=tuple(mode for mode in known if mode is not None),
+        **same,
+    )
+
+
+def _markers(channel: pb.SearchChannel) -> Markers | None:
+    try:
+        return Markers(
+            start=channel.start_marker,
+            end=channel.end_marker,
+            failed=channel.failed_text,
+            passage_separator=channel.passage_separator,
+        )
+    except ValueError:
+        return None  # its own business: the client runs no channel for it

@@ -1,0 +1,90 @@
+"""What both sides of the wire mean, as plain values: free of protobuf, gRPC and any library."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Mode(StrEnum):
+    """How a query is understood: a regular expression, or text compared by embedding."""
+
+    REGEX = "regex"
+    DENSE = "dense"
+
+
+class Outcome(StrEnum):
+    """What became of one search; only FOUND carries text."""
+
+    FOUND = "found"
+    NOT_FOUND = "not_found"
+    INVALID_QUERY = "invalid_query"
+    TOO_COSTLY = "too_costly"
+    LIMIT_REACHED = "limit_reached"
+
+
+class Part(StrEnum):
+    """Which part of a completion a piece of text belongs to."""
+
+    REASONING = "reasoning"
+    QUERY = "query"
+    INSERTED = "inserted"
+    ANSWER = "answer"
+
+
+class FinishReason(StrEnum):
+    """Why a completion ended; what DEADLINE or CANCELLED cut off is no completion."""
+
+    EOS = "eos"
+    STOP = "stop"
+    LENGTH = "length"
+    CONTEXT_FULL = "context_full"
+    DEADLINE = "deadline"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_truncation(self) -> bool:
+        """The model would have gone on."""
+        return self in {FinishReason.LENGTH, FinishReason.CONTEXT_FULL}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Markers:
+    """The words of a search channel. Raises ValueError where the two markers could be confused."""
+
+    start: str = "<search>"
+    end: str = "</search>"
+    failed: str = "FAILED"
+    passage_separator: str = ";"
+
+    def __post_init__(self) -> None:
+        # Without containment the marker that starts first also ends first, however text is split.
+        if not self.start or not self.end or self.start in self.end or self.end in self.start:
+            raise ValueError(f"markers {self.start!r} and {self.end!r} are empty or overlap")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelDescription:
+    """What is served; zero, empty and None stand for what a server does not tell, or has not."""
+
+    name: str
+    # RNN, SSM, TRANSFORMER or HYBRID; of servers that are not ours whatever endpoints.toml says.
+    family: str
+    engine: str = ""
+    engine_version: str = ""
+    # SHA-256 over the checkpoint's files, and over the tokenizer alone.
+    checkpoint_digest: str = ""
+    tokenizer_digest: str = ""
+    num_parameters: int = 0
+    # What a sequence carries whatever its length, and what every token of its context adds.
+    state_bytes: int = 0
+    state_bytes_per_token: int = 0
+    context_limit: int | None = None
+    dtype: str = ""
+    device: str = ""
+    vocabulary_size: int = 0
+    num_slots: int = 0
+    max_prompt_tokens: int = 0
+    # The search channel: None and no mode where the model has none.
+    markers: Markers | None = None
+    modes: tuple[Mode, ...] = ()
+    # The styles of prompts that it reads.
+    styles: tuple[str, ...] = ()
