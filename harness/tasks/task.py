@@ -117,7 +117,10 @@ class Task(ABC):
 
     @abstractmethod
     def draws(self, generator: random.Random) -> Iterator[Problem]:
-        """Problems without end; the first whose context is of the wanted split is taken."""
+        """Problems without end; the first whose context is of the wanted split is taken.
+
+        Each stands until the next is drawn, which may change its lists.
+        """
 
     def sample(self, split: Split, seed: int, index: int) -> Sample:
         """The sample at this address: a pure function of its arguments and the parameters.
