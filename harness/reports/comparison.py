@@ -1,6 +1,5 @@
 """Two sides of a comparison: each sample with its own twin, cell by cell."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +30,7 @@ class Comparison:
         return {
             "task": self.first.task,
             "size": self.first.size,
+            "task_parameters": self.first.parameters,
             "first": _side_json(self.first),
             "second": _side_json(self.second),
             "n": pairs.n,
@@ -70,10 +70,10 @@ def _twins(first: Side, second: Side) -> list[tuple[Cell, Cell]]:
     """Cells of one task and size: of the same way where there is one, else the only ones."""
     twins: list[tuple[Cell, Cell]] = []
     lacking, differences = [], []
-    questions = dict.fromkeys((c.task, c.size) for c in [*first.cells, *second.cells])
+    questions = dict.fromkeys((c.task_label, c.size) for c in [*first.cells, *second.cells])
     for task, size in questions:
         left, right = (
-            {_way(c): c for c in side.cells if (c.task, c.size) == (task, size)}
+            {c.way.name: c for c in side.cells if (c.task_label, c.size) == (task, size)}
             for side in (first, second)
         )
         shared = [way for way in left if way in right]
@@ -85,20 +85,12 @@ def _twins(first: Side, second: Side) -> list[tuple[Cell, Cell]]:
             twins += zip(left.values(), right.values(), strict=True)
         else:
             differences.append(
-                f"{task} size {size}: asked as {_listed(left)}, and as {_listed(right)}; "
+                f"{task} size {size}: asked as {' or '.join(left)}, and as {' or '.join(right)}; "
                 "choose with RUN:ENDPOINT:PROMPTING"
             )
     if differences or not twins:
         raise _refused(first, second, differences or lacking)
     return twins
-
-
-def _way(cell: Cell) -> tuple[str, str, str]:
-    return cell.prompting.value, cell.retrieval.value if cell.retrieval else "", cell.style.value
-
-
-def _listed(ways: Iterable[tuple[str, str, str]]) -> str:
-    return " or ".join(" ".join(part for part in way if part) for way in ways)
 
 
 def _outcomes(side: Side, cells: set[str]) -> Outcomes:

@@ -40,7 +40,7 @@ def against_size(cells: Cells) -> list[Figure]:
     marks = _marks(cells)
     groups: dict[tuple[str, str], list[CellResult]] = {}
     for cell in _measured(cells):
-        groups.setdefault((cell.asked.task, cell.way), []).append(cell)
+        groups.setdefault((cell.asked.task_label, cell.way), []).append(cell)
     return [
         Figure(heading=f"{task}, {way}", chart=_size_chart(f"{task}, {way}", chosen, marks))
         for (task, way), chosen in groups.items()
@@ -53,7 +53,7 @@ def against_state(cells: Cells) -> list[Figure]:
     groups: dict[tuple[str, int], list[CellResult]] = {}
     for cell in _measured(cells):
         if cell.state_bytes:
-            groups.setdefault((cell.asked.task, cell.asked.size), []).append(cell)
+            groups.setdefault((cell.asked.task_label, cell.asked.size), []).append(cell)
     return [
         Figure(heading=f"{task}, size {size}", chart=_state_chart(f"{task} {size}", chosen, marks))
         for (task, size), chosen in sorted(groups.items(), key=lambda group: group[0])
@@ -83,10 +83,12 @@ def _size_chart(title: str, cells: list[CellResult], marks: dict[str, Mark]) -> 
         for label, chosen in by_label(cells).items()
     )
     models = {cell.model.family: cell.model.num_parameters for cell in cells}
-    paper = [paper_curve(curve) for curve in beside(first.task, first.prompting, models)]
+    # The paper ran its tasks with one set of parameters, which are the defaults here.
+    beside_it = [] if first.parameters else beside(first.task, first.prompting, models)
+    paper = [paper_curve(curve) for curve in beside_it]
     if paper:
         sizes = sorted({*sizes, *SIZES})
-    curves = [chance_curve(first.task, sizes), *bound_curves(cells), *paper]
+    curves = [chance_curve(first, sizes), *bound_curves(cells), *paper]
     return Chart(
         title=f"{title}: accuracy against size",
         x_label=_size_unit(first.task),
@@ -125,8 +127,8 @@ def _point(cell: CellResult, *, x: float) -> Point:
     metrics, asked = cell.metrics, cell.asked
     low, high = metrics.ci95
     title = (
-        f"{cell.label}, {asked.task} size {asked.size}, {cell.way}: {metrics.accuracy or 0:.3f} "
-        f"({low:.3f}-{high:.3f}), {metrics.correct} of {metrics.n}"
+        f"{cell.label}, {asked.task_label} size {asked.size}, {cell.way}: "
+        f"{metrics.accuracy or 0:.3f} ({low:.3f}-{high:.3f}), {metrics.correct} of {metrics.n}"
     )
     if cell.state_bytes:
         title += f"; state {bytes_text(round(cell.state_bytes))}"

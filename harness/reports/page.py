@@ -145,7 +145,7 @@ def _cell_samples(
     run: ReportRun, cell: CellResult, records: list[SampleRecord], samples_at: str | None
 ) -> Markup:
     asked, metrics = cell.asked, cell.metrics
-    name = f"{cell.label}: {asked.task} size {asked.size}, {cell.way}: "
+    name = f"{cell.label}: {asked.task_label} size {asked.size}, {cell.way}: "
     summary = f"{name}{metrics.correct} of {metrics.n} right; {len(records)} shown"
     every = Markup()
     if samples_at is not None:

@@ -37,7 +37,7 @@ def pool(cells: Sequence[CellResult]) -> list[Pool]:
     """By task, way and family; the same samples of the same model count once, the last run's."""
     groups: dict[tuple[str, str, str], list[CellResult]] = {}
     for cell in without_repetitions(cells):
-        key = (cell.asked.task, cell.way, cell.model.family)
+        key = (cell.asked.task_label, cell.way, cell.model.family)
         groups.setdefault(key, []).append(cell)
     return [_pool(key, members) for key, members in groups.items()]
 

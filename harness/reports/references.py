@@ -8,6 +8,7 @@ from harness.errors import InputError
 from harness.reports.chart import Curve
 from harness.reports.marks import mark_of
 from harness.reports.paper import SIZES, PaperCurve
+from harness.runs.cell import Cell
 from harness.runs.results import CellResult
 from harness.scoring.bound import recall_bound
 from harness.tasks import make_task
@@ -25,17 +26,17 @@ def by_label(cells: Cells) -> dict[str, list[CellResult]]:
     return found
 
 
-def chance_curve(task: str, sizes: list[int]) -> Curve:
+def chance_curve(asked: Cell, sizes: list[int]) -> Curve:
     """The best guess; a task that is not known here has none."""
     points = [
-        (float(size), chance) for size in sizes if (chance := _chance(task, size)) is not None
+        (float(size), chance) for size in sizes if (chance := _chance(asked, size)) is not None
     ]
     return Curve(label=_CHANCE, kind="chance", points=tuple(points))
 
 
-def _chance(task: str, size: int) -> float | None:
+def _chance(asked: Cell, size: int) -> float | None:
     try:
-        return make_task(task, size=size).chance
+        return make_task(asked.task, size=size, **asked.parameters).chance
     except InputError:
         # A run of another version: its task or size is not known here.
         return None

@@ -28,7 +28,7 @@ def state(cell: CellResult) -> str:
 
 _ASKED: Final[Texts] = {
     "run": lambda cell: str(cell.number),
-    "task": lambda cell: cell.asked.task,
+    "task": lambda cell: cell.asked.task_label,
     "way": lambda cell: cell.way,
     "size": lambda cell: str(cell.asked.size),
 }
@@ -83,4 +83,4 @@ LEFT: Final = frozenset(
 def by_state(cell: CellResult) -> tuple[str, str, int, float]:
     """Sorts cells by task, way and size, then by state."""
     asked = cell.asked
-    return asked.task, cell.way, asked.size, cell.state_bytes or 0.0
+    return asked.task_label, cell.way, asked.size, cell.state_bytes or 0.0

@@ -31,7 +31,7 @@ _MODEL: Final[Columns] = {
     ),
 }
 _ASKED: Final[Columns] = {
-    "task": lambda row: row.asked.task,
+    "task": lambda row: row.asked.task_label,
     "prompting": lambda row: row.asked.prompting.value,
     "retrieval": lambda row: row.asked.retrieval.value if row.asked.retrieval else _NOTHING,
 }

@@ -53,7 +53,7 @@ def _print_sizes(console: Console, cells: Sequence[CellResult]) -> None:
     grid: dict[tuple[str, str, str], dict[int, CellResult]] = {}
     for cell in cells:
         asked = cell.asked
-        grid.setdefault((asked.task, cell.way, cell.label), {})[asked.size] = cell
+        grid.setdefault((asked.task_label, cell.way, cell.label), {})[asked.size] = cell
     sizes = sorted({cell.asked.size for cell in cells})
     table = new_table("accuracy against size")
     for name in ("task", "way", "endpoint"):

@@ -23,10 +23,11 @@ from harness.runs.manifest import (
 from harness.runs.refused import Refused, nothing_left, refused_lines
 from harness.runs.run_options import RunOptions
 from harness.runs.store import RunStore
-from harness.sample import Sample, Style
+from harness.sample import Sample
 from harness.tasks import make_task
 from harness.tasks.natural import worked_examples
 from harness.version import versions
+from harness.way import Style
 
 _DIGESTS: Final = ("checkpoint_digest", "tokenizer_digest")
 # What there is to compare of a server that has no digests.
@@ -157,7 +158,7 @@ def _cell_run(work: Work, cell: Cell, connection: Connection) -> CellRun:
 def _examples(options: RunOptions, cell: Cell) -> tuple[Sample, ...]:
     if cell.style is not Style.NATURAL:
         return ()
-    task = make_task(cell.task, size=cell.size)
+    task = make_task(cell.task, size=cell.size, **cell.parameters)
     return worked_examples(task, options.seed, options.examples)
 
 

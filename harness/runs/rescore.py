@@ -16,10 +16,10 @@ from harness.runs.manifest import Manifest, copy_manifest, read_manifest
 from harness.runs.reading import read_sample_lines
 from harness.runs.store import ERRORS_NAME, SAMPLES_NAME, RunStore, create_run
 from harness.runs.summary import summarize, write_summary
-from harness.sample import Style
 from harness.scoring.exact import Verdict, extract_answer, score_exact
 from harness.scoring.natural import extract_marked_answer, score_marked
 from harness.tasks import TASKS
+from harness.way import Style
 
 # Of the samples that went from one verdict to another, so many are named.
 _MAX_NAMED: Final = 5

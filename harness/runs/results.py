@@ -10,8 +10,8 @@ from harness.runs.cell import Cell
 from harness.runs.metrics import Metrics
 from harness.scoring.bound import bits_needed, recall_bound
 
-# Tasks that ask for one of `size` values, each drawn evenly from `alphabet` words.
-_ONE_OF_MANY: Final = frozenset({"assoc_recall", "index"})
+# The task that asks for one of `size` values, each drawn evenly from `alphabet` words.
+_ONE_OF_MANY: Final = "assoc_recall"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,11 +32,8 @@ class CellResult:
 
     @property
     def way(self) -> str:
-        """Prompting, with the kind of search and a style that is not the usual one."""
-        asked = self.asked
-        parts = [asked.prompting.value, asked.retrieval.value if asked.retrieval else ""]
-        parts.append("" if asked.style.value == "symbolic" else asked.style.value)
-        return " ".join(part for part in parts if part)
+        """How it was asked, for people."""
+        return self.asked.way.name
 
     @property
     def state_bytes(self) -> float | None:
@@ -69,7 +66,7 @@ class CellResult:
     @property
     def _num_words(self) -> int | None:
         # A search reads the context again: no bound on the state is one on the answer then.
-        if self.asked.task not in _ONE_OF_MANY or self.asked.retrieval is not None:
+        if self.asked.task != _ONE_OF_MANY or self.asked.retrieval is not None:
             return None
         return self.parameters.get("alphabet")
 
@@ -82,6 +79,7 @@ class CellResult:
             "family": self.model.family,
             "task": asked.task,
             "size": asked.size,
+            "task_parameters": asked.parameters,
             "prompting": asked.prompting.value,
             "retrieval": asked.retrieval.value if asked.retrieval else None,
             "style": asked.style.value,

@@ -22,7 +22,7 @@ from harness.fakes.fake_model import FakeModel, start_fake
 from harness.runs.cell import Cell
 from harness.runs.manifest import EndpointRecord, Manifest, write_manifest
 from harness.runs.run_options import RunOptions
-from harness.sample import Prompting, Style
+from harness.way import Prompting, Style
 
 FAKE_MODULE = "harness.fakes.fake_server"
 

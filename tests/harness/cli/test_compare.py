@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from harness.sample import Prompting
 from harness.scoring.paired import Paired, difference_interval, mcnemar_mid_p
+from harness.way import Prompting
 from harness_retrieval.types import Mode
 
 

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from harness.reports.flat import COLUMNS
-from harness.sample import Address, Prompting, Split
+from harness.sample import Address, Split
+from harness.way import Prompting
 from harness_retrieval.types import Mode
 
 parquet = pytest.importorskip("pyarrow.parquet")

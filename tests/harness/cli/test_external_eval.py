@@ -19,8 +19,9 @@ from harness.runs.results import CellResult
 from harness.runs.run_options import RunOptions
 from harness.runs.store import RunStore, create_run
 from harness.runs.summary import summarize
-from harness.sample import Prompting, Split, Style
+from harness.sample import Split
 from harness.tasks import make_task
+from harness.way import Prompting, Style
 
 BUSY = Reply(status=503, body="{}")
 FAULTS = {3: BUSY, 5: Reply(status=429, body="{}"), 7: Reply(is_cut=True)}

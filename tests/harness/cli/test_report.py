@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from harness.sample import Prompting
 from harness.scoring.intervals import wilson_interval
+from harness.way import Prompting
 from harness_retrieval.types import Mode
 
 HOSTILE = '</script><img src=x onerror=alert(1)> & "q" \u202e\x00'

@@ -9,7 +9,7 @@ from harness.reports.units import bytes_text, count_text, state_text
 from harness.runs.cell import Cell
 from harness.runs.metrics import Metrics
 from harness.runs.results import CellResult
-from harness.sample import Prompting, Style
+from harness.way import Prompting, Style
 from harness_retrieval.types import Mode
 
 # Of the widest kind: names, state and interval have all their letters.
