@@ -91,8 +91,11 @@ class Problem(ABC):
         """What else is known of the question."""
         return _NOTHING
 
-    def drawn_question(self, _generator: random.Random, /) -> "Problem":
-        """The same context, its question drawn: for those that draw it after the context."""
+    def drawn_question(self, _generator: random.Random, /) -> "Problem | None":
+        """The same context, its question drawn: for those that draw it after the context.
+
+        None where nothing can be asked: another context is drawn.
+        """
         return self
 
     def siblings(self) -> Sequence["Problem"]:

@@ -76,11 +76,11 @@ def sample_command(task: str, size: int | None, **options: Any) -> None:
     \b
       harness tasks sample assoc_recall --size 16 --seed 0 --index 0
       harness tasks sample assoc_recall --size 4 --prompting search --retrieval regex
+      harness tasks sample needle -T keys=2 -T values=4
     """
-    sizes = {} if size is None else {"size": size}
-    made = make_task(task)
-    given = read_parameters(options["parameter"], (task,)).get(task, {})
-    made = make_task(task, **sizes, **given)
+    name = make_task(task).name
+    given = read_parameters(options["parameter"], (name,)).get(name, {})
+    made = make_task(name, **given, **({} if size is None else {"size": size}))
     way = _way(made, Prompting(options["prompting"]), Style(options["style"]), options["retrieval"])
     _print_sample(made, made.sample(Split.TEST, options["seed"], options["index"]), way)
 

@@ -22,7 +22,6 @@ class OneOfPairs(Pairs):
 
     @property
     def metadata(self) -> Mapping[str, str | int]:
-        """Its place."""
         return {"position": self.asked[0]}
 
     def siblings(self) -> Sequence[Problem]:

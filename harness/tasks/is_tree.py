@@ -30,12 +30,10 @@ class Graph(Problem):
 
     @property
     def text(self) -> str:
-        """Every edge with its larger end first."""
         return row_text([f"{a} - {b}" if a > b else f"{b} - {a}" for a, b in self.edges])
 
     @property
     def target(self) -> str:
-        """Whether it is a tree."""
         return "yes" if self.is_tree else "no"
 
     def thought(self) -> str:

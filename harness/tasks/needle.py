@@ -47,7 +47,6 @@ class Haystack(Problem):
 
     @property
     def question(self) -> str:
-        """The key."""
         return self.key
 
     @property
@@ -56,7 +55,6 @@ class Haystack(Problem):
 
     @property
     def target(self) -> str:
-        """Its values, in the order of the context."""
         return " ".join(self._values)
 
     def drawn_question(self, generator: random.Random, /) -> Problem:
