@@ -30,7 +30,7 @@ ENV PIP_CONSTRAINT=/constraints.txt \
     PIP_ROOT_USER_ACTION=ignore
 RUN touch /constraints.txt && python -m venv /opt/venv
 # Without a package beside it this is a distribution of dependencies alone.
-COPY pyproject.toml README.md ./
+COPY LICENSE pyproject.toml README.md ./
 
 FROM build AS wheel
 COPY setup.py ./
