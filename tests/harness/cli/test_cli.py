@@ -32,6 +32,11 @@ def test_importing_the_command_line_loads_nothing_heavy() -> None:
     assert not loaded & (HEAVY | {"grpc", "rich", "google", "asyncio", "msgspec"})
 
 
+def test_the_names_that_the_shell_completes_are_found_without_anything_heavy() -> None:
+    loaded = loaded_after("import harness.cli.shared_options")
+    assert not loaded & (HEAVY | {"grpc", "rich", "google", "asyncio"})
+
+
 def test_no_command_loads_a_library_of_the_servers() -> None:
     program = "import harness.cli.{}"
     names = (
