@@ -169,7 +169,8 @@ def test_a_server_tells_which_free_port_it_got() -> None:
 
 def test_the_client_and_the_channel_import_nothing_heavy() -> None:
     program = (
-        "import sys, retrieval.remote, retrieval.channel, retrieval.addresses;"
+        "import sys;"
+        "from harness_retrieval import addresses, channel, remote;"
         "print({'faiss', 're2', 'numpy', 'torch'} & set(sys.modules))"
     )
     environment = {**os.environ, "PYTHONPATH": ":".join(sys.path)}

@@ -9,7 +9,6 @@ import pytest
 
 from harness_retrieval.addresses import Address, parse_address
 from harness_retrieval.command import serve
-from harness_retrieval.contexts.context_store import ContextLimits
 from harness_retrieval.local import LocalRetriever
 from harness_retrieval.remote import RemoteRetriever
 from harness_retrieval.types import Mode
@@ -33,13 +32,7 @@ def remote(tmp_path: Path) -> Iterator[RemoteRetriever]:
         ready.set()
 
     def run() -> None:
-        work = serve(
-            parse_address(address),
-            corpora_dir=None,
-            limits=ContextLimits(),
-            stopped=stopped,
-            ready=say_ready,
-        )
+        work = serve(parse_address(address), stopped=stopped, ready=say_ready)
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
             runner.run(work)
 
