@@ -42,8 +42,8 @@ def test_a_pattern_is_searched_up_to_the_limit_and_too_costly_above_it(pattern: 
     above = search_regex(";" * (size + 1), pattern)
     assert above.outcome is Outcome.TOO_COSTLY
     assert above.text == ""
-    program, num_bytes, one, num_groups, work, limit = map(int, re.findall(r"\d+", above.detail))
-    assert program * num_bytes * (one + num_groups) == work > limit == MAX_WORK
+    program, num_bytes, base, num_groups, work, limit = map(int, re.findall(r"\d+", above.detail))
+    assert program * num_bytes * (base + num_groups) == work > limit == MAX_WORK
     assert num_bytes == size + 1
 
 
