@@ -1,6 +1,7 @@
 """Makes the searches of many sequences on a few threads of their own: none waits for a slow one."""
 
 import logging
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, SimpleQueue
@@ -15,7 +16,8 @@ from harness_retrieval.types import (
 from harness_servers.errors import UnavailableError
 
 _log = logging.getLogger(__name__)
-_NUM_THREADS: Final = 4
+# Two at least, or a slow search would hold up all others; each takes a core from the model.
+_NUM_THREADS: Final = max(2, min(4, os.cpu_count() or 2))
 
 Result = SearchResult | UnavailableError
 
