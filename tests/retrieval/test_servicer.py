@@ -12,6 +12,8 @@ from harness_retrieval.local import LocalRetriever
 from harness_retrieval.retrieval_servicer import RetrievalServicer
 from harness_retrieval.types import SearchRequest, SearchResult
 
+TEXT = "a slow and another text"
+
 
 class Gated(LocalRetriever):
     """Searches for "slow" only after another query of its call was searched and `go_on` is set."""
@@ -33,7 +35,9 @@ class Gated(LocalRetriever):
 def call(*queries: str) -> pb.SearchContextsRequest:
     return pb.SearchContextsRequest(
         queries=[
-            pb.ContextQuery(context_id="c", query=query, mode=pb.RETRIEVAL_MODE_REGEX)
+            pb.ContextQuery(
+                context_id="c", offset=len(TEXT), query=query, mode=pb.RETRIEVAL_MODE_REGEX
+            )
             for query in queries
         ]
     )
@@ -41,7 +45,7 @@ def call(*queries: str) -> pb.SearchContextsRequest:
 
 async def test_other_searches_of_its_call_and_other_calls_go_on_beside_a_slow_search() -> None:
     retriever, contexts = Gated(), ContextStore()
-    contexts.open("c", "a slow and another text")
+    contexts.open("c", TEXT)
     with ThreadPoolExecutor(2) as executor:
         servicer = RetrievalServicer(contexts=contexts, retriever=retriever, executor=executor)
         slow = asyncio.create_task(servicer.SearchContexts(call("slow", "other", "te.t"), None))
