@@ -35,7 +35,7 @@ class RemoteRetriever:
     Raises AddressError for an address that cannot be read; connects when first used.
     """
 
-    max_requests = 64
+    max_requests = 16
 
     def __init__(self, address: str, *, deadline_s: float = 30.0) -> None:
         self._address = parse_address(address)
