@@ -84,8 +84,6 @@ RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel \
 
 FROM base AS retrieval
 COPY --from=build-retrieval /opt/venv /opt/venv
-# A new volume takes its owner from here.
-RUN install --directory --owner 10001 --group 10001 /corpora
 USER 10001:10001
 EXPOSE 50052
 ENTRYPOINT ["python", "-m", "harness_retrieval.command"]

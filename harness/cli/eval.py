@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
+from harnessapi.values import Mode
 
 from harness.cli.dependencies import dependencies
 from harness.cli.eval_options import prepare
@@ -26,7 +27,6 @@ from harness.runs.run_options import DEFAULT_NUM_EXAMPLES
 from harness.runs.store import ERRORS_NAME, RunStore
 from harness.runs.summary import RunResult, summarize, write_summary
 from harness.way import Prompting, Style
-from harness_retrieval.types import Mode
 
 _PROMPTINGS: Final = click.Choice([prompting.value for prompting in Prompting])
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import click
+from harnessapi.values import Mode
 
 from harness.cli.lazy import LazyCommand, LazyGroup
 from harness.cli.shared_options import TASK_NAME
@@ -15,7 +16,6 @@ from harness.tasks.parameters import parameter_texts
 from harness.tasks.prompts import make_prompt
 from harness.tasks.task import Task
 from harness.way import Prompting, Style, Way
-from harness_retrieval.types import Mode
 
 
 @click.command("list")
