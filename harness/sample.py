@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
+from harnessapi.values import Mode
+
 from harness.steps import Answer, Step, Thought
 from harness.way import Prompting, Way
-from harness_retrieval.types import Mode
 
 _NOTHING: Final[Mapping[str, str | int]] = {}
 

@@ -3,8 +3,10 @@
 from typing import Any
 
 import click
+from harnessapi.values import Mode
 
 from harness.cli.lazy import LazyCommand, LazyGroup
+from harness.cli.shared_options import TASK_NAME
 from harness.cli.task_parameters import TASK_PARAMETERS, read_parameters
 from harness.runs.run_options import DEFAULT_NUM_EXAMPLES
 from harness.sample import Sample, Split
@@ -14,7 +16,6 @@ from harness.tasks.parameters import parameter_texts
 from harness.tasks.prompts import make_prompt
 from harness.tasks.task import Task
 from harness.way import Prompting, Style, Way
-from harness_retrieval.types import Mode
 
 
 @click.command("list")
@@ -26,7 +27,7 @@ def list_command() -> None:
 
 
 @click.command("show", no_args_is_help=True)
-@click.argument("task")
+@click.argument("task", type=TASK_NAME)
 def show_command(task: str) -> None:
     """Show what TASK is: sizes, ways of answering, one worked sample in each.
 
@@ -60,7 +61,7 @@ def show_command(task: str) -> None:
 
 
 @click.command("sample", no_args_is_help=True)
-@click.argument("task")
+@click.argument("task", type=TASK_NAME)
 @click.option("--size", type=int, help="The task's default when not given.")
 @TASK_PARAMETERS
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Final
 
-from harnessapi.values import ModelDescription
+from harnessapi.values import Mode, ModelDescription
 
 from harness.endpoints.config import Endpoint
 from harness.errors import InputError
@@ -16,7 +16,6 @@ from harness.tasks import TASKS, make_task
 from harness.tasks.parameters import parameters_of
 from harness.tasks.task import Task
 from harness.way import Prompting, Style, Way
-from harness_retrieval.types import Mode
 
 _SPARE_TOKENS: Final = 32
 _SPARE_NATURAL: Final = {Prompting.DIRECT: 128, Prompting.COT: 1024, Prompting.SEARCH: 1024}

@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import comb
 
+from harnessapi.values import Mode
+
 from harness.sample import Problem
 from harness.steps import Step, lookup
 from harness.tasks import vocabulary as words
 from harness.tasks.problems import Row
 from harness.tasks.task import Longest, Task
-from harness_retrieval.types import Mode
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from harnessapi.values import Mode
+
 from harness.sample import Problem
 from harness.steps import Step
 from harness.tasks import vocabulary as words
@@ -13,7 +15,6 @@ from harness.tasks.parameters import parameter
 from harness.tasks.task import Longest, Task
 from harness.tasks.tree_tour import Edge, in_thought, tour, with_searches
 from harness_retrieval.abbreviations import Abbreviation
-from harness_retrieval.types import Mode
 
 _ROOT: Final = 0
 # Orders of a graph's edges that are tried for one in the wanted split: where all are in the other,

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from math import comb
 from typing import Final, NamedTuple
 
+from harnessapi.values import Mode
+
 from harness.sample import Problem
 from harness.steps import Step, lookup
 from harness.tasks import vocabulary as words
@@ -13,7 +15,6 @@ from harness.tasks.drawing import passages, redrawn
 from harness.tasks.parameters import parameter
 from harness.tasks.task import Longest, Task
 from harness_retrieval.abbreviations import Abbreviation
-from harness_retrieval.types import Mode
 
 _PASSAGE_WORDS: Final = 3
 

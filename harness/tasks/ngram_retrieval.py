@@ -5,13 +5,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from harnessapi.values import Mode
+
 from harness.sample import Problem
 from harness.steps import Step, lookup
 from harness.tasks import vocabulary as words
 from harness.tasks.parameters import parameter
 from harness.tasks.problems import Row
 from harness.tasks.task import Longest, Task
-from harness_retrieval.types import Mode
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

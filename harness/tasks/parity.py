@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from itertools import accumulate
 from operator import xor
 
+from harnessapi.values import Mode
+
 from harness.sample import Problem
 from harness.tasks.problems import Row
 from harness.tasks.task import Longest, Task
 from harness.way import Prompting
-from harness_retrieval.types import Mode
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

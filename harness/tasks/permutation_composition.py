@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from itertools import permutations
 from typing import Final
 
+from harnessapi.values import Mode
+
 from harness.sample import Problem
 from harness.tasks.drawing import passages, redrawn
 from harness.tasks.task import Longest, Task
 from harness.way import Prompting
-from harness_retrieval.types import Mode
 
 Permutation = tuple[int, ...]
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import ClassVar, Final
 
+from harnessapi.values import Mode
+
 from harness.errors import InputError
 from harness.sample import Address, Problem, Sample, Split
 from harness.tasks.parameters import parameters_of
 from harness.way import Prompting, Style, Way
 from harness_retrieval.abbreviations import Abbreviation
-from harness_retrieval.types import Mode
 
 # The marker of the answer and the end.
 _MARKS: Final = 2

@@ -1,10 +1,10 @@
 import pytest
+from harnessapi.values import Mode
 
 from harness.errors import HarnessError
 from harness.runs.cell import Cell
 from harness.tasks import TASKS
 from harness.way import Prompting, Style, Way
-from harness_retrieval.types import Mode
 
 NAMES = {
     "direct": Way(),

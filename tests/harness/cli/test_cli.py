@@ -29,6 +29,11 @@ def loaded_after(program: str) -> set[str]:
 
 def test_importing_the_command_line_loads_nothing_heavy() -> None:
     loaded = loaded_after("import harness.cli")
+    assert not loaded & (HEAVY | {"grpc", "rich", "google", "asyncio", "msgspec"})
+
+
+def test_the_names_that_the_shell_completes_are_found_without_anything_heavy() -> None:
+    loaded = loaded_after("import harness.cli.shared_options")
     assert not loaded & (HEAVY | {"grpc", "rich", "google", "asyncio"})
 
 
@@ -43,6 +48,7 @@ def test_no_command_loads_a_library_of_the_servers() -> None:
         "train",
         "report",
         "compare",
+        "rescore",
         "export",
     )
     assert not loaded_after("\n".join(program.format(name) for name in names)) & HEAVY
