@@ -3,7 +3,7 @@
 import time
 
 from harness.clients.completion import Completion
-from harness.clients.retrying import Attempts
+from harness.clients.connection import Attempts
 from harness.runs.cell import Cell
 from harness.runs.records import ErrorRecord, SampleRecord, SampleTimes
 from harness.sample import Sample, Style

@@ -28,7 +28,8 @@ _CHANNEL_OPTIONS: Final[tuple[Option, ...]] = (
     *_MESSAGE_SIZE,
     # A restarted server is found again within a second, not within gRPC's two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    # What one attempt to connect is given, whatever its name says.
+    ("grpc.min_reconnect_backoff_ms", 1000),
     ("grpc.max_reconnect_backoff_ms", 1000),
     ("grpc.keepalive_time_ms", _PING_EVERY_MS),
     # Two servers one after the other on one socket must not share a connection.

@@ -9,9 +9,9 @@ import pytest
 from harnessapi.rpc.targets import Target, parse_target
 
 from harness_retrieval.contexts.context_store import ContextLimits
-from harness_retrieval.service import serve
 from harness_retrieval.local import LocalRetriever
 from harness_retrieval.remote import RemoteRetriever
+from harness_retrieval.service import serve
 from harness_retrieval.types import Mode
 from harness_servers.generation import Retrieval, RetrievalStep
 
