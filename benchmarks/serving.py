@@ -24,9 +24,10 @@ from harnessapi.inference.v1 import inference_pb2 as pb
 from harnessapi.inference.v1 import inference_pb2_grpc
 from harnessapi.retrieval.v1 import retrieval_pb2
 
-from harness.sample import Prompting, Split, Style
+from harness.sample import Split
 from harness.tasks.assoc_recall import AssocRecall
 from harness.tasks.prompts import render
+from harness.way import Prompting, Way
 from harness_retrieval.local import LocalRetriever
 from harness_retrieval.types import Mode
 from harness_servers.backends.engine_backend import EngineBackend
@@ -72,9 +73,8 @@ class Load:
         samples = [
             task.sample(Split.TRAIN, repetition, index) for index in range(self.num_sequences)
         ]
-        return [
-            render(task, sample, Prompting.SEARCH, Style.SYMBOLIC, Mode.REGEX) for sample in samples
-        ]
+        way = Way(prompting=Prompting.SEARCH, retrieval=Mode.REGEX)
+        return [render(task, sample, way) for sample in samples]
 
 
 def measured(ends: Sequence[Finished | pb.Finished], seconds: float) -> Measured:

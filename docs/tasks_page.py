@@ -1,17 +1,14 @@
 """docs/tasks.md: every task of the table, described from its code and shown by samples."""
 
 import inspect
-import re
 from collections.abc import Iterator
-from dataclasses import fields
 
-from harness.sample import Prompting, Split, Style
-from harness.tasks import TASKS, make_task
+from harness.sample import Split
+from harness.tasks import TASKS, make_task, symbolic
+from harness.tasks.parameters import parameter_texts
 from harness.tasks.prompts import render
 from harness.tasks.task import Task
-from harness_retrieval.types import Mode
-
-Way = tuple[Prompting, Mode | None]
+from harness.way import Way
 
 _SHOWN_SIZE = 3
 _CHANCE_SIZES = (4, 16, 64)
@@ -61,7 +58,7 @@ def _section(task: Task) -> str:
     about = inspect.getdoc(type(task)) or ""
     facts = "\n".join(f"| {label} | {text} |" for label, text in _facts(task))
     small = make_task(task.name, size=max(task.min_size, _SHOWN_SIZE))
-    samples = "\n\n".join(_sample(small, way) for way in _ways(task))
+    samples = "\n\n".join(_sample(small, way) for way in task.ways())
     return f"## {task.name}\n\n{about}\n\n| | |\n|---|---|\n{facts}\n\n```\n{samples}\n```\n"
 
 
@@ -70,8 +67,8 @@ def _facts(task: Task) -> Iterator[tuple[str, str]]:
     yield "source", task.source
     yield "asks", task.instruction
     yield "size", f"{task.min_size} to {task.max_size} {task.size_unit}; default {sizes}"
-    for name, default, about in _parameters(type(task)):
-        yield f"parameter `{name}`", f"default {default}. {about}"
+    for name, text in parameter_texts(type(task), task.size).items():
+        yield f"parameter `{name}`", text
     chances = ((size, make_task(task.name, size=size).chance) for size in _CHANCE_SIZES)
     yield "chance", ", ".join(f"{chance:.3g} at {size}" for size, chance in chances)
     yield "promptings", ", ".join(task.promptings)
@@ -82,38 +79,17 @@ def _facts(task: Task) -> Iterator[tuple[str, str]]:
     for one in task.abbreviations:
         yield f"query `{one.query}`", f"stands for `{one.pattern.replace('|', chr(92) + '|')}`"
     yield "prompt", ", ".join(f"{_prompt_tokens(task.name, s)} tokens" for s in task.default_sizes)
-    completions = (
-        f"{mode or way} {task.max_completion_tokens(way, mode)}" for way, mode in _ways(task)
-    )
+    completions = (f"{way.name} {task.max_completion_tokens(way)}" for way in task.ways())
     yield "completion", f"at most {', '.join(completions)} tokens"
-
-
-def _parameters(kind: type[Task]) -> Iterator[tuple[str, int, str]]:
-    """Name, default, and the comment above it in the source."""
-    source = inspect.getsource(kind)
-    for field in fields(kind):
-        if field.name == "size":
-            continue
-        comment = re.search(rf"((?:    #.*\n)+)    {field.name}: int", source)
-        text = comment[1].replace("#", "") if comment else ""
-        yield field.name, field.default, " ".join(text.split())
-
-
-def _ways(task: Task) -> list[Way]:
-    plain = [(way, None) for way in task.promptings if way is not Prompting.SEARCH]
-    return [*plain, *((Prompting.SEARCH, mode) for mode in task.retrieval_modes)]
 
 
 def _prompt_tokens(name: str, size: int) -> int:
     task = make_task(name, size=size)
     sample = task.sample(Split.TEST, 0, 0)
-    return len(render(task, sample, Prompting.DIRECT, Style.SYMBOLIC, None).split())
+    return len(render(task, sample, Way()).split())
 
 
 def _sample(task: Task, way: Way) -> str:
-    prompting, mode = way
     sample = task.sample(Split.TEST, 0, 0)
-    segments = task.demonstration(sample, prompting, mode)
-    pieces = (f"[{segment.text}]" if segment.inserted else segment.text for segment in segments)
-    prompt = render(task, sample, prompting, Style.SYMBOLIC, mode)
-    return f"prompt      {prompt}\ncompletion  {' '.join(pieces)}"
+    completion = symbolic.show(sample.steps(way))
+    return f"prompt      {render(task, sample, way)}\ncompletion  {completion}"

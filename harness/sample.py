@@ -1,24 +1,18 @@
-"""A sample: prompt, target and metadata, named by the address that it is a pure function of."""
+"""A sample: a problem with its context, named by the address that it is a pure function of."""
 
 import hashlib
 import random
-from dataclasses import dataclass, field
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Final
 
+from harness.steps import Answer, Step, Thought
+from harness.way import Prompting, Way
+from harness_retrieval.types import Mode
 
-class Prompting(StrEnum):
-    """How the answer is asked for: at once, after a chain of thought, or with searches."""
-
-    DIRECT = "direct"
-    COT = "cot"
-    SEARCH = "search"
-
-
-class Style(StrEnum):
-    """The alphabet of a prompt: the short one of our checkpoints, or natural language."""
-
-    SYMBOLIC = "symbolic"
-    NATURAL = "natural"
+_NOTHING: Final[Mapping[str, str | int]] = {}
 
 
 class Split(StrEnum):
@@ -26,6 +20,12 @@ class Split(StrEnum):
 
     TRAIN = "train"
     TEST = "test"
+
+    @classmethod
+    def of(cls, context: str) -> "Split":
+        """The split that this context belongs to, the same in any process."""
+        digest = hashlib.blake2b(context.encode(), digest_size=1).digest()
+        return cls.TEST if digest[0] & 1 else cls.TRAIN
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,23 +63,97 @@ class Address:
         return random.Random(int.from_bytes(digest, "big"))
 
 
+class Problem(ABC):
+    """What a sample was drawn as: all that is read of it is written from this.
+
+    A frozen dataclass for each kind. What is asked is part of it.
+    """
+
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def text(self) -> str:
+        """The context, without the words that it begins with in every sample of its task."""
+
+    @property
+    def question(self) -> str:
+        """What is asked; empty where the context alone is the question."""
+        return ""
+
+    @property
+    @abstractmethod
+    def target(self) -> str:
+        """The right answer."""
+
+    @property
+    def metadata(self) -> Mapping[str, str | int]:
+        """What else is known of the question."""
+        return _NOTHING
+
+    def drawn_question(self, _generator: random.Random, /) -> "Problem":
+        """The same context, its question drawn: for those that draw it after the context."""
+        return self
+
+    def siblings(self) -> Sequence["Problem"]:
+        """Every question that can be asked about the context, this one too."""
+        return (self,)
+
+    def thought(self) -> str:
+        """The chain of thought of a perfect model."""
+        raise NotImplementedError
+
+    def regex_searches(self) -> Iterable[Step]:
+        """Its searches by regular expressions, and what it notes between them."""
+        raise NotImplementedError
+
+    def dense_searches(self) -> Iterable[Step]:
+        """Its searches by likeness."""
+        raise NotImplementedError
+
+    def steps(self, way: Way) -> Iterator[Step]:
+        """The completion that a perfect model would write, with what its searches insert."""
+        if way.prompting is Prompting.COT:
+            yield Thought(text=self.thought())
+        elif way.prompting is Prompting.SEARCH:
+            is_regex = way.retrieval is Mode.REGEX
+            yield from self.regex_searches() if is_regex else self.dense_searches()
+        yield Answer(text=self.target)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
     """One question about one context, and the right answer."""
 
     address: Address
     context: str
-    question: str
-    target: str
-    metadata: dict[str, str | int] = field(default_factory=dict)
+    problem: Problem
 
+    @property
+    def question(self) -> str:
+        """What is asked; may be empty."""
+        return self.problem.question
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Segment:
-    """A piece of a worked completion: written by the model, or inserted by its search."""
+    @property
+    def target(self) -> str:
+        """The right answer."""
+        return self.problem.target
 
-    text: str
-    inserted: bool = False
+    @property
+    def metadata(self) -> Mapping[str, str | int]:
+        """What else is known of it."""
+        return self.problem.metadata
+
+    def siblings(self) -> list["Sample"]:
+        """Every question that can be asked about the context, the sample's own too.
+
+        For training, where one context can teach many answers. Not addressed, never evaluated.
+        """
+        return [replace(self, problem=problem) for problem in self.problem.siblings()]
+
+    def steps(self, way: Way) -> Iterator[Step]:
+        """Its worked completion."""
+        return self.problem.steps(way)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

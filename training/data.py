@@ -16,8 +16,7 @@ from torch import Tensor
 from harness.sample import Sample, Split
 from harness.tasks import make_task
 from harness.tasks import vocabulary as words
-from harness.tasks.prompts import ask
-from harness.tasks.task import Task
+from harness.tasks.symbolic import ask, write
 from harness_training.recipe import Ingredient, Recipe, Stage
 
 Encode = Callable[[str], tuple[int, ...]]
@@ -59,34 +58,30 @@ def make_batch(recipe: Recipe, stage: Stage, step: int, encode: Encode) -> Batch
     first = step * recipe.batch_size
     num_rows = part.batch_size or recipe.batch_size
     samples = [task.sample(Split.TRAIN, recipe.seed, first + row) for row in range(num_rows)]
-    rows = [_make_row(task, part, sample, generator, encode) for sample in samples]
+    rows = [_make_row(part, sample, generator, encode) for sample in samples]
     return _pad(rows, encode(words.PAD)[0])
 
 
-def _make_row(
-    task: Task, part: Ingredient, sample: Sample, generator: random.Random, encode: Encode
-) -> Row:
+def _make_row(part: Ingredient, sample: Sample, generator: random.Random, encode: Encode) -> Row:
     """One context and several questions about it, each answered in a way drawn at random."""
     tokens = list(encode(sample.context))
     is_target = [False] * len(tokens)
-    for question in _draw_questions(task, sample, part.max_questions, generator):
-        prompting, mode = generator.choice(part.ways)
-        asked = encode(ask(question, prompting, mode))
+    for question in _draw_questions(sample, part.max_questions, generator):
+        way = generator.choice(part.ways)
+        asked = encode(ask(question, way))
         tokens += asked
         is_target += [False] * len(asked)
-        for segment in task.demonstration(question, prompting, mode):
-            piece = encode(segment.text)
-            tokens += piece
-            is_target += [not segment.inserted] * len(piece)
+        for piece in write(question.steps(way)):
+            encoded = encode(piece.text)
+            tokens += encoded
+            is_target += [not piece.inserted] * len(encoded)
     return tokens, is_target
 
 
-def _draw_questions(
-    task: Task, sample: Sample, limit: int, generator: random.Random
-) -> list[Sample]:
+def _draw_questions(sample: Sample, limit: int, generator: random.Random) -> list[Sample]:
     if limit == 1:
         return [sample]
-    siblings = task.siblings(sample)
+    siblings = sample.siblings()
     return generator.sample(siblings, min(limit, len(siblings)))
 
 

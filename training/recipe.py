@@ -6,11 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
-from harness.sample import Prompting
 from harness.tasks import make_task
-from harness_retrieval.types import Mode
-
-Way = tuple[Prompting, Mode | None]
+from harness.way import Way
 
 
 class RecipeError(ValueError):
@@ -117,20 +114,13 @@ def _stage(raw: dict[str, Any]) -> Stage:
 
 def _ingredient(raw: dict[str, Any]) -> Ingredient:
     parameters = tuple(sorted(raw.pop("parameters", {}).items()))
-    ways = tuple(_way(way) for way in raw.pop("ways"))
+    ways = tuple(Way.parse(way) for way in raw.pop("ways"))
     ingredient = Ingredient(ways=ways, parameters=parameters, **raw)
     if ingredient.min_size > ingredient.max_size:
         raise RecipeError(f"min_size {ingredient.min_size} is over max_size {ingredient.max_size}")
     for size in (ingredient.min_size, ingredient.max_size):
         task = make_task(ingredient.task, size=size, **dict(parameters))
-    for prompting, mode in ways:
-        if prompting not in task.promptings or (mode and mode not in task.retrieval_modes):
-            raise RecipeError(f"{task.name} is not answered by way of {mode or prompting}")
+    for way in ways:
+        if way not in task.ways():
+            raise RecipeError(f"{task.name} is not answered by way of {way.name}")
     return ingredient
-
-
-def _way(text: str) -> Way:
-    """`direct`, `cot`, `regex` or `dense` as a prompting and a kind of search."""
-    if text in {mode.value for mode in Mode}:
-        return Prompting.SEARCH, Mode(text)
-    return Prompting(text), None

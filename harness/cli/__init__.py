@@ -36,6 +36,10 @@ _COMMANDS: Final = {
     "export": LazyCommand(
         target="harness.cli.export:export_command", help="Write the samples of runs as a table."
     ),
+    "rescore": LazyCommand(
+        target="harness.cli.rescore:rescore_command",
+        help="Score the answers of a stored run anew, without a model.",
+    ),
     "tasks": LazyCommand(
         target="harness.cli.tasks:tasks_group", help="List, show and sample the tasks."
     ),

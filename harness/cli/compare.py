@@ -3,52 +3,62 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
 
-from harness.cli.shared_options import RUNS_FOLDER
+from harness.cli.shared_options import RUNS_FOLDER, CommaList
 from harness.errors import InputError
 from harness.reports.comparison import Comparison, compare
 from harness.reports.comparison_table import print_comparisons
-from harness.reports.sides import Side, open_side
+from harness.reports.sides import Side, narrow, open_side
 from harness.runs.store import find_run
 
 
 @click.command("compare", no_args_is_help=True)
 @click.argument("first", metavar="RUN_A[:ENDPOINT[:PROMPTING]]")
 @click.argument("second", metavar="RUN_B[:ENDPOINT[:PROMPTING]]")
+@click.option(
+    "--task", type=CommaList(click.STRING, "TASK,..."), help="Compare these tasks.  [default: all]"
+)
+@click.option(
+    "--size", type=CommaList(click.INT, "N,..."), help="Compare these sizes.  [default: all]"
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a row, no table.")
 @RUNS_FOLDER
-def compare_command(first: str, second: str, as_json: bool, out: Path) -> None:
+def compare_command(first: str, second: str, as_json: bool, out: Path, **chosen: Any) -> None:
     """Compare two runs, or two endpoints of one run, sample by sample.
 
     Each sample is paired with the one of the same address. A row is a task and size: how many
     pairs only the one and only the other has right, the difference in accuracy with its 95%
-    interval (Tango 1998), and the exact two-sided p of McNemar's test. p is of one row; over
-    many rows some are small by chance.
+    interval, and the two-sided p of McNemar's test. Both are mid-p: 0 is outside the interval
+    exactly where p is below 0.05. p is of one row; over many rows some are small by chance.
 
     A side is a run, by its ID or folder; where the run has several endpoints, one of them is named.
     Cells are paired that were asked the same way; where the ways differ (one searched, the other
-    did not), the only ones of a task and size. PROMPTING chooses where there are several.
+    did not), the only ones of a task and size. PROMPTING chooses where there are several. What
+    one side was not asked is left out, and said.
 
     \b
       harness compare 20260101T120000Z-1a2b 20260102T120000Z-3c4d
       harness compare RUN:rnn RUN:rnn-rag
       harness compare RUN:rnn:direct RUN:rnn:cot --json
+      harness compare RUN_A:rnn RUN_B:ssm --task assoc_recall,index --size 16
 
     \b
     Exit status: 0 done; 2 the command was wrong, a run is damaged, or the two
-    were not asked the same samples (what differs is named).
+    have no samples in common (what differs is named).
     """
-    sides = (_side(first, out), _side(second, out))
-    comparisons = compare(*sides)
+    whole = (_side(first, out), _side(second, out))
+    one, other = narrow(whole, chosen["task"], chosen["size"])
+    comparisons = compare(one, other)
     if as_json:
         for comparison in comparisons:
             click.echo(json.dumps(comparison.as_json()))
     else:
-        print_comparisons(Console(), *sides, comparisons)
-    _say_what_is_left_out(sides, comparisons)
+        print_comparisons(Console(), one, other, comparisons)
+    _say_what_is_left_out((one, other), comparisons)
 
 
 def _say_what_is_left_out(sides: Sequence[Side], comparisons: Sequence[Comparison]) -> None:

@@ -11,6 +11,7 @@ from harness.cli.eval_options import prepare
 from harness.cli.progress import open_listener
 from harness.cli.shared_options import ENDPOINTS_FILE, RUNS_FOLDER, CommaList
 from harness.cli.signals import run_until_signal
+from harness.cli.task_parameters import TASK_PARAMETERS
 from harness.errors import HarnessError, IncompleteError
 from harness.reports.table import print_results
 from harness.runner.session import Work, work_on
@@ -18,7 +19,7 @@ from harness.runs.refused import refused_lines
 from harness.runs.run_options import DEFAULT_NUM_EXAMPLES
 from harness.runs.store import ERRORS_NAME, RunStore
 from harness.runs.summary import RunResult, summarize, write_summary
-from harness.sample import Prompting, Style
+from harness.way import Prompting, Style
 from harness_retrieval.types import Mode
 
 _PROMPTINGS: Final = click.Choice([prompting.value for prompting in Prompting])
@@ -40,6 +41,7 @@ _PROMPTINGS: Final = click.Choice([prompting.value for prompting in Prompting])
     type=CommaList(click.INT, "N,..."),
     help="Sizes to sweep; the task's default when not given.",
 )
+@TASK_PARAMETERS
 @click.option(
     "--samples",
     type=click.IntRange(min=1),
@@ -116,6 +118,7 @@ def eval_command(ctx: click.Context, /, **options: Any) -> None:
       harness eval --endpoint rnn-rag --task assoc_recall
       harness eval --endpoint rnn,rnn-rag --task all --size 16,32,64 --json
       harness eval --endpoint rnn --task assoc_recall --prompting direct,cot --size 4
+      harness eval --endpoint rnn-rag --task needle,mqar -T keys=8 -T mqar.queries=4
       harness eval --resume 20260101T120000Z-1a2b
 
     \b

@@ -1,6 +1,6 @@
 """From the options of `harness eval` to the work: all checks that need no server."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -9,6 +9,7 @@ import click
 from click.core import ParameterSource
 
 from harness.cli.dependencies import Dependencies, read_endpoints
+from harness.cli.task_parameters import read_parameters
 from harness.endpoints.config import EndpointFile, require_api_keys, require_checkpoints
 from harness.runner.plan import plan_cells, select_tasks
 from harness.runner.session import Work, resume_refused
@@ -16,7 +17,7 @@ from harness.runs.manifest import read_manifest
 from harness.runs.run_options import RunOptions, option_differences
 from harness.runs.store import RunStore, create_run, find_run
 from harness.runs.summary import summarize
-from harness.sample import Prompting, Style
+from harness.way import Prompting, Style
 
 _RUN_OPTIONS: Final = tuple(RunOptions.__dataclass_fields__)
 
@@ -38,7 +39,9 @@ def prepare(ctx: click.Context, options: Mapping[str, Any], given: Dependencies)
     for name in ("endpoint", "task"):
         if not options[name]:
             raise click.UsageError(f"--{name} is needed (or --resume RUN)", ctx)
-    run_options = RunOptions(**{name: _parse(name, options[name], file) for name in _RUN_OPTIONS})
+    tasks = select_tasks(options["task"])
+    parsed = {name: _parse(name, options[name], file, tasks) for name in _RUN_OPTIONS}
+    run_options = RunOptions(**parsed)
     work = _work(options, run_options, file, given)
     store = create_run(options["out"])
     return EvalTask(work=work, folder=store.folder, store=store)
@@ -49,8 +52,9 @@ def _resume(
 ) -> EvalTask:
     folder = find_run(options["resume"], options["out"])
     manifest = read_manifest(folder)
+    tasks = select_tasks(options["task"]) if options["task"] else manifest.options.task
     named = {
-        name: _parse(name, options[name], file)
+        name: _parse(name, options[name], file, tasks)
         for name in _RUN_OPTIONS
         if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
     }
@@ -84,14 +88,16 @@ def _work(
     )
 
 
-def _parse(name: str, value: Any, file: EndpointFile) -> Any:
-    """The value of one option as RunOptions has it."""
+def _parse(name: str, value: Any, file: EndpointFile, tasks: Sequence[str]) -> Any:
+    """The value of one option as RunOptions has it; `tasks` are those that are asked."""
     if value is None:
         return None
     if name == "endpoint":
         return tuple(endpoint.name for endpoint in file.select(value))
     if name == "task":
-        return select_tasks(value)
+        return tasks
+    if name == "parameter":
+        return read_parameters(value, tasks)
     if name == "prompting":
         return tuple(Prompting(prompting) for prompting in value)
     return Style(value) if name == "style" else value

@@ -119,5 +119,4 @@ class PlainProgress:
 
 def describe(cell: Cell) -> str:
     """A cell for people: `rnn-rag assoc_recall 16 search dense`."""
-    parts = [cell.endpoint, cell.task, str(cell.size), cell.prompting.value]
-    return " ".join([*parts, cell.retrieval.value] if cell.retrieval else parts)
+    return f"{cell.endpoint} {cell.task_label} {cell.size} {cell.way.name}"

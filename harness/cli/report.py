@@ -9,11 +9,12 @@ import click
 
 from harness.cli.shared_options import RUNS_FOLDER
 from harness.errors import IncompleteError, InputError
-from harness.reports.collect import Line, Report, ReportCell, Visitor, read_report
+from harness.reports.collect import Report, Visitor, read_report
 from harness.reports.page import report_page
 from harness.reports.sample_pages import OneSample, Picks, SamplePages
 from harness.reports.terminal import print_report
 from harness.runs.manifest import Manifest
+from harness.runs.records import SampleRecord
 from harness.runs.store import find_run
 
 _FILE: Final = click.Path(dir_okay=False, path_type=Path)
@@ -82,9 +83,9 @@ def _report(
     def visitor(manifest: Manifest) -> Visitor:
         visits = [one.visitor(manifest) for one in (picks, pages) if one and html_file]
 
-        def visit(line: Line) -> None:
+        def visit(record: SampleRecord) -> None:
             for one in visits:
-                one(line)
+                one(record)
 
         return visit
 
@@ -96,7 +97,7 @@ def _report(
         _write(html_file, report_page(report, picks, at))
     if as_json:
         for cell in report.cells:
-            click.echo(json.dumps(_as_json(cell)))
+            click.echo(json.dumps(cell.as_json()))
     elif report.runs:
         print_report(report)
     if html_file and report.runs:
@@ -117,19 +118,3 @@ def _write(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise InputError(f"cannot write {path}: {error}") from None
-
-
-def _as_json(cell: ReportCell) -> dict[str, Any]:
-    """The keys of `harness eval --json`, and what a report adds."""
-    result, metrics = cell.result, cell.metrics
-    return {
-        **result.as_json(),
-        "seed": cell.seed,
-        "parameters": result.num_parameters,
-        "state_bytes": None if cell.state_bytes is None else round(cell.state_bytes),
-        "bound": cell.bound,
-        "bits_shown": cell.bits_shown,
-        "prompt_tokens_per_sample": metrics.prompt_tokens_per_sample,
-        "generated_tokens_per_sample": metrics.generated_tokens_per_sample,
-        "inserted_tokens_per_sample": metrics.inserted_tokens_per_sample,
-    }

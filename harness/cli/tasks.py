@@ -1,27 +1,20 @@
 """`harness tasks`: what can be asked."""
 
-from dataclasses import dataclass, replace
 from typing import Any
 
 import click
 
 from harness.cli.lazy import LazyCommand, LazyGroup
+from harness.cli.task_parameters import TASK_PARAMETERS, read_parameters
 from harness.runs.run_options import DEFAULT_NUM_EXAMPLES
-from harness.sample import Prompting, Sample, Split, Style
-from harness.tasks import TASKS, make_task
+from harness.sample import Sample, Split
+from harness.tasks import TASKS, make_task, natural, symbolic
 from harness.tasks.natural import worked_examples
+from harness.tasks.parameters import parameter_texts
 from harness.tasks.prompts import make_prompt
 from harness.tasks.task import Task
+from harness.way import Prompting, Style, Way
 from harness_retrieval.types import Mode
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Way:
-    """A way of answering: prompting, style, and the kind of search where there is one."""
-
-    prompting: Prompting
-    style: Style
-    mode: Mode | None
 
 
 @click.command("list")
@@ -54,12 +47,14 @@ def show_command(task: str) -> None:
     }
     for label, text in rows.items():
         click.echo(f"{label:<10} {text}")
+    for name, text in parameter_texts(type(made), made.size).items():
+        click.echo(f"{'parameter':<10} {name:<8} {text}")
     for mode, reason in made.impossible.items():
         click.echo(f"{'impossible':<10} with {mode}: {reason}")
     for one in made.abbreviations:
         click.echo(f"{'query':<10} {one.query:<8} stands for {one.pattern}")
     small = make_task(task, size=min(made.max_size, max(made.min_size, 3)))
-    for way in _ways(made):
+    for way in made.ways():
         click.echo()
         _print_sample(small, small.sample(Split.TEST, 0, 0), way)
 
@@ -67,6 +62,7 @@ def show_command(task: str) -> None:
 @click.command("sample", no_args_is_help=True)
 @click.argument("task")
 @click.option("--size", type=int, help="The task's default when not given.")
+@TASK_PARAMETERS
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--index", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--prompting", type=click.Choice([p.value for p in Prompting]), default="direct")
@@ -81,15 +77,22 @@ def sample_command(task: str, size: int | None, **options: Any) -> None:
       harness tasks sample assoc_recall --size 16 --seed 0 --index 0
       harness tasks sample assoc_recall --size 4 --prompting search --retrieval regex
     """
-    made = make_task(task) if size is None else make_task(task, size=size)
-    retrieval = options["retrieval"]
-    way = Way(prompting=Prompting(options["prompting"]), style=Style(options["style"]), mode=None)
-    if way.prompting is Prompting.SEARCH:
-        mode = Mode(retrieval) if retrieval else next(iter(made.retrieval_modes), None)
-        way = replace(way, mode=mode)
-    elif retrieval:
-        raise click.UsageError(f"--retrieval {retrieval} needs --prompting search")
+    sizes = {} if size is None else {"size": size}
+    made = make_task(task)
+    given = read_parameters(options["parameter"], (task,)).get(task, {})
+    made = make_task(task, **sizes, **given)
+    way = _way(made, Prompting(options["prompting"]), Style(options["style"]), options["retrieval"])
     _print_sample(made, made.sample(Split.TEST, options["seed"], options["index"]), way)
+
+
+def _way(task: Task, prompting: Prompting, style: Style, retrieval: str | None) -> Way:
+    """The preferred search where none is named."""
+    if prompting is not Prompting.SEARCH and retrieval:
+        raise click.UsageError(f"--retrieval {retrieval} needs --prompting search")
+    mode = Mode(retrieval) if retrieval else None
+    if prompting is Prompting.SEARCH and mode is None:
+        mode = next(iter(task.retrieval_modes), Mode.REGEX)
+    return Way(prompting=prompting, retrieval=mode, style=style)
 
 
 def _retrieval(task: Task) -> str:
@@ -98,28 +101,19 @@ def _retrieval(task: Task) -> str:
     return f"{', '.join(task.retrieval_modes)} (the first is preferred)"
 
 
-def _ways(task: Task) -> list[Way]:
-    style = task.styles[0]
-    searches = [
-        Way(prompting=Prompting.SEARCH, style=style, mode=mode) for mode in task.retrieval_modes
-    ]
-    plain = [
-        Way(prompting=prompting, style=style, mode=None)
-        for prompting in task.promptings
-        if prompting is not Prompting.SEARCH
-    ]
-    return [*plain, *(searches if Prompting.SEARCH in task.promptings else [])]
-
-
 def _print_sample(task: Task, sample: Sample, way: Way) -> None:
     examples = worked_examples(task, sample.address.seed, DEFAULT_NUM_EXAMPLES)
-    prompt = make_prompt(task, sample, way.prompting, way.style, way.mode, examples=examples)
-    segments = task.demonstration(sample, way.prompting, way.mode)
-    texts = [f"[{s.text}]" if s.inserted else s.text for s in segments]
+    prompt = make_prompt(task, sample, way, examples=examples)
     click.echo(f"address    {sample.address.key}")
     click.echo(f"prompt     {prompt.text}")
     click.echo(f"target     {sample.target}")
-    click.echo(f"completion {' '.join(texts)}")
+    click.echo(f"completion {_completion(sample, way)}")
+
+
+def _completion(sample: Sample, way: Way) -> str:
+    if way.style is Style.NATURAL:
+        return natural.write(sample.steps(way))
+    return symbolic.show(sample.steps(way))
 
 
 tasks_group = LazyGroup(

@@ -1,11 +1,16 @@
-"""What an endpoint is asked and what it answers: plain values, free of protobuf."""
+"""What an endpoint is asked, and what it answers, as it is stored: values free of protobuf."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from harnessapi.values import FinishReason, Mode, Part
+from msgspec import Struct
 
 from harness.sample import Prompt
 from harness_retrieval.abbreviations import Abbreviation
+
+_TRUNCATIONS: Final = frozenset(reason for reason in FinishReason if reason.is_truncation)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,69 +24,75 @@ class CompletionRequest:
     abbreviations: tuple[Abbreviation, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TextSegment:
-    """Neighbouring text of one part."""
+class TextPiece(Struct, frozen=True, kw_only=True, array_like=True):
+    """Neighbouring text of one `Part`, or of one that a newer version knows."""
 
-    part: Part
+    part: str
     text: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SearchStep:
+class SearchStep(Struct, frozen=True, kw_only=True):
     """One search that the model asked for; `expanded_query`: the pattern that the query stood for.
 
     It is empty where the query is no abbreviation.
     """
 
     query: str
-    expanded_query: str
-    mode: str
+    expanded_query: str = ""
+    mode: str = ""
     outcome: str
     inserted_text: str
-    detail: str
-    elapsed_ms: float
+    detail: str = ""
+    elapsed_ms: float = 0.0
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ServerTimes:
-    """Where the server says the time went."""
+class CompletionTimes(Struct, frozen=True, kw_only=True):
+    """`ttft_ms` and `total_ms` are the client's, from sending; the server says the rest."""
 
-    queue_ms: float
-    prefill_ms: float
-    decode_ms: float
-    retrieval_ms: float
+    ttft_ms: float | None = None
+    total_ms: float = 0.0
+    queue_ms: float = 0.0
+    prefill_ms: float = 0.0
+    decode_ms: float = 0.0
+    retrieval_ms: float = 0.0
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Completion:
-    """One whole completion; `ttft_ms` and `total_ms` are the client's, from sending."""
+class Completion(Struct, frozen=True, kw_only=True):
+    """One whole completion. `finish_reason`: a FinishReason, or one of a newer version."""
 
-    prompt_token_ids: tuple[int, ...]
-    segments: tuple[TextSegment, ...]
-    searches: tuple[SearchStep, ...]
-    finish_reason: FinishReason
+    # In the order they came.
+    transcript: tuple[TextPiece, ...]
+    searches: tuple[SearchStep, ...] = ()
+    finish_reason: str
     num_prompt_tokens: int
     num_generated_tokens: int
     num_inserted_tokens: int
     num_searches: int
-    server: ServerTimes
-    ttft_ms: float | None
-    total_ms: float
     # The server counts no tokens: each piece of text that came counts as one.
     are_counts_estimated: bool = False
+    times: CompletionTimes
+    prompt_token_ids: tuple[int, ...] = ()
+
+    @property
+    def is_truncated(self) -> bool:
+        """The model would have gone on."""
+        return self.finish_reason in _TRUNCATIONS
 
     @property
     def generated_text(self) -> str:
         """What the model wrote itself; a space stands where something was inserted."""
-        return generated_text(self.segments)
+        return _generated(self.transcript)
 
     @property
     def reply_text(self) -> str:
         """`generated_text` without what a server gives apart as the model's reasoning."""
-        return generated_text(tuple(s for s in self.segments if s.part is not Part.REASONING))
+        return _generated(piece for piece in self.transcript if piece.part != Part.REASONING)
 
 
-def generated_text(segments: tuple[TextSegment, ...]) -> str:
+# The counts of a completion, by name, as every message and record has them.
+COUNTS: Final = tuple(n for n in Completion.__struct_fields__ if n.startswith("num_"))
+
+
+def _generated(pieces: Iterable[TextPiece]) -> str:
     """All text but the inserted; pieces on both sides of an insertion never join to one word."""
-    return "".join(" " if segment.part is Part.INSERTED else segment.text for segment in segments)
+    return "".join(" " if piece.part == Part.INSERTED else piece.text for piece in pieces)

@@ -5,10 +5,11 @@ from harnessapi.rpc.enums import FINISH_REASONS, MODES, OUTCOMES, PARTS
 from harnessapi.values import FinishReason, Part
 
 from harness.clients.completion import (
+    COUNTS,
     Completion,
+    CompletionTimes,
     SearchStep,
-    ServerTimes,
-    TextSegment,
+    TextPiece,
 )
 from harness.clients.faults import DeadlineError, TransientError
 
@@ -46,23 +47,18 @@ class Transcript:
             raise TransientError(BROKEN_STREAM, "the stream ended without Finished")
         return Completion(
             prompt_token_ids=tuple(started.prompt_token_ids),
-            segments=tuple(
-                TextSegment(part=part, text="".join(texts)) for part, texts in self._pieces
+            transcript=tuple(
+                TextPiece(part=part, text="".join(texts)) for part, texts in self._pieces
             ),
             searches=tuple(self._searches),
             finish_reason=_finish_reason(finished.reason),
-            num_prompt_tokens=finished.num_prompt_tokens,
-            num_generated_tokens=finished.num_generated_tokens,
-            num_inserted_tokens=finished.num_inserted_tokens,
-            num_searches=finished.num_searches,
-            server=ServerTimes(
-                queue_ms=started.queue_ns / 1e6,
-                prefill_ms=finished.prefill_ns / 1e6,
-                decode_ms=finished.decode_ns / 1e6,
-                retrieval_ms=finished.retrieval_ns / 1e6,
+            times=CompletionTimes(
+                ttft_ms=self._ttft_ms,
+                total_ms=total_ms,
+                **_milliseconds(started),
+                **_milliseconds(finished),
             ),
-            ttft_ms=self._ttft_ms,
-            total_ms=total_ms,
+            **{name: getattr(finished, name) for name in COUNTS},
         )
 
     def _add_delta(self, delta: pb.Delta, elapsed_ms: float) -> None:
@@ -75,6 +71,15 @@ class Transcript:
         if not self._pieces or self._pieces[-1][0] is not part:
             self._pieces.append((part, []))
         self._pieces[-1][1].append(delta.text)
+
+
+def _milliseconds(message: pb.Started | pb.Finished) -> dict[str, float]:
+    """Every `x_ns` of a message as `x_ms`."""
+    return {
+        f"{field.name.removesuffix('_ns')}_ms": getattr(message, field.name) / 1e6
+        for field in message.DESCRIPTOR.fields
+        if field.name.endswith("_ns")
+    }
 
 
 def _finish_reason(number: pb.FinishReason.ValueType) -> FinishReason:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from harness.errors import InputError, unknown_name
-from harness.sample import Style
+from harness.way import Style
 
 KEYS: Final = ("model", "api", "api_key_env", "family", "style")
 _SCHEMES: Final = ("http://", "https://")

@@ -1,6 +1,5 @@
 """Two sides of a comparison: each sample with its own twin, cell by cell."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +8,7 @@ from harness.reports.sides import Side
 from harness.runs.cell import Cell
 from harness.runs.reading import read_samples
 from harness.sample import Address
-from harness.scoring.paired import Paired, mcnemar_exact, tango_interval
+from harness.scoring.paired import Paired, difference_interval, mcnemar_mid_p
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,22 +30,26 @@ class Comparison:
         return {
             "task": self.first.task,
             "size": self.first.size,
+            "task_parameters": self.first.parameters,
             "first": _side_json(self.first),
             "second": _side_json(self.second),
             "n": pairs.n,
             "accuracy_first": _share(pairs.both + pairs.only_first, pairs.n),
             "accuracy_second": _share(pairs.both + pairs.only_second, pairs.n),
             "difference": pairs.difference,
-            "ci95": list(tango_interval(pairs)),
+            "ci95": list(difference_interval(pairs)),
             "only_first": pairs.only_first,
             "only_second": pairs.only_second,
-            "p": mcnemar_exact(pairs.only_first, pairs.only_second),
+            "p": mcnemar_mid_p(pairs.only_first, pairs.only_second),
             "unpaired": self.num_unpaired,
         }
 
 
 def compare(first: Side, second: Side) -> list[Comparison]:
-    """Raises InputError naming what differs, where the two were not asked the same samples."""
+    """What both were asked; what one side lacks is left out.
+
+    Raises InputError naming what differs, where they share nothing or their samples differ.
+    """
     twins = _twins(first, second)
     left = _outcomes(first, {cell.key for cell, _ in twins})
     right = _outcomes(second, {cell.key for _, cell in twins})
@@ -66,44 +69,36 @@ Outcomes = dict[str, dict[str, tuple[bool, str]]]
 def _twins(first: Side, second: Side) -> list[tuple[Cell, Cell]]:
     """Cells of one task and size: of the same way where there is one, else the only ones."""
     twins: list[tuple[Cell, Cell]] = []
-    differences = []
-    questions = dict.fromkeys((c.task, c.size) for c in [*first.cells, *second.cells])
+    lacking, differences = [], []
+    questions = dict.fromkeys((c.task_label, c.size) for c in [*first.cells, *second.cells])
     for task, size in questions:
         left, right = (
-            {_way(c): c for c in side.cells if (c.task, c.size) == (task, size)}
+            {c.way.name: c for c in side.cells if (c.task_label, c.size) == (task, size)}
             for side in (first, second)
         )
         shared = [way for way in left if way in right]
         if shared:
             twins += [(left[way], right[way]) for way in shared]
         elif not left or not right:
-            differences.append(f"{task} size {size}: only in the {'first' if left else 'second'}")
+            lacking.append(f"{task} size {size}: only in the {'first' if left else 'second'}")
         elif len(left) == len(right) == 1:
             twins += zip(left.values(), right.values(), strict=True)
         else:
             differences.append(
-                f"{task} size {size}: asked as {_listed(left)}, and as {_listed(right)}; "
+                f"{task} size {size}: asked as {' or '.join(left)}, and as {' or '.join(right)}; "
                 "choose with RUN:ENDPOINT:PROMPTING"
             )
-    if differences:
-        raise _refused(first, second, differences)
+    if differences or not twins:
+        raise _refused(first, second, differences or lacking)
     return twins
-
-
-def _way(cell: Cell) -> tuple[str, str, str]:
-    return cell.prompting.value, cell.retrieval.value if cell.retrieval else "", cell.style.value
-
-
-def _listed(ways: Iterable[tuple[str, str, str]]) -> str:
-    return " or ".join(" ".join(part for part in way if part) for way in ways)
 
 
 def _outcomes(side: Side, cells: set[str]) -> Outcomes:
     found: Outcomes = {}
-    for line in read_samples(side.folder, side.manifest):
-        if line["cell"] in cells:
-            outcome = (line["verdict"] == "correct", line["target"])
-            found.setdefault(line["cell"], {})[line["address"]] = outcome
+    for record in read_samples(side.folder, side.manifest):
+        if record.cell in cells:
+            outcome = (record.is_correct, record.target)
+            found.setdefault(record.cell, {})[record.address] = outcome
     return found
 
 

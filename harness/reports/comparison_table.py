@@ -10,7 +10,6 @@ from harness.reports.comparison import Comparison
 from harness.reports.rows import number
 from harness.reports.sides import Side
 from harness.reports.terminal import new_table
-from harness.runs.cell import Cell
 
 _COLUMNS = (
     ("task", "left"),
@@ -54,10 +53,10 @@ def _texts(comparison: Comparison) -> list[str]:
     row = comparison.as_json()
     low, high = row["ci95"]
     return [
-        row["task"],
+        comparison.first.task_label,
         str(row["size"]),
-        _way(comparison.first),
-        _way(comparison.second),
+        comparison.first.way.name,
+        comparison.second.way.name,
         str(row["n"]),
         number(row["accuracy_first"], 3),
         number(row["accuracy_second"], 3),
@@ -68,7 +67,3 @@ def _texts(comparison: Comparison) -> list[str]:
         f"{row['p']:.3g}",
         str(row["unpaired"]),
     ]
-
-
-def _way(cell: Cell) -> str:
-    return " ".join([cell.prompting.value, *([cell.retrieval.value] if cell.retrieval else [])])

@@ -7,7 +7,6 @@ from typing import Final
 
 from harness.errors import InputError
 from harness.reports.chart import Chart, Point, Series
-from harness.reports.collect import ReportCell
 from harness.reports.marks import Mark, marks_of
 from harness.reports.paper import SIZES, beside
 from harness.reports.references import (
@@ -18,13 +17,14 @@ from harness.reports.references import (
     state_bound,
 )
 from harness.reports.units import bytes_text
+from harness.runs.results import CellResult
 from harness.tasks import make_task
 
 # Powers of two between two names on the axis of bytes.
 _TICK_STEPS: Final = (1, 2, 4, 8)
 _MAX_STATE_TICKS: Final = 6
 
-Cells = Sequence[ReportCell]
+Cells = Sequence[CellResult]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,9 +38,9 @@ class Figure:
 def against_size(cells: Cells) -> list[Figure]:
     """One chart for each task and way."""
     marks = _marks(cells)
-    groups: dict[tuple[str, str], list[ReportCell]] = {}
+    groups: dict[tuple[str, str], list[CellResult]] = {}
     for cell in _measured(cells):
-        groups.setdefault((cell.result.cell.task, cell.way), []).append(cell)
+        groups.setdefault((cell.asked.task_label, cell.way), []).append(cell)
     return [
         Figure(heading=f"{task}, {way}", chart=_size_chart(f"{task}, {way}", chosen, marks))
         for (task, way), chosen in groups.items()
@@ -50,10 +50,10 @@ def against_size(cells: Cells) -> list[Figure]:
 def against_state(cells: Cells) -> list[Figure]:
     """One chart for each task and size; endpoints of unknown state are not in it."""
     marks = _marks(cells)
-    groups: dict[tuple[str, int], list[ReportCell]] = {}
+    groups: dict[tuple[str, int], list[CellResult]] = {}
     for cell in _measured(cells):
         if cell.state_bytes:
-            groups.setdefault((cell.result.cell.task, cell.result.cell.size), []).append(cell)
+            groups.setdefault((cell.asked.task_label, cell.asked.size), []).append(cell)
     return [
         Figure(heading=f"{task}, size {size}", chart=_state_chart(f"{task} {size}", chosen, marks))
         for (task, size), chosen in sorted(groups.items(), key=lambda group: group[0])
@@ -61,32 +61,34 @@ def against_state(cells: Cells) -> list[Figure]:
 
 
 def _marks(cells: Cells) -> dict[str, Mark]:
-    return marks_of([(cell.label, cell.result.family) for cell in cells])
+    return marks_of([(cell.label, cell.model.family) for cell in cells])
 
 
-def _measured(cells: Cells) -> list[ReportCell]:
+def _measured(cells: Cells) -> list[CellResult]:
     return [cell for cell in cells if cell.metrics.n]
 
 
-def _size_chart(title: str, cells: list[ReportCell], marks: dict[str, Mark]) -> Chart:
-    first = cells[0].result.cell
-    sizes = sorted({cell.result.cell.size for cell in cells})
+def _size_chart(title: str, cells: list[CellResult], marks: dict[str, Mark]) -> Chart:
+    first = cells[0].asked
+    sizes = sorted({cell.asked.size for cell in cells})
     series = tuple(
         Series(
             label=label,
             mark=marks[label],
             points=tuple(
-                _point(cell, x=cell.result.cell.size)
-                for cell in sorted(chosen, key=lambda cell: cell.result.cell.size)
+                _point(cell, x=cell.asked.size)
+                for cell in sorted(chosen, key=lambda cell: cell.asked.size)
             ),
         )
         for label, chosen in by_label(cells).items()
     )
-    models = {cell.result.family: cell.result.num_parameters or 0 for cell in cells}
-    paper = [paper_curve(curve) for curve in beside(first.task, first.prompting, models)]
+    models = {cell.model.family: cell.model.num_parameters for cell in cells}
+    # The paper ran its tasks with one set of parameters, which are the defaults here.
+    beside_it = [] if first.parameters else beside(first.task, first.prompting, models)
+    paper = [paper_curve(curve) for curve in beside_it]
     if paper:
         sizes = sorted({*sizes, *SIZES})
-    curves = [chance_curve(first.task, sizes), *bound_curves(cells), *paper]
+    curves = [chance_curve(first, sizes), *bound_curves(cells), *paper]
     return Chart(
         title=f"{title}: accuracy against size",
         x_label=_size_unit(first.task),
@@ -96,7 +98,7 @@ def _size_chart(title: str, cells: list[ReportCell], marks: dict[str, Mark]) -> 
     )
 
 
-def _state_chart(title: str, cells: list[ReportCell], marks: dict[str, Mark]) -> Chart:
+def _state_chart(title: str, cells: list[CellResult], marks: dict[str, Mark]) -> Chart:
     series = tuple(
         Series(
             label=label,
@@ -121,12 +123,12 @@ def _state_chart(title: str, cells: list[ReportCell], marks: dict[str, Mark]) ->
     )
 
 
-def _point(cell: ReportCell, *, x: float) -> Point:
-    metrics, asked = cell.metrics, cell.result.cell
+def _point(cell: CellResult, *, x: float) -> Point:
+    metrics, asked = cell.metrics, cell.asked
     low, high = metrics.ci95
     title = (
-        f"{cell.label}, {asked.task} size {asked.size}, {cell.way}: {metrics.accuracy or 0:.3f} "
-        f"({low:.3f}-{high:.3f}), {metrics.correct} of {metrics.n}"
+        f"{cell.label}, {asked.task_label} size {asked.size}, {cell.way}: "
+        f"{metrics.accuracy or 0:.3f} ({low:.3f}-{high:.3f}), {metrics.correct} of {metrics.n}"
     )
     if cell.state_bytes:
         title += f"; state {bytes_text(round(cell.state_bytes))}"

@@ -4,10 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from harness.reports.collect import Line
+from msgspec.structs import asdict
+
+from harness.clients.completion import COUNTS
 from harness.runs.cell import Cell
 from harness.runs.manifest import Manifest, read_manifest
 from harness.runs.reading import read_samples
+from harness.runs.records import SampleRecord
 from harness.sample import Address
 
 Value = str | int | float | bool | None
@@ -38,10 +41,7 @@ COLUMNS: Final[dict[str, type]] = {
     "verdict": str,
     "is_correct": bool,
     "finish_reason": str,
-    "num_prompt_tokens": int,
-    "num_generated_tokens": int,
-    "num_inserted_tokens": int,
-    "num_searches": int,
+    **dict.fromkeys(COUNTS, int),
     "num_attempts": int,
     "started_at_s": float,
     "finished_at_s": float,
@@ -65,42 +65,29 @@ def flat_rows(folder: Path) -> Iterator[Row]:
     """
     manifest = read_manifest(folder)
     cells = {cell.key: cell for cell in manifest.cells}
-    for line in read_samples(folder, manifest):
-        yield _row(manifest, cells[line["cell"]], line)
+    for record in read_samples(folder, manifest):
+        yield _row(manifest, cells[record.cell], record)
 
 
-def _row(manifest: Manifest, cell: Cell, line: Line) -> Row:
-    address = Address.from_key(line["address"])
+def _row(manifest: Manifest, cell: Cell, record: SampleRecord) -> Row:
+    address = Address.from_key(record.address)
     model = manifest.model(cell.endpoint)
-    pieces = [(str(channel), _clean(text)) for channel, text in line["transcript"]]
     found: dict[str, Any] = {
-        **line,
-        **line["times"],
-        **{name: model.get(name) for name in COLUMNS if name in model},
+        **{name: getattr(model, name) for name in COLUMNS if hasattr(model, name)},
+        **{name: getattr(cell, name) for name in COLUMNS if hasattr(cell, name)},
+        **asdict(record),
+        **asdict(record.times),
         "run": manifest.run,
-        "endpoint": cell.endpoint,
-        "task": cell.task,
-        "size": cell.size,
-        "prompting": cell.prompting.value,
-        "retrieval": cell.retrieval.value if cell.retrieval else None,
-        "style": cell.style.value,
-        "split": address.split.value,
+        "split": address.split,
         "seed": address.seed,
         "index": address.index,
-        "is_correct": line["verdict"] == "correct",
-        "transcript": "".join(f"[{channel}]{text}" for channel, text in pieces),
-        "generated": "".join(" " if channel == "inserted" else text for channel, text in pieces),
+        "is_correct": record.is_correct,
+        "transcript": "".join(f"[{piece.part}]{piece.text}" for piece in record.transcript),
+        "generated": record.generated_text,
     }
-    return {name: _typed(found.get(name), kind) for name, kind in COLUMNS.items()}
+    return {name: _typed(found[name], kind) for name, kind in COLUMNS.items()}
 
 
 def _typed(value: Any, kind: type) -> Value:
-    if value is None:
-        return None
-    converted: Value = _clean(value) if kind is str else kind(value)
+    converted: Value = None if value is None else kind(value)
     return converted
-
-
-def _clean(value: object) -> str:
-    """Half of a surrogate pair is no text that a file could hold."""
-    return str(value).encode("utf-8", "replace").decode("utf-8")

@@ -3,15 +3,14 @@
 import csv
 import importlib
 import json
-import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 from harness.errors import InputError
 from harness.reports.flat import COLUMNS, Row
+from harness.runs.lines import replacing
 
 # Rows held at once.
 _BATCH: Final = 2000
@@ -31,7 +30,7 @@ def write_parquet(path: Path, rows: Iterable[Row]) -> int:
     schema = arrow.schema([(name, types[kind]) for name, kind in COLUMNS.items()])
     num_rows = 0
     remaining = iter(rows)
-    with _replacing(path) as temporary, parquet.ParquetWriter(temporary, schema) as writer:
+    with replacing(path) as temporary, parquet.ParquetWriter(temporary, schema) as writer:
         while batch := list(islice(remaining, _BATCH)):
             writer.write_table(arrow.Table.from_pylist(batch, schema=schema))
             num_rows += len(batch)
@@ -42,7 +41,7 @@ def write_csv(path: Path, rows: Iterable[Row]) -> int:
     """With a heading; None is empty. Returns how many. Raises InputError."""
     num_rows = 0
     with (
-        _replacing(path) as temporary,
+        replacing(path) as temporary,
         temporary.open("w", encoding="utf-8", newline="") as file,
     ):
         writer = csv.DictWriter(file, COLUMNS)
@@ -56,7 +55,7 @@ def write_csv(path: Path, rows: Iterable[Row]) -> int:
 def write_jsonl(path: Path, rows: Iterable[Row]) -> int:
     """An object a line. Returns how many. Raises InputError."""
     num_rows = 0
-    with _replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
             num_rows += 1
@@ -68,16 +67,3 @@ FORMATS: Final[dict[str, Callable[[Path, Iterable[Row]], int]]] = {
     "csv": write_csv,
     "jsonl": write_jsonl,
 }
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A file beside the path that takes its place when all is written."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
-        yield temporary
-        temporary.replace(path)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error}") from None
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable
 
-from harness.reports.collect import ReportCell, ReportRun
+from harness.reports.collect import ReportRun
 from harness.runs.refused import refused_lines
+from harness.runs.results import CellResult
 from harness.tasks import TASKS
 
 
@@ -14,9 +15,9 @@ def refused_notes(runs: Iterable[ReportRun]) -> list[str]:
     ]
 
 
-def impossible_notes(cells: Iterable[ReportCell]) -> list[str]:
+def impossible_notes(cells: Iterable[CellResult]) -> list[str]:
     """For each kind of search that cannot find a task's answer, why; asked all the same."""
-    asked = dict.fromkeys((cell.result.cell.task, cell.result.cell.retrieval) for cell in cells)
+    asked = dict.fromkeys((cell.asked.task, cell.asked.retrieval) for cell in cells)
     return [
         f"{task} with {mode} search cannot be answered by what is found: {reason}"
         for task, mode in asked

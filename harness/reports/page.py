@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from harness.reports import captions, rows
 from harness.reports.chart import draw
-from harness.reports.collect import Line, Report, ReportCell, ReportRun
+from harness.reports.collect import Report, ReportRun
 from harness.reports.document import document
 from harness.reports.figures import Figure, against_size, against_state
 from harness.reports.html import Markup, join, tag
@@ -16,15 +16,15 @@ from harness.reports.paper import CAPTION, CURVES, SIZES, PaperCurve
 from harness.reports.pooling import pool
 from harness.reports.sample_body import KEY, sample_body, verdict
 from harness.reports.sample_pages import MAX_RIGHT, MAX_WRONG, Picks, page_name
+from harness.runs.records import SampleRecord
+from harness.runs.results import CellResult
 
 Row = TypeVar("Row")
 
 
 def report_page(report: Report, picks: Picks, samples_at: str | None) -> str:
     """`samples_at`: from the page to the folder of sample pages, where there is one."""
-    title = "Recall harness: " + ", ".join(
-        dict.fromkeys(cell.result.cell.task for cell in report.cells)
-    )
+    title = "Recall harness: " + ", ".join(dict.fromkeys(cell.asked.task for cell in report.cells))
     return document(
         title,
         [tag("p", f"Left out: {reason}", class_="warning") for reason in report.damaged],
@@ -97,7 +97,7 @@ def _tables(report: Report) -> Markup:
 
 def _paper(report: Report) -> Markup:
     """The paper's figures, where the report has a task that the paper ran."""
-    curves = [c for c in CURVES if c.task in {cell.result.cell.task for cell in report.cells}]
+    curves = [c for c in CURVES if c.task in {cell.asked.task for cell in report.cells}]
     if not curves:
         return Markup()
     columns: dict[str, Callable[[PaperCurve], str]] = {
@@ -134,7 +134,7 @@ def _samples(report: Report, picks: Picks, samples_at: str | None) -> Markup:
         f"Of each cell the first {MAX_WRONG} that are not right and the first {MAX_RIGHT} that are."
     )
     cells = [
-        _cell_samples(run, cell, picks.of(run.manifest.run, cell.result.cell.key), samples_at)
+        _cell_samples(run, cell, picks.of(run.manifest.run, cell.asked.key), samples_at)
         for run in report.runs
         for cell in run.cells
     ]
@@ -142,25 +142,25 @@ def _samples(report: Report, picks: Picks, samples_at: str | None) -> Markup:
 
 
 def _cell_samples(
-    run: ReportRun, cell: ReportCell, lines: list[Line], samples_at: str | None
+    run: ReportRun, cell: CellResult, records: list[SampleRecord], samples_at: str | None
 ) -> Markup:
-    asked, metrics = cell.result.cell, cell.metrics
-    name = f"{cell.label}: {asked.task} size {asked.size}, {cell.way}: "
-    summary = f"{name}{metrics.correct} of {metrics.n} right; {len(lines)} shown"
+    asked, metrics = cell.asked, cell.metrics
+    name = f"{cell.label}: {asked.task_label} size {asked.size}, {cell.way}: "
+    summary = f"{name}{metrics.correct} of {metrics.n} right; {len(records)} shown"
     every = Markup()
     if samples_at is not None:
         href = f"{samples_at}/{page_name(run.manifest.run, asked.key)}"
         every = tag("p", tag("a", f"all {metrics.n} samples", href=href))
-    shown = [_sample(run, line, samples_at) for line in lines]
+    shown = [_sample(run, record, samples_at) for record in records]
     return tag("details", tag("summary", summary), every, shown)
 
 
-def _sample(run: ReportRun, line: Line, samples_at: str | None) -> Markup:
-    answer = line.get("answer")
-    told = f" target {line['target']}, answer {'none' if answer is None else answer}"
-    summary = tag("summary", verdict(line), tag("bdi", told))
+def _sample(run: ReportRun, record: SampleRecord, samples_at: str | None) -> Markup:
+    answer = "none" if record.answer is None else record.answer
+    told = f" target {record.target}, answer {answer}"
+    summary = tag("summary", verdict(record), tag("bdi", told))
     own = Markup()
     if samples_at is not None:
-        href = f"{samples_at}/{page_name(run.manifest.run, line['cell'], line['address'])}"
+        href = f"{samples_at}/{page_name(run.manifest.run, record.cell, record.address)}"
         own = tag("p", tag("a", "its own page", href=href))
-    return tag("details", summary, own, sample_body(line))
+    return tag("details", summary, own, sample_body(record))

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from harness.sample import Prompting
+from harness.way import Prompting
 
 CAPTION: Final = (
     "Paper: arXiv 2402.18510 v4, IsTree, 5,000 samples; digitised from its plots, ±0.005. Its RNN "

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from harness.reports.collect import ReportCell
+from harness.runs.results import CellResult
 from harness.scoring.intervals import wilson_interval
 
 
@@ -33,29 +33,29 @@ class Pool:
         return wilson_interval(self.correct, self.n)
 
 
-def pool(cells: Sequence[ReportCell]) -> list[Pool]:
+def pool(cells: Sequence[CellResult]) -> list[Pool]:
     """By task, way and family; the same samples of the same model count once, the last run's."""
-    groups: dict[tuple[str, str, str], list[ReportCell]] = {}
+    groups: dict[tuple[str, str, str], list[CellResult]] = {}
     for cell in without_repetitions(cells):
-        key = (cell.result.cell.task, cell.way, cell.result.family)
+        key = (cell.asked.task_label, cell.way, cell.model.family)
         groups.setdefault(key, []).append(cell)
     return [_pool(key, members) for key, members in groups.items()]
 
 
-def without_repetitions(cells: Iterable[ReportCell]) -> list[ReportCell]:
+def without_repetitions(cells: Iterable[CellResult]) -> list[CellResult]:
     """Of cells that ask the same model the same samples, the one read last."""
-    last = {(cell.result.cell.key, cell.digest, cell.seed): cell for cell in cells}
+    last = {(cell.asked.key, cell.model.checkpoint_digest, cell.seed): cell for cell in cells}
     return list(last.values())
 
 
-def _pool(key: tuple[str, str, str], cells: list[ReportCell]) -> Pool:
+def _pool(key: tuple[str, str, str], cells: list[CellResult]) -> Pool:
     task, way, family = key
     return Pool(
         task=task,
         way=way,
         family=family,
         labels=tuple(dict.fromkeys(cell.label for cell in cells)),
-        sizes=tuple(sorted({cell.result.cell.size for cell in cells})),
+        sizes=tuple(sorted({cell.asked.size for cell in cells})),
         n=sum(cell.metrics.n for cell in cells),
         correct=sum(cell.metrics.correct for cell in cells),
         no_answer=sum(cell.metrics.no_answer for cell in cells),

@@ -6,36 +6,37 @@ from typing import Final
 
 from harness.errors import InputError
 from harness.reports.chart import Curve
-from harness.reports.collect import ReportCell
 from harness.reports.marks import mark_of
 from harness.reports.paper import SIZES, PaperCurve
+from harness.runs.cell import Cell
+from harness.runs.results import CellResult
 from harness.scoring.bound import recall_bound
 from harness.tasks import make_task
 
 _CHANCE: Final = "chance: the best guess that looks up nothing"
 _NUM_BOUND_POINTS: Final = 48
-Cells = Sequence[ReportCell]
+Cells = Sequence[CellResult]
 
 
-def by_label(cells: Cells) -> dict[str, list[ReportCell]]:
+def by_label(cells: Cells) -> dict[str, list[CellResult]]:
     """The cells of each endpoint."""
-    found: dict[str, list[ReportCell]] = {}
+    found: dict[str, list[CellResult]] = {}
     for cell in cells:
         found.setdefault(cell.label, []).append(cell)
     return found
 
 
-def chance_curve(task: str, sizes: list[int]) -> Curve:
+def chance_curve(asked: Cell, sizes: list[int]) -> Curve:
     """The best guess; a task that is not known here has none."""
     points = [
-        (float(size), chance) for size in sizes if (chance := _chance(task, size)) is not None
+        (float(size), chance) for size in sizes if (chance := _chance(asked, size)) is not None
     ]
     return Curve(label=_CHANCE, kind="chance", points=tuple(points))
 
 
-def _chance(task: str, size: int) -> float | None:
+def _chance(asked: Cell, size: int) -> float | None:
     try:
-        return make_task(task, size=size).chance
+        return make_task(asked.task, size=size, **asked.parameters).chance
     except InputError:
         # A run of another version: its task or size is not known here.
         return None
@@ -45,7 +46,7 @@ def bound_curves(cells: Cells) -> list[Curve]:
     """Of the states that are all that is left of the context; the same bounds are one curve."""
     endpoints: dict[tuple[tuple[float, float], ...], list[str]] = {}
     for label, chosen in by_label(cells).items():
-        points = [(float(c.result.cell.size), c.bound) for c in chosen if c.bound is not None]
+        points = [(float(c.asked.size), c.bound) for c in chosen if c.bound is not None]
         if points:
             endpoints.setdefault(tuple(sorted(points)), []).append(label)
     return [
@@ -59,7 +60,7 @@ def state_bound(cells: Cells, low: int, high: int) -> list[Curve]:
     cell = next((cell for cell in cells if cell.bound is not None), None)
     if cell is None:
         return []
-    words, size = cell.parameters["alphabet"], cell.result.cell.size
+    words, size = cell.parameters["alphabet"], cell.asked.size
     enough = math.log2(max(2.0, size * math.log2(max(2, words)) / 8))
     # No lower than a byte.
     start, end = max(0.0, min(float(low), enough - 6)), float(high)

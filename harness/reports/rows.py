@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from harness.reports.collect import ReportCell
 from harness.reports.pooling import Pool
 from harness.reports.units import bytes_text, count_text
+from harness.runs.results import CellResult
 
 NOTHING: Final = "-"
-Texts = Mapping[str, Callable[[ReportCell], str]]
+Texts = Mapping[str, Callable[[CellResult], str]]
 
 
 def number(value: float | None, digits: int) -> str:
@@ -21,20 +21,20 @@ def interval(bounds: tuple[float, float]) -> str:
     return "{:.3f}-{:.3f}".format(*bounds)
 
 
-def state(cell: ReportCell) -> str:
+def state(cell: CellResult) -> str:
     """At the end of a sample; a dash where unknown."""
     return bytes_text(round(cell.state_bytes)) if cell.state_bytes else NOTHING
 
 
 _ASKED: Final[Texts] = {
     "run": lambda cell: str(cell.number),
-    "task": lambda cell: cell.result.cell.task,
+    "task": lambda cell: cell.asked.task_label,
     "way": lambda cell: cell.way,
-    "size": lambda cell: str(cell.result.cell.size),
+    "size": lambda cell: str(cell.asked.size),
 }
 _ENDPOINT: Final[Texts] = {
-    "endpoint": lambda cell: cell.result.cell.endpoint,
-    "family": lambda cell: cell.result.family,
+    "endpoint": lambda cell: cell.asked.endpoint,
+    "family": lambda cell: cell.model.family,
 }
 _ACCURACY: Final[Texts] = {
     "accuracy": lambda cell: number(cell.metrics.accuracy, 3),
@@ -44,7 +44,7 @@ STATE: Final[Texts] = {
     **_ASKED,
     "state": state,
     **_ENDPOINT,
-    "parameters": lambda cell: count_text(cell.result.num_parameters or 0),
+    "parameters": lambda cell: count_text(cell.model.num_parameters),
     **_ACCURACY,
     "bound": lambda cell: number(cell.bound, 3),
     "bits shown": lambda cell: number(cell.bits_shown, 0),
@@ -80,7 +80,7 @@ LEFT: Final = frozenset(
 )
 
 
-def by_state(cell: ReportCell) -> tuple[str, str, int, float]:
+def by_state(cell: CellResult) -> tuple[str, str, int, float]:
     """Sorts cells by task, way and size, then by state."""
-    asked = cell.result.cell
-    return asked.task, cell.way, asked.size, cell.state_bytes or 0.0
+    asked = cell.asked
+    return asked.task_label, cell.way, asked.size, cell.state_bytes or 0.0

@@ -4,11 +4,12 @@ Text of the model, its queries and what a search inserted differ in colour, and 
 underlines too.
 """
 
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Final
 
+from harness.clients.completion import COUNTS, SearchStep
 from harness.reports.html import Markup, escape, join, tag
-
-Line = dict[str, Any]
+from harness.runs.records import SampleRecord
 
 # Channel to what is written around its text, and what a pointer is told.
 _CHANNELS: Final = {
@@ -33,32 +34,27 @@ KEY: Final = tag(
 )
 
 
-def transcript(line: Line) -> Markup:
+def transcript(record: SampleRecord) -> Markup:
     """The completion, piece by piece."""
-    return tag("p", [_piece(channel, text) for channel, text in line["transcript"]], class_="text")
+    return tag("p", [_piece(piece.part, piece.text) for piece in record.transcript], class_="text")
 
 
-def sample_body(line: Line) -> Markup:
+def sample_body(record: SampleRecord) -> Markup:
     """Everything about one completion but its heading."""
     return join(
-        tag("dl", [_fact(name, value) for name, value in _facts(line).items()]),
+        tag("dl", [_fact(name, value) for name, value in _facts(record).items()]),
         tag("h4", "Prompt"),
-        tag("p", line["prompt"], class_="text"),
+        tag("p", record.prompt, class_="text"),
         tag("h4", "Completion"),
-        transcript(line),
-        _searches(line["searches"]),
+        transcript(record),
+        _searches(record.searches),
     )
 
 
-def verdict(line: Line) -> Markup:
+def verdict(record: SampleRecord) -> Markup:
     """The verdict with a sign, so that colour is not all."""
-    name = line["verdict"]
-    sign = "✓" if name == "correct" else "✗"
-    return tag("span", f"{sign} {name.replace('_', ' ')}", class_=f"verdict {_class(name)}")
-
-
-def _class(name: str) -> str:
-    return "right" if name == "correct" else "wrong"
+    sign, kind = ("✓", "right") if record.is_correct else ("✗", "wrong")
+    return tag("span", f"{sign} {record.verdict.replace('_', ' ')}", class_=f"verdict {kind}")
 
 
 def _piece(channel: str, text: str) -> Markup:
@@ -67,47 +63,48 @@ def _piece(channel: str, text: str) -> Markup:
     return tag("span", before, escape(text), after, class_=kind, title=told)
 
 
-def _facts(line: Line) -> dict[str, Any]:
-    times = line["times"]
-    ttft_ms = times["ttft_ms"]
-    tokens = (
-        f"{line['num_prompt_tokens']} prompt, {line['num_generated_tokens']} generated, "
-        f"{line['num_inserted_tokens']} inserted"
-    )
-    took = f"{times.get('total_ms', 0):,.0f} ms"
-    if ttft_ms is not None:
-        took += f", first token after {ttft_ms:,.0f} ms"
+def _facts(record: SampleRecord) -> Mapping[str, str | Markup]:
+    times, counts = record.times, {name: getattr(record, name) for name in COUNTS}
+    num_searches = counts.pop("num_searches")
+    took = f"{times.total_ms:,.0f} ms"
+    if times.ttft_ms is not None:
+        took += f", first token after {times.ttft_ms:,.0f} ms"
     return {
-        "target": line["target"],
-        "answer": line.get("answer") if line.get("answer") is not None else "none found",
-        "verdict": verdict(line),
-        "ended by": str(line.get("finish_reason", "")),
-        "tokens": tokens,
-        "searches": str(line["num_searches"]),
+        "target": record.target,
+        "answer": "none found" if record.answer is None else record.answer,
+        "verdict": verdict(record),
+        "ended by": record.finish_reason,
+        "tokens": ", ".join(f"{count} {_kind(name)}" for name, count in counts.items()),
+        "searches": str(num_searches),
         "time": took,
-        "address": line["address"],
-        "cell": line["cell"],
+        "address": record.address,
+        "cell": record.cell,
     }
 
 
-def _fact(name: str, value: Any) -> Markup:
-    shown = value if isinstance(value, Markup) else tag("bdi", str(value))
+def _kind(name: str) -> str:
+    """`num_prompt_tokens`: prompt."""
+    return name.removeprefix("num_").removesuffix("_tokens")
+
+
+def _fact(name: str, value: str | Markup) -> Markup:
+    shown = value if isinstance(value, Markup) else tag("bdi", value)
     return tag("div", tag("dt", name), tag("dd", shown))
 
 
-def _searches(steps: list[dict[str, Any]]) -> Markup:
+def _searches(steps: Sequence[SearchStep]) -> Markup:
     """A table of them; the pattern that was searched for where it is not what was written."""
     if not steps:
         return Markup()
-    is_expanded = any(step.get("expanded_query") for step in steps)
+    is_expanded = any(step.expanded_query for step in steps)
     names = ["#", "query", *(["searched for"] if is_expanded else []), "outcome", "inserted", "ms"]
     rows = []
     for number, step in enumerate(steps, start=1):
-        outcome = " ".join(str(step.get(name) or "") for name in ("outcome", "detail")).strip()
-        cells = [str(number), tag("code", step["query"])]
+        cells = [str(number), tag("code", step.query)]
         if is_expanded:
-            cells.append(tag("code", str(step.get("expanded_query") or "")))
-        cells += [outcome, tag("code", step["inserted_text"]), f"{step.get('elapsed_ms', 0):.1f}"]
+            cells.append(tag("code", step.expanded_query))
+        outcome = f"{step.outcome} {step.detail}".strip()
+        cells += [outcome, tag("code", step.inserted_text), f"{step.elapsed_ms:.1f}"]
         rows.append(tag("tr", [tag("td", cell) for cell in cells]))
     head = tag("tr", [tag("th", name) for name in names])
     table = tag("table", tag("thead", head), tag("tbody", rows))

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Final
 
 from harness.errors import InputError
-from harness.reports.collect import Line, Visitor
+from harness.reports.collect import Visitor
 from harness.reports.document import END, document
 from harness.reports.html import Markup, escape, tag
 from harness.reports.sample_body import KEY, sample_body, verdict
 from harness.runs.manifest import Manifest
+from harness.runs.records import SampleRecord
 
 # Of every cell, the first so many.
 MAX_WRONG: Final = 20
@@ -21,25 +22,25 @@ class Picks:
     """The samples that a report shows, by run and cell; no more than the caps are kept."""
 
     def __init__(self) -> None:
-        self._lines: dict[tuple[str, str], list[Line]] = {}
+        self._records: dict[tuple[str, str], list[SampleRecord]] = {}
 
     def visitor(self, manifest: Manifest) -> Visitor:
         """Takes the samples of one run."""
         num: dict[tuple[str, bool], int] = {}
 
-        def visit(line: Line) -> None:
-            is_right = line["verdict"] == "correct"
-            taken = num.get((line["cell"], is_right), 0)
+        def visit(record: SampleRecord) -> None:
+            is_right = record.is_correct
+            taken = num.get((record.cell, is_right), 0)
             if taken < (MAX_RIGHT if is_right else MAX_WRONG):
-                num[line["cell"], is_right] = taken + 1
-                self._lines.setdefault((manifest.run, line["cell"]), []).append(line)
+                num[record.cell, is_right] = taken + 1
+                self._records.setdefault((manifest.run, record.cell), []).append(record)
 
         return visit
 
-    def of(self, run: str, cell: str) -> list[Line]:
+    def of(self, run: str, cell: str) -> list[SampleRecord]:
         """Wrong ones first."""
-        lines = self._lines.get((run, cell), [])
-        return sorted(lines, key=lambda line: line["verdict"] == "correct")
+        records = self._records.get((run, cell), [])
+        return sorted(records, key=lambda record: record.is_correct)
 
 
 class OneSample:
@@ -47,27 +48,27 @@ class OneSample:
 
     def __init__(self, address: str) -> None:
         self.address = address
-        self._found: list[tuple[str, Line]] = []
+        self._found: list[tuple[str, SampleRecord]] = []
 
     def visitor(self, manifest: Manifest) -> Visitor:
         """Takes the samples of one run."""
 
-        def visit(line: Line) -> None:
-            if line["address"] == self.address:
-                self._found.append((manifest.run, line))
+        def visit(record: SampleRecord) -> None:
+            if record.address == self.address:
+                self._found.append((manifest.run, record))
 
         return visit
 
     def page(self, runs: Sequence[str]) -> str:
         """The completions of these runs. Raises InputError where they have none."""
-        found = [(run, line) for run, line in self._found if run in runs]
+        found = [(run, record) for run, record in self._found if run in runs]
         if not found:
             raise InputError(
                 f"no sample '{self.address}' in {', '.join(runs) or 'what could be read'}; "
                 "a report names its samples, like assoc_recall/alphabet=128,size=16/test/"
                 "seed=0/index=3"
             )
-        bodies = [_completion(run, line) for run, line in found]
+        bodies = [_completion(run, record) for run, record in found]
         return document(self.address, KEY, bodies)
 
 
@@ -85,12 +86,12 @@ class SamplePages:
     def visitor(self, manifest: Manifest) -> Visitor:
         """Writes the samples of one run."""
 
-        def visit(line: Line) -> None:
-            name = page_name(manifest.run, line["cell"], line["address"])
-            body = document(line["address"], KEY, _completion(manifest.run, line))
+        def visit(record: SampleRecord) -> None:
+            name = page_name(manifest.run, record.cell, record.address)
+            body = document(record.address, KEY, _completion(manifest.run, record))
             try:
                 (self.folder / name).write_text(body, encoding="utf-8")
-                self._list(manifest.run, line, name)
+                self._list(manifest.run, record, name)
             except OSError as error:
                 raise InputError(f"cannot write sample pages to {self.folder}: {error}") from None
 
@@ -101,14 +102,14 @@ class SamplePages:
         for name in self._begun:
             self._append(self.folder / name, END)
 
-    def _list(self, run: str, line: Line, name: str) -> None:
+    def _list(self, run: str, record: SampleRecord, name: str) -> None:
         """A line in the list of its cell."""
-        path = self.folder / page_name(run, line["cell"])
+        path = self.folder / page_name(run, record.cell)
         if path.name not in self._begun:
             self._begun.add(path.name)
-            begin = document(f"{line['cell']} of run {run}").removesuffix(END)
+            begin = document(f"{record.cell} of run {run}").removesuffix(END)
             path.write_text(begin, encoding="utf-8")
-        entry = tag("p", tag("a", line["address"], href=name), " ", verdict(line))
+        entry = tag("p", tag("a", record.address, href=name), " ", verdict(record))
         self._append(path, f"{entry}\n")
 
     def _append(self, path: Path, text: str) -> None:
@@ -123,6 +124,8 @@ def page_name(run: str, cell: str, address: str = "") -> str:
     return f"{'sample' if address else 'cell'}-{digest}.html"
 
 
-def _completion(run: str, line: Line) -> Markup:
-    heading = tag("h2", f"{line['cell']} ", verdict(line))
-    return tag("section", heading, tag("p", "run ", escape(run), class_="note"), sample_body(line))
+def _completion(run: str, record: SampleRecord) -> Markup:
+    heading = tag("h2", f"{record.cell} ", verdict(record))
+    return tag(
+        "section", heading, tag("p", "run ", escape(run), class_="note"), sample_body(record)
+    )

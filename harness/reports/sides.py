@@ -1,21 +1,24 @@
 """One side of a comparison: a run, and which of its endpoints."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.errors import InputError
+from harness.errors import InputError, unknown_name
 from harness.runs.cell import Cell
 from harness.runs.manifest import Manifest, read_manifest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Side:
-    """A run, narrowed to one endpoint; `prompting` None takes what it was asked."""
+    """A run, narrowed to one endpoint; None takes whatever it was asked."""
 
     folder: Path
     manifest: Manifest
     endpoint: str
     prompting: str | None = None
+    tasks: tuple[str, ...] | None = None
+    sizes: tuple[int, ...] | None = None
 
     @property
     def cells(self) -> list[Cell]:
@@ -23,7 +26,10 @@ class Side:
         return [
             cell
             for cell in self.manifest.cells
-            if cell.endpoint == self.endpoint and self.prompting in {None, cell.prompting.value}
+            if cell.endpoint == self.endpoint
+            and self.prompting in {None, cell.prompting.value}
+            and (self.tasks is None or cell.task in self.tasks)
+            and (self.sizes is None or cell.size in self.sizes)
         ]
 
 
@@ -47,3 +53,25 @@ def open_side(folder: Path, endpoint: str | None, prompting: str | None) -> Side
             f"run {manifest.run}: {endpoint} has no prompting '{prompting}', but {has}"
         )
     return side
+
+
+def narrow(
+    sides: Sequence[Side], tasks: tuple[str, ...] | None, sizes: tuple[int, ...] | None
+) -> list[Side]:
+    """The sides with these tasks and sizes alone. Raises InputError for what neither has."""
+    cells = [cell for side in sides for cell in side.cells]
+    for kind, chosen, known in (
+        ("task", tasks, {cell.task for cell in cells}),
+        ("size", sizes, {cell.size for cell in cells}),
+    ):
+        for value in chosen or ():
+            if value not in known:
+                raise unknown_name(kind, str(value), map(str, sorted(known)))
+    narrowed = [replace(side, tasks=tasks, sizes=sizes) for side in sides]
+    if not any(side.cells for side in narrowed):
+        raise InputError(f"nothing of task {_listed(tasks)} has size {_listed(sizes)}")
+    return narrowed
+
+
+def _listed(values: Sequence[object] | None) -> str:
+    return " or ".join(map(str, values or ()))

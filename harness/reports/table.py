@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.reports.units import count_text, state_text
-from harness.runs.summary import CellResult
+from harness.runs.results import CellResult
 
 # Wide enough for every column, where the output is a file or a pipe.
 _WIDTH_WITHOUT_TERMINAL: Final = 200
@@ -23,20 +23,20 @@ Columns = Mapping[str, Callable[[CellResult], str]]
 
 _NAME: Final = "endpoint"
 _MODEL: Final[Columns] = {
-    _NAME: lambda row: row.cell.endpoint,
-    "family": lambda row: row.family,
-    "para-\nmeters": lambda row: count_text(row.num_parameters) if row.num_parameters else _NOTHING,
-    "state a\nsequence": lambda row: (
-        state_text(row.state_bytes, row.state_bytes_per_token) if row.num_parameters else _NOTHING
+    _NAME: lambda row: row.asked.endpoint,
+    "family": lambda row: row.model.family,
+    "para-\nmeters": lambda row: _told(row, count_text(row.model.num_parameters)),
+    "state a\nsequence": lambda row: _told(
+        row, state_text(row.model.state_bytes, row.model.state_bytes_per_token)
     ),
 }
 _ASKED: Final[Columns] = {
-    "task": lambda row: row.cell.task,
-    "prompting": lambda row: row.cell.prompting.value,
-    "retrieval": lambda row: row.cell.retrieval.value if row.cell.retrieval else _NOTHING,
+    "task": lambda row: row.asked.task_label,
+    "prompting": lambda row: row.asked.prompting.value,
+    "retrieval": lambda row: row.asked.retrieval.value if row.asked.retrieval else _NOTHING,
 }
 _FIGURES: Final[Columns] = {
-    "size": lambda row: str(row.cell.size),
+    "size": lambda row: str(row.asked.size),
     "accu-\nracy": lambda row: _number(row.metrics.accuracy, 3),
     "95%\ninterval": lambda row: "{:.3f}-{:.3f}".format(*row.metrics.ci95),
     "tokens\n/s": lambda row: _number(row.metrics.tokens_per_s, 0),
@@ -91,7 +91,7 @@ def _columns(results: Rows, said: Mapping[str, str]) -> Columns:
     for rows in _by_endpoint(results):
         asked = {name: asked[name] for name in _common(rows, asked)}
     return {name: text for name, text in shown.items() if name not in asked} | {
-        _NAME: lambda row: "\n".join([row.cell.endpoint, *_words(row, asked)])
+        _NAME: lambda row: "\n".join([row.asked.endpoint, *_words(row, asked)])
     }
 
 
@@ -130,6 +130,11 @@ def _part(text: str, number: int, *, is_last: bool) -> str:
     """Of a text about an endpoint: the n-th line in its n-th row, the rest in the last row."""
     lines = text.split("\n")
     return "\n".join(lines[number - 1 :] if is_last else lines[number - 1 : number])
+
+
+def _told(row: CellResult, text: str) -> str:
+    """A server that does not tell its parameters does not tell its state."""
+    return text if row.model.num_parameters else _NOTHING
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -9,9 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.reports import rows
-from harness.reports.collect import Report, ReportCell
+from harness.reports.collect import Report
 from harness.reports.notes import impossible_notes, refused_notes
 from harness.reports.pooling import pool
+from harness.runs.results import CellResult
 
 Row = TypeVar("Row")
 # Wide enough for every column, where the output is a file or a pipe.
@@ -47,13 +48,13 @@ def _without_run(columns: rows.Texts, shown: str) -> rows.Texts:
     return {name: text for name, text in columns.items() if name != "run" or name == shown}
 
 
-def _print_sizes(console: Console, cells: Sequence[ReportCell]) -> None:
+def _print_sizes(console: Console, cells: Sequence[CellResult]) -> None:
     """A row an endpoint and way, a column a size."""
-    grid: dict[tuple[str, str, str], dict[int, ReportCell]] = {}
+    grid: dict[tuple[str, str, str], dict[int, CellResult]] = {}
     for cell in cells:
-        asked = cell.result.cell
-        grid.setdefault((asked.task, cell.way, cell.label), {})[asked.size] = cell
-    sizes = sorted({cell.result.cell.size for cell in cells})
+        asked = cell.asked
+        grid.setdefault((asked.task_label, cell.way, cell.label), {})[asked.size] = cell
+    sizes = sorted({cell.asked.size for cell in cells})
     table = new_table("accuracy against size")
     for name in ("task", "way", "endpoint"):
         table.add_column(name)
@@ -66,7 +67,7 @@ def _print_sizes(console: Console, cells: Sequence[ReportCell]) -> None:
     console.print(table)
 
 
-def _accuracy(cell: ReportCell | None) -> str:
+def _accuracy(cell: CellResult | None) -> str:
     if cell is None:
         return ""
     return f"{rows.number(cell.metrics.accuracy, 3)}\n{rows.interval(cell.metrics.ci95)}"

@@ -35,14 +35,12 @@ class CellRun:
 
     @property
     def task(self) -> Task:
-        """The task at the cell's size."""
-        return make_task(self.cell.task, size=self.cell.size)
+        """The task at the cell's size, with its parameters."""
+        return make_task(self.cell.task, size=self.cell.size, **self.cell.parameters)
 
     def prompt(self, sample: Sample) -> Prompt:
         """The exact text that is sent."""
-        cell = self.cell
-        way = (cell.prompting, cell.style, cell.retrieval)
-        return make_prompt(self.task, sample, *way, examples=self.examples)
+        return make_prompt(self.task, sample, self.cell.way, examples=self.examples)
 
 
 async def check_prompt(run: CellRun, listener: Listener) -> None:
@@ -73,7 +71,7 @@ async def check_prompt(run: CellRun, listener: Listener) -> None:
         )
     if longest and num_tokens > longest:
         raise InputError(
-            f"{cell.task} at size {cell.size}: a prompt has {num_tokens} tokens, "
+            f"{cell.task_label} at size {cell.size}: a prompt has {num_tokens} tokens, "
             f"endpoint '{cell.endpoint}' takes {longest}"
         )
 

@@ -12,9 +12,9 @@ from harness.errors import InputError
 from harness.runs.cell import Cell
 from harness.runs.refused import Refused, nothing_left
 from harness.runs.run_options import RunOptions
-from harness.sample import Prompting, Style
 from harness.tasks import TASKS, make_task
 from harness.tasks.task import Task
+from harness.way import Prompting, Style, Way
 from harness_retrieval.types import Mode
 
 _SPARE_TOKENS: Final = 32
@@ -49,7 +49,7 @@ def plan_cells(
         endpoints, _sizes(options), options.prompting or (None,)
     ):
         try:
-            task = make_task(name, size=size)
+            task = make_task(name, size=size, **options.parameter.get(name, {}))
             cells.append(_cell(options, endpoint, task, prompting, models.get(endpoint.name)))
         except InputError as error:
             refused.append(
@@ -106,7 +106,7 @@ def _cell(
     if prompting is Prompting.SEARCH:
         mode = _search_mode(options, endpoint, task, usable)
     style = _style(options, endpoint, task, model)
-    limit = options.max_new_tokens or _default_max_new_tokens(task, prompting, mode, style)
+    way = Way(prompting=prompting, retrieval=mode, style=style)
     return Cell(
         endpoint=endpoint.name,
         task=task.name,
@@ -114,7 +114,8 @@ def _cell(
         prompting=prompting,
         retrieval=mode,
         style=style,
-        max_new_tokens=limit,
+        max_new_tokens=options.max_new_tokens or _default_max_new_tokens(task, way),
+        parameters=options.parameter.get(task.name, {}),
     )
 
 
@@ -189,16 +190,14 @@ def _styles_read(endpoint: Endpoint, model: ModelDescription | None) -> tuple[st
     return None if endpoint.external is None else (endpoint.external.style,)
 
 
-def _default_max_new_tokens(
-    task: Task, prompting: Prompting, mode: Mode | None, style: Style
-) -> int:
+def _default_max_new_tokens(task: Task, way: Way) -> int:
     """Room for twice the longest worked completion, and some more.
 
     A language model takes several tokens for a word, and more words to think.
     """
-    longest = task.max_completion_tokens(prompting, mode)
-    if style is Style.NATURAL:
-        return 8 * longest + _SPARE_NATURAL[prompting]
+    longest = task.max_completion_tokens(way)
+    if way.style is Style.NATURAL:
+        return 8 * longest + _SPARE_NATURAL[way.prompting]
     return 2 * longest + _SPARE_TOKENS
 
 

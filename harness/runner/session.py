@@ -1,7 +1,7 @@
 """One session of work on a run, new or resumed: connect, plan, check, ask what is missing."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -14,14 +14,21 @@ from harness.runner.cell_run import CellRun, check_prompt, run_cell
 from harness.runner.listener import Listener
 from harness.runner.plan import plan_cells
 from harness.runs.cell import Cell
-from harness.runs.manifest import EndpointRecord, Manifest, Session, write_manifest
+from harness.runs.manifest import (
+    EndpointRecord,
+    Manifest,
+    Session,
+    add_session,
+    write_manifest,
+)
 from harness.runs.refused import Refused, nothing_left, refused_lines
 from harness.runs.run_options import RunOptions
 from harness.runs.store import RunStore
-from harness.sample import Sample, Style
+from harness.sample import Sample
 from harness.tasks import make_task
 from harness.tasks.natural import worked_examples
 from harness.version import versions
+from harness.way import Style
 
 _DIGESTS: Final = ("checkpoint_digest", "tokenizer_digest")
 # What there is to compare of a server that has no digests.
@@ -66,10 +73,11 @@ async def work_on(work: Work, store: RunStore, listener: Listener) -> None:
         for line in refused_lines(refused):
             listener.say(line)
         manifest = _manifest(work, store.run, runs, refused, connections.values())
-        if work.manifest is not None:
+        if work.manifest is None:
+            write_manifest(store.folder, replace(manifest, sessions=(session,)))
+        else:
             refuse_differences(work.manifest, manifest)
-            manifest = work.manifest
-        write_manifest(store.folder, replace(manifest, sessions=(*manifest.sessions, session)))
+            add_session(store.folder, session)
         for run in runs:
             await run_cell(run, store, listener)
 
@@ -129,9 +137,10 @@ def _model_differences(
     return [
         f"endpoint {record.name}, {key}: the run has {before}, now it is {after}"
         for record in planned
-        for key in (*_DIGESTS, *(() if record.model["checkpoint_digest"] else _NAMES))
+        for key in (*_DIGESTS, *(() if record.model.checkpoint_digest else _NAMES))
         if record.name in was
-        and (before := was[record.name].model[key]) != (after := record.model[key])
+        and (before := getattr(was[record.name].model, key))
+        != (after := getattr(record.model, key))
     ]
 
 
@@ -150,7 +159,7 @@ def _cell_run(work: Work, cell: Cell, connection: Connection) -> CellRun:
 def _examples(options: RunOptions, cell: Cell) -> tuple[Sample, ...]:
     if cell.style is not Style.NATURAL:
         return ()
-    task = make_task(cell.task, size=cell.size)
+    task = make_task(cell.task, size=cell.size, **cell.parameters)
     return worked_examples(task, options.seed, options.examples)
 
 
@@ -171,7 +180,7 @@ def _manifest(
                 name=connection.endpoint.name,
                 place=connection.endpoint.place,
                 retrieval=connection.endpoint.retrieval,
-                model=asdict(connection.model),
+                model=connection.model,
             )
             for connection in connections
         ),

@@ -1,9 +1,8 @@
 """A cell of a run: one endpoint asked one task at one size in one way."""
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
-from harness.sample import Prompting, Style
+from harness.way import Prompting, Style, Way
 from harness_retrieval.types import Mode
 
 
@@ -19,24 +18,23 @@ class Cell:
     retrieval: Mode | None
     style: Style
     max_new_tokens: int
+    # Of the task, those that were given: the others have its defaults.
+    parameters: dict[str, int] = field(default_factory=dict, hash=False)
+
+    @property
+    def way(self) -> Way:
+        """How it is asked."""
+        return Way(prompting=self.prompting, retrieval=self.retrieval, style=self.style)
+
+    @property
+    def task_label(self) -> str:
+        """The task for people: `needle`, `needle keys=4 values=2`."""
+        given = (f"{name}={value}" for name, value in sorted(self.parameters.items()))
+        return " ".join([self.task, *given])
 
     @property
     def key(self) -> str:
-        """Names the cell within its run: endpoint, task, size, prompting, retrieval, style."""
-        retrieval = self.retrieval or "none"
-        asked = f"{self.task}/size={self.size}/{self.prompting}/{retrieval}/{self.style}"
-        return f"{self.endpoint}/{asked}"
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> "Cell":
-        """The inverse of `dataclasses.asdict`."""
-        mode = value["retrieval"]
-        return cls(
-            endpoint=value["endpoint"],
-            task=value["task"],
-            size=value["size"],
-            prompting=Prompting(value["prompting"]),
-            retrieval=None if mode is None else Mode(mode),
-            style=Style(value["style"]),
-            max_new_tokens=value["max_new_tokens"],
-        )
+        """Names the cell within its run: `rnn/needle/keys=4,size=16/search/regex/symbolic`."""
+        given = sorted({**self.parameters, "size": self.size}.items())
+        parameters = ",".join(f"{name}={value}" for name, value in given)
+        return f"{self.endpoint}/{self.task}/{parameters}/{self.way.key}"

@@ -1,12 +1,21 @@
-"""Append-only files of one JSON object a line; a line is whole once its newline is there."""
+"""Files of one JSON object a line, and how files are replaced whole."""
 
-import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from msgspec import MsgspecError
+from msgspec.json import Decoder
 
 from harness.errors import InputError
+
+Kind = TypeVar("Kind")
+
+
+class DamagedError(InputError):
+    """A file of a run does not say what it should; the message says what to do."""
 
 
 def repair(path: Path) -> int:
@@ -32,21 +41,45 @@ def _end_of_last_line(file: Any, size: int) -> int:
     return 0
 
 
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The objects of the whole lines, one at a time; nothing where the file does not exist.
+def read_lines(path: Path, kind: type[Kind]) -> Iterator[tuple[bytes, Kind]]:
+    """The whole lines as they are and as values, one at a time; nothing where there is no file.
 
-    Raises InputError for a whole line that is no JSON object: the file was damaged.
+    A line is whole once its newline is there. Raises DamagedError for one that is no `kind`.
     """
     if not path.exists():
         return
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.endswith(b"\n"):
-                return
-            try:
-                value = json.loads(line)
-            except ValueError as error:
-                raise InputError(f"{path}, line {number}: {error}") from None
-            if not isinstance(value, dict):
-                raise InputError(f"{path}, line {number}: not a JSON object")
-            yield value
+    decoder = Decoder(kind)
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if not line.endswith(b"\n"):
+                    return
+                try:
+                    value = decoder.decode(line)
+                except MsgspecError as error:
+                    raise damaged_line(path, number, str(error)) from None
+                yield line, value
+    except OSError as error:
+        raise DamagedError(f"{path} cannot be read: {error}") from None
+
+
+def damaged_line(path: Path, number: int, reason: str) -> DamagedError:
+    """The error for the n-th line of a file of a run, counted from 1."""
+    return DamagedError(
+        f"{path}, line {number}: {reason}. The file is damaged. Restore it from a copy, or delete "
+        "what is wrong in it: what is missing then is asked again by harness eval --resume "
+        f"{path.parent}"
+    )
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file beside the path that takes its place when all is written. Raises InputError."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error}") from None
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,13 +1,16 @@
 """manifest.json: what a run asks of which models, written before the first sample."""
 
-import json
-import os
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+from harnessapi.values import ModelDescription
+
 from harness.errors import InputError
 from harness.runs.cell import Cell
+from harness.runs.lines import replacing
 from harness.runs.refused import Refused
 from harness.runs.run_options import RunOptions
 
@@ -31,7 +34,7 @@ class EndpointRecord:
     name: str
     place: str
     retrieval: bool
-    model: dict[str, Any]
+    model: ModelDescription
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,43 +52,64 @@ class Manifest:
     examples: dict[str, tuple[str, ...]] = field(default_factory=dict)
     # Cells of the grid that was asked for, but cannot be run.
     refused: tuple[Refused, ...] = ()
+    # The run whose completions these are, where they were scored anew.
+    rescored_from: str | None = None
     split: str = "test"
     sampling: dict[str, float] = field(default_factory=lambda: {"temperature": 0.0})
     format: int = FORMAT
 
-    def model(self, endpoint: str) -> dict[str, Any]:
+    def model(self, endpoint: str) -> ModelDescription:
         """GetModel of an endpoint, by its name."""
         return next(e.model for e in self.endpoints if e.name == endpoint)
 
 
-def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Replaces the file in one step."""
-    temporary = folder / f"{FILE_NAME}.new"
-    temporary.write_text(json.dumps(asdict(manifest), indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, folder / FILE_NAME)
+class _Versioned(msgspec.Struct):
+    format: int
 
 
 def read_manifest(folder: Path) -> Manifest:
     """Raises InputError where there is none, or none that this version can read."""
     path = folder / FILE_NAME
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-        if value["format"] != FORMAT:
-            raise InputError(f"{path}: format {value['format']}, this version reads {FORMAT}")
-        return Manifest(
-            run=value["run"],
-            created_at=value["created_at"],
-            versions=value["versions"],
-            options=RunOptions.from_json(value["options"]),
-            endpoints=tuple(EndpointRecord(**e) for e in value["endpoints"]),
-            cells=tuple(Cell.from_json(c) for c in value["cells"]),
-            sessions=tuple(Session(**s) for s in value["sessions"]),
-            examples={key: tuple(keys) for key, keys in value.get("examples", {}).items()},
-            refused=tuple(Refused(**one) for one in value.get("refused", [])),
-            split=value["split"],
-            sampling=value["sampling"],
-        )
+        text = path.read_bytes()
+        version = msgspec.json.decode(text, type=_Versioned).format
+        if version != FORMAT:
+            raise InputError(f"{path}: format {version}, this version reads {FORMAT}")
+        manifest = msgspec.json.decode(text, type=Manifest)
     except OSError as error:
         raise InputError(f"{folder} is not a run: {error}") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not the manifest of a run: {error!r}") from None
+    except msgspec.MsgspecError as error:
+        raise InputError(f"{path}: no manifest that this version reads: {error}") from None
+    names = {endpoint.name for endpoint in manifest.endpoints}
+    for cell in manifest.cells:
+        if cell.endpoint not in names:
+            raise InputError(f"{path}: cell {cell.key} has an endpoint that is not there")
+    return manifest
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Replaces the file in one step. Raises InputError."""
+    _write(folder, manifest)
+
+
+def add_session(folder: Path, session: Session) -> None:
+    """Into the manifest that is there; what a newer version wrote in it stays."""
+    fields = _fields(folder)
+    sessions = msgspec.json.decode(fields["sessions"], type=list[msgspec.Raw])
+    _write(folder, {**fields, "sessions": [*sessions, session]})
+
+
+def copy_manifest(source: Path, target: Path, changes: Mapping[str, Any]) -> None:
+    """From one run to another, with other values of some fields; unknown ones are copied too."""
+    _write(target, {**_fields(source), **changes})
+
+
+def _fields(folder: Path) -> dict[str, msgspec.Raw]:
+    text = (folder / FILE_NAME).read_bytes()
+    return msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+
+
+def _write(folder: Path, value: object) -> None:
+    text = msgspec.json.format(msgspec.json.encode(value), indent=2)
+    with replacing(folder / FILE_NAME) as temporary:
+        temporary.write_bytes(text + b"\n")

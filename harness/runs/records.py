@@ -1,65 +1,56 @@
-"""The lines of samples.jsonl and errors.jsonl."""
+"""The lines of samples.jsonl and errors.jsonl: written and read by these classes alone.
 
-from dataclasses import dataclass
-from typing import Any
+Fields that a newer version adds are passed over here; where a line is written anew they stay.
+"""
 
-from harness.clients.completion import SearchStep
-from harness.scoring.aggregate import Scored
+from msgspec import Struct
+
+from harness.clients.completion import Completion, CompletionTimes
 from harness.scoring.exact import Verdict
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SampleTimes:
-    """`started_at_s`, `finished_at_s`: Unix time of the first sending and of the end.
+class SampleKey(Struct, frozen=True, kw_only=True):
+    """Which sample of which cell a line is about."""
 
-    `total_ms` and `ttft_ms` are of the last attempt; `backoff_ms` is the waiting between attempts;
-    the rest is what the server says about the last one.
+    cell: str
+    address: str
+
+
+class SampleTimes(CompletionTimes, frozen=True, kw_only=True):
+    """Those of the last attempt, and of all of them.
+
+    `started_at_s`, `finished_at_s`: Unix time of the first sending and of the end; `backoff_ms`:
+    the waiting between attempts.
     """
 
     started_at_s: float
     finished_at_s: float
-    ttft_ms: float | None
-    total_ms: float
-    backoff_ms: float
-    queue_ms: float
-    prefill_ms: float
-    decode_ms: float
-    retrieval_ms: float
+    backoff_ms: float = 0.0
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SampleRecord:
-    """A finished sample: all that scoring and reports need, without a model."""
+class SampleRecord(Completion, frozen=True, kw_only=True):
+    """A completion with what it was asked and its verdict: all that scoring and reports need."""
 
     cell: str
     address: str
     prompt: str
-    prompt_token_ids: tuple[int, ...]
     target: str
-    # [channel, text] in the order they came.
-    transcript: tuple[tuple[str, str], ...]
-    searches: tuple[SearchStep, ...]
-    answer: str | None
+    answer: str | None = None
     verdict: Verdict
-    finish_reason: str
-    num_prompt_tokens: int
-    num_generated_tokens: int
-    num_inserted_tokens: int
-    num_searches: int
     times: SampleTimes
-    num_attempts: int
+    num_attempts: int = 1
     # The fault of every attempt but the last.
-    faults: tuple[str, ...]
-    # The server counts no tokens: each piece of text that came counts as one.
-    are_counts_estimated: bool = False
+    faults: tuple[str, ...] = ()
+
+    @property
+    def is_correct(self) -> bool:
+        """The answer is the target."""
+        return self.verdict is Verdict.CORRECT
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ErrorRecord:
+class ErrorRecord(SampleKey, frozen=True, kw_only=True):
     """A sample that has no completion; a resumed run asks it again."""
 
-    cell: str
-    address: str
     code: str
     detail: str
     num_attempts: int
@@ -67,18 +58,3 @@ class ErrorRecord:
     backoff_ms: float
     started_at_s: float
     failed_at_s: float
-
-
-def scored_from_json(value: dict[str, Any]) -> Scored:
-    """The part of a stored SampleRecord that the metrics need."""
-    times = value["times"]
-    return Scored(
-        verdict=Verdict(value["verdict"]),
-        num_generated_tokens=value["num_generated_tokens"],
-        num_searches=value["num_searches"],
-        started_at_s=times["started_at_s"],
-        finished_at_s=times["finished_at_s"],
-        ttft_ms=times["ttft_ms"],
-        num_prompt_tokens=value["num_prompt_tokens"],
-        num_inserted_tokens=value["num_inserted_tokens"],
-    )

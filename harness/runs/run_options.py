@@ -1,9 +1,9 @@
 """The options that decide what a run asks; None means that the default rule decides."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
-from harness.sample import Prompting, Style
+from harness.way import Prompting, Style
 from harness_retrieval.types import Mode
 
 DEFAULT_NUM_EXAMPLES: Final = 3
@@ -24,28 +24,13 @@ class RunOptions:
     max_new_tokens: int | None
     # Worked ones before each question of the natural style.
     examples: int = DEFAULT_NUM_EXAMPLES
+    # By task and name, those that were given.
+    parameter: dict[str, dict[str, int]] = field(default_factory=dict, hash=False)
 
     @property
     def mode(self) -> Mode | None:
         """The kind of search that was asked for."""
         return None if self.retrieval in {None, "none"} else Mode(self.retrieval)
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> "RunOptions":
-        """The inverse of `dataclasses.asdict`."""
-        promptings, style, sizes = value["prompting"], value["style"], value["size"]
-        return cls(
-            endpoint=tuple(value["endpoint"]),
-            task=tuple(value["task"]),
-            size=None if sizes is None else tuple(sizes),
-            samples=value["samples"],
-            seed=value["seed"],
-            prompting=None if promptings is None else tuple(Prompting(p) for p in promptings),
-            style=None if style is None else Style(style),
-            retrieval=value["retrieval"],
-            max_new_tokens=value["max_new_tokens"],
-            examples=value.get("examples", DEFAULT_NUM_EXAMPLES),
-        )
 
 
 def option_differences(stored: RunOptions, given: RunOptions, names: set[str]) -> list[str]:
@@ -59,6 +44,9 @@ def option_differences(stored: RunOptions, given: RunOptions, names: set[str]) -
 
 
 def _shown(value: Any) -> str:
-    if value is None:
+    if value is None or value == {}:
         return "the default"
+    if isinstance(value, dict):
+        given = (f"{task}.{name}={n}" for task in value for name, n in value[task].items())
+        return ",".join(sorted(given))
     return ",".join(str(v) for v in value) if isinstance(value, tuple) else str(value)

@@ -1,19 +1,20 @@
 """One run on disk: appended to sample by sample, so that stopping at any time loses nothing."""
 
 import fcntl
-import json
+import os
 import secrets
 import shutil
 from contextlib import ExitStack
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import BinaryIO, Final
+
+import msgspec
 
 from harness.errors import IncompleteError, InputError, unknown_name
 from harness.runs.lines import read_lines, repair
 from harness.runs.manifest import FILE_NAME as MANIFEST_NAME
-from harness.runs.records import ErrorRecord, SampleRecord
+from harness.runs.records import ErrorRecord, SampleKey, SampleRecord
 
 SAMPLES_NAME: Final = "samples.jsonl"
 ERRORS_NAME: Final = "errors.jsonl"
@@ -31,7 +32,8 @@ class RunStore:
                 repair(folder / SAMPLES_NAME)
                 repair(folder / ERRORS_NAME)
                 self._errors = files.enter_context((folder / ERRORS_NAME).open("ab", buffering=0))
-                self.done = {(s["cell"], s["address"]) for s in read_lines(folder / SAMPLES_NAME)}
+                stored = read_lines(folder / SAMPLES_NAME, SampleKey)
+                self.done = {(key.cell, key.address) for _, key in stored}
                 self._files = files.pop_all()
         except BlockingIOError:
             raise InputError(f"{folder} is being worked on by another process") from None
@@ -55,12 +57,12 @@ class RunStore:
         key = (record.cell, record.address)
         if key in self.done:
             raise ValueError(f"sample {record.address} of {record.cell} is stored already")
-        _append(self._samples, _line(asdict(record)))
+        _append(self._samples, _line(record))
         self.done.add(key)
 
     def add_error(self, record: ErrorRecord) -> None:
         """Appends a sample that has to be asked again."""
-        _append(self._errors, _line(asdict(record)))
+        _append(self._errors, _line(record))
 
     def close(self) -> None:
         """Lets go of the lock. A run that never got a manifest leaves nothing behind."""
@@ -94,6 +96,9 @@ def _open_locked(path: Path) -> BinaryIO:
     file = path.open("ab", buffering=0)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Whoever held the lock may have put another file in its place meanwhile.
+        if not os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            raise BlockingIOError
     except OSError:
         file.close()
         raise
@@ -109,5 +114,7 @@ def _append(file: BinaryIO, line: bytes) -> None:
         raise IncompleteError(f"cannot write to {file.name}: the disk is full")
 
 
-def _line(value: dict[str, Any]) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+def _line(record: SampleRecord | ErrorRecord) -> bytes:
+    # What it is about comes first: lines are read by eye, too.
+    named = {"cell": record.cell, "address": record.address, **msgspec.structs.asdict(record)}
+    return msgspec.json.encode(named) + b"\n"

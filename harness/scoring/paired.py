@@ -1,9 +1,12 @@
-"""Two completions of each of the same samples: which is better, and is it more than chance?"""
+"""Two completions of each of the same samples: which is better, and is it more than chance?
 
-import math
+Test and interval are of one kind, mid-p: 0 is outside the 95% interval exactly where p < 0.05. Of
+b + c pairs that differ, b have the first right alone; c have the second.
+"""
+
 from dataclasses import dataclass
 
-from harness.scoring.intervals import Z_95
+from harness.scoring.intervals import mid_p_interval
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,60 +29,36 @@ class Paired:
         return (self.only_first - self.only_second) / self.n if self.n else None
 
 
-def mcnemar_exact(only_first: int, only_second: int) -> float:
+def mcnemar_mid_p(only_first: int, only_second: int) -> float:
     """Two-sided p: could so uneven a split of the pairs that differ come from a fair coin?
 
-    McNemar (1947) with the exact binomial tail: twice P(X <= min(b, c)) for X ~ Bin(b + c, 1/2),
-    at most 1. Whole numbers to the end, so nothing is rounded but the result.
+    McNemar (1947) with the binomial tail, of which what was seen itself counts half: twice
+    P(X < k) + P(X = k) / 2 for k = min(b, c), X ~ Bin(b + c, 1/2). Fagerland, Lydersen and Laake
+    (2013), "The McNemar test for binary matched-pairs data: mid-p and asymptotic are better than
+    exact conditional", BMC Medical Research Methodology 13:91, found it above its level in none of
+    9,595 cases, and stronger than the exact test in all. Whole numbers to the end, so nothing is
+    rounded but the result.
     """
     num_discordant = only_first + only_second
-    term = total = 1
+    below, term = 0, 1
     for k in range(min(only_first, only_second)):
+        below += term
         term = term * (num_discordant - k) // (k + 1)
-        total += term
     num_outcomes: int = 2**num_discordant
-    return min(1.0, 2 * total / num_outcomes)
+    return (2 * below + term) / num_outcomes
 
 
-def tango_interval(pairs: Paired, z: float = Z_95) -> tuple[float, float]:
-    """Bounds of the difference in accuracy; (-1, 1) of no pairs.
+def difference_interval(pairs: Paired) -> tuple[float, float]:
+    """95% bounds of the difference in accuracy; (-1, 1) of no pairs.
 
-    Tango (1998), "Equivalence test and confidence interval for the difference in proportions for
-    the paired-sample design", Statistics in Medicine 17: all differences that the score test does
-    not reject. At a difference of 0 that test is McNemar's, so interval and test agree but for the
-    test being exact here.
+    The difference is d (2 t - 1), where d is the rate of pairs that differ and t the share of them
+    that the first has right: the interval holds all such products of a d and a t from their own
+    mid-p intervals. It is below, around or above 0 as the interval of t is of 1/2, which is what
+    `mcnemar_mid_p` tests. Its coverage is that of t at a difference of 0, and more elsewhere
+    (docs/design/0016).
     """
-    if not pairs.n:
-        return -1.0, 1.0
-    b, c, n = pairs.only_first, pairs.only_second, pairs.n
-    low = -_upper_bound(c, b, n, z)
-    return low, _upper_bound(b, c, n, z)
-
-
-def score_statistic(b: int, c: int, n: int, difference: float) -> float:
-    """Tango's z: how far (b - c) / n lies above `difference`, in standard errors under it.
-
-    The variance is taken at the most likely rates that have this difference: q, the rate of pairs
-    that only the second has right, is the larger root of a quadratic.
-    """
-    linear = (2 * n - b + c) * difference - b - c
-    constant = -c * difference * (1 - difference)
-    root = math.sqrt(max(0.0, linear * linear - 8 * n * constant))
-    q = (root - linear) / (4 * n)
-    variance = n * (2 * q + difference * (1 - difference))
-    distance = b - c - n * difference
-    if variance <= 0:
-        return math.copysign(math.inf, distance) if distance else 0.0
-    return distance / math.sqrt(variance)
-
-
-def _upper_bound(b: int, c: int, n: int, z: float) -> float:
-    """The largest difference with a statistic of at least -z, by bisection: it only falls."""
-    inside, outside = (b - c) / n, 1.0
-    for _ in range(100):
-        middle = (inside + outside) / 2
-        if score_statistic(b, c, n, middle) >= -z:
-            inside = middle
-        else:
-            outside = middle
-    return inside
+    num_discordant = pairs.only_first + pairs.only_second
+    rates = mid_p_interval(num_discordant, pairs.n)
+    shares = mid_p_interval(pairs.only_first, num_discordant)
+    products = [rate * (2 * share - 1) for rate in rates for share in shares]
+    return min(products), max(products)

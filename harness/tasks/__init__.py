@@ -1,55 +1,46 @@
 """The table of tasks. A new task is one file, one line here, one test."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
+from importlib import import_module
 from typing import Final
 
 from harness.errors import unknown_name
-from harness.tasks.assoc_recall import AssocRecall
-from harness.tasks.copy import Copy
-from harness.tasks.counting import Counting
-from harness.tasks.index import Index
-from harness.tasks.is_tree import IsTree
-from harness.tasks.mqar import Mqar
-from harness.tasks.needle import Needle
-from harness.tasks.ngram_retrieval import NgramRetrieval
-from harness.tasks.parity import Parity
-from harness.tasks.permutation_composition import PermutationComposition
-from harness.tasks.phonebook import Phonebook
-from harness.tasks.position_retrieval import PositionRetrieval
 from harness.tasks.task import Task
 
-TaskKind = (
-    type[AssocRecall]
-    | type[Copy]
-    | type[Counting]
-    | type[Index]
-    | type[IsTree]
-    | type[Mqar]
-    | type[Needle]
-    | type[NgramRetrieval]
-    | type[Parity]
-    | type[PermutationComposition]
-    | type[Phonebook]
-    | type[PositionRetrieval]
-)
-
-TASKS: Final[dict[str, TaskKind]] = {
-    kind.name: kind
-    for kind in (
-        AssocRecall,
-        Index,
-        NgramRetrieval,
-        Counting,
-        IsTree,
-        Copy,
-        Mqar,
-        Phonebook,
-        PositionRetrieval,
-        Needle,
-        PermutationComposition,
-        Parity,
-    )
+# The name of a task, which is its module's, and its class there.
+_CLASSES: Final = {
+    "assoc_recall": "AssocRecall",
+    "index": "Index",
+    "ngram_retrieval": "NgramRetrieval",
+    "counting": "Counting",
+    "is_tree": "IsTree",
+    "copy": "Copy",
+    "mqar": "Mqar",
+    "phonebook": "Phonebook",
+    "position_retrieval": "PositionRetrieval",
+    "needle": "Needle",
+    "permutation_composition": "PermutationComposition",
+    "parity": "Parity",
 }
+
+
+class _Tasks(Mapping[str, type[Task]]):
+    """Imports the module of a task when it is asked for."""
+
+    def __getitem__(self, name: str) -> type[Task]:
+        kind = _CLASSES[name]
+        found: type[Task] = getattr(import_module(f"{__name__}.{name}"), kind)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_CLASSES)
+
+    def __len__(self) -> int:
+        return len(_CLASSES)
+
+
+TASKS: Final[Mapping[str, type[Task]]] = _Tasks()
 
 
 def make_task(name: str, **parameters: int) -> Task:

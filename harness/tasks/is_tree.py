@@ -1,26 +1,54 @@
 """IsTree: the edges of a graph in random order; is it a tree?"""
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Final
 
-from harness.sample import Prompting, Sample, Segment, Split, Style
+from harness.sample import Problem
+from harness.steps import Step
 from harness.tasks import vocabulary as words
-from harness.tasks import worked
-from harness.tasks.drawing import address_of, check_parameter, check_size, draw_until
-from harness.tasks.tree_tour import in_thought, tour, with_searches
+from harness.tasks.drawing import row_text, shuffle
+from harness.tasks.parameters import parameter
+from harness.tasks.task import Longest, Task
+from harness.tasks.tree_tour import Edge, in_thought, tour, with_searches
 from harness_retrieval.abbreviations import Abbreviation
 from harness_retrieval.types import Mode
 
-_ROOT = "0"
+_ROOT: Final = 0
 # Orders of a graph's edges that are tried for one in the wanted split: where all are in the other,
 # as may be with few edges, it is another graph's turn.
-_ORDERS = 8
+_ORDERS: Final = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class IsTree:
+class Graph(Problem):
+    """Edges in their order; there is one question about them."""
+
+    edges: Sequence[Edge]
+    is_tree: bool
+
+    @property
+    def text(self) -> str:
+        """Every edge with its larger end first."""
+        return row_text([f"{a} - {b}" if a > b else f"{b} - {a}" for a, b in self.edges])
+
+    @property
+    def target(self) -> str:
+        """Whether it is a tree."""
+        return "yes" if self.is_tree else "no"
+
+    def thought(self) -> str:
+        """The depth-first tour from vertex 0."""
+        return in_thought(tour(self.edges, _ROOT))
+
+    def regex_searches(self) -> Iterator[Step]:
+        """The same, with every step looked up."""
+        return with_searches(tour(self.edges, _ROOT), len(self.edges))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IsTree(Task):
     """`size` vertices and `size` - 1 edges, so that their number says nothing.
 
     The hard distribution of the paper's Theorem 4.7: two centres, every other vertex joined to one
@@ -28,28 +56,25 @@ class IsTree:
     hang at different centres. Prompt: `is_tree 2 - 0 1 - 0 3 - 1 ; <direct>`, 3 * size tokens.
     """
 
-    name: ClassVar[str] = "is_tree"
-    summary: ClassVar[str] = "the edges of a graph in random order; yes if it is a tree, else no"
-    source: ClassVar[str] = "arXiv 2402.18510, section 4.2 (IsTree), distribution of Theorem 4.7"
-    instruction: ClassVar[str] = (
+    name = "is_tree"
+    summary = "the edges of a graph in random order; yes if it is a tree, else no"
+    source = "arXiv 2402.18510, section 4.2 (IsTree), distribution of Theorem 4.7"
+    instruction = (
         "The context is the list of the edges of an undirected graph, in random order and ended by "
         "a semicolon: `2 - 0` is an edge between vertex 2 and vertex 0. The graph has one vertex "
         "more than it has edges; a vertex without an edge is not listed. Answer yes if the graph "
         "is a tree, that is connected and without a cycle, else answer no."
     )
-    size_unit: ClassVar[str] = "vertices"
-    min_size: ClassVar[int] = 4
-    max_size: ClassVar[int] = 256
-    default_sizes: ClassVar[tuple[int, ...]] = (16,)
-    promptings: ClassVar[tuple[Prompting, ...]] = tuple(Prompting)
-    styles: ClassVar[tuple[Style, ...]] = tuple(Style)
-    retrieval_modes: ClassVar[tuple[Mode, ...]] = (Mode.REGEX,)
-    impossible: ClassVar[Mapping[Mode, str]] = {
+    heading = "is_tree"
+    size_unit = "vertices"
+    min_size = 4
+    retrieval_modes = (Mode.REGEX,)
+    impossible = {
         Mode.DENSE: "the edges at a vertex have to be found one after the other, and all are as "
         "like it"
     }
     # The prompt's edges stand before the first separator; queries, which look like edges, after it.
-    abbreviations: ClassVar[tuple[Abbreviation, ...]] = (
+    abbreviations = (
         # The recorded father of a vertex: a vertex stands behind a record, the end behind a query.
         Abbreviation(query="$1 ~", pattern=r"\b$1 ~ (\d+) \d"),
         # Whether a vertex is recorded as the father of another.
@@ -67,79 +92,42 @@ class IsTree:
         ),
     )
 
-    size: int = 16
-    # Vertices are named by so many numerals from 0 on; 0: by as many as there are vertices.
-    labels: int = 0
-
-    def __post_init__(self) -> None:
-        """Raises UnsupportedError for a size or a number of labels out of range."""
-        check_size(self)
-        if self.labels:
-            check_parameter(self, "labels", self.size, len(words.NUMERALS))
+    labels: int = parameter(
+        0,
+        "Vertices are named by so many numerals from 0 on; 0: by as many as there are vertices.",
+        lambda size: range(size, len(words.NUMERALS) + 1),
+    )
 
     @property
     def chance(self) -> float:
         """Half of the graphs are trees."""
         return 0.5
 
-    def sample(self, split: Split, seed: int, index: int) -> Sample:
-        """The sample at this address; its context decides the split, so the splits are disjoint."""
-        address = address_of(self, split, seed, index)
-        generator = address.random()
-        context, is_tree = draw_until(split, self._draw(generator).__next__)
-        target = "yes" if is_tree else "no"
-        return Sample(address=address, context=context, question="", target=target)
+    @property
+    def longest(self) -> Longest:
+        """Bounds on the tour.
 
-    def _draw(self, generator: random.Random) -> Iterator[tuple[str, bool]]:
-        """Graphs, each in a few orders of its edges, and whether it is a tree.
+        It makes at most 2 * size - 1 stops (a token each), looks at 2 * size - 2 neighbours (12
+        each), finds none left at each vertex and asks for its father (11), meets size - 1 new
+        vertices (14 each), and asks twice at the end (9).
+        """
+        return Longest(thought=2 * self.size, searches={Mode.REGEX: 51 * self.size})
 
-        The hidden order is that of the others. Another order is less work than another graph.
+    def draws(self, generator: random.Random) -> Iterator[Problem]:
+        """Graphs, each in a few orders of its edges: another order is less work than a graph.
+
+        The hidden order is that of the others.
         """
         labels = range(1, self.labels or self.size)
         while True:
-            vertices = [int(_ROOT), *generator.sample(labels, self.size - 1)]
-            generator.shuffle(vertices)
+            vertices = [_ROOT, *generator.sample(labels, self.size - 1)]
+            shuffle(vertices, generator)
             centres, others = vertices[:2], vertices[2:]
             hangs_at = [generator.choice(centres) for _ in others]
             edges = list(zip(others, hangs_at, strict=True))
             extra = generator.randrange(len(others) - 1)
             edges.append((others[extra], others[extra + 1]))
+            graph = Graph(edges=edges, is_tree=hangs_at[extra] != hangs_at[extra + 1])
             for _ in range(_ORDERS):
-                generator.shuffle(edges)
-                yield _context(self.name, edges), hangs_at[extra] != hangs_at[extra + 1]
-
-    def siblings(self, sample: Sample) -> list[Sample]:
-        """There is one question about a graph."""
-        return [sample]
-
-    def max_completion_tokens(self, prompting: Prompting, mode: Mode | None) -> int:  # noqa: ARG002
-        """At least the tokens of the longest worked completion.
-
-        A tour makes at most 2 * size - 1 stops (a token each), looks at 2 * size - 2 neighbours (12
-        each), finds none left at each vertex and asks for its father (11), meets size - 1 new
-        vertices (14 each), and asks twice at the end (9).
-        """
-        if prompting is Prompting.DIRECT:
-            return 3
-        return (2 if prompting is Prompting.COT else 51) * self.size + 3
-
-    def demonstration(
-        self,
-        sample: Sample,
-        prompting: Prompting,
-        mode: Mode | None,  # noqa: ARG002
-    ) -> tuple[Segment, ...]:
-        """CoT: the depth-first tour from vertex 0. Search: the same, with every step looked up."""
-        if prompting is Prompting.DIRECT:
-            return (worked.answer(sample.target),)
-        row = sample.context.split()[1:-1]
-        stops = tour(list(zip(row[0::3], row[2::3], strict=True)), _ROOT)
-        if prompting is Prompting.COT:
-            return worked.chain(in_thought(stops), sample.target)
-        return worked.joined([*with_searches(stops, self.size - 1), worked.answer(sample.target)])
-
-
-def _context(name: str, edges: Sequence[tuple[int, int]]) -> str:
-    """Every edge with its larger end first."""
-    row = (f"{one} - {two}" if one > two else f"{two} - {one}" for one, two in edges)
-    return " ".join((name, *row, words.SEPARATOR))
+                shuffle(edges, generator)
+                yield graph

@@ -1,13 +1,15 @@
 """Words a sample for language models: an instruction, worked problems, and the one to solve."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import count, islice
 from typing import Final
 
-from harness.sample import Prompt, Prompting, Sample, Segment, Split
+from harness.sample import Prompt, Sample, Split
 from harness.scoring.natural import ANSWER_LABEL
+from harness.steps import Answer, Found, Query, Step
 from harness.tasks import vocabulary as words
 from harness.tasks.task import Task
+from harness.way import Prompting, Way
 from harness_retrieval.types import Mode
 
 _HEADING: Final = "[Problem"
@@ -37,21 +39,14 @@ _QUERIES: Final = {
 }
 
 
-def render_natural(
-    task: Task,
-    sample: Sample,
-    prompting: Prompting,
-    mode: Mode | None,
-    examples: Sequence[Sample],
-) -> Prompt:
+def render_natural(task: Task, sample: Sample, way: Way, examples: Sequence[Sample]) -> Prompt:
     """The examples come with their worked completions, in the order given."""
-    parts = [task.instruction]
+    parts, mode = [task.instruction], way.retrieval
     if mode is not None:
         parts.append(f"{_CHANNEL} {_QUERIES[mode]}{_short_queries(task, mode)}")
-    parts.append(_HOW[prompting] + _outline(len(examples)))
+    parts.append(_HOW[way.prompting] + _outline(len(examples)))
     for number, example in enumerate(examples, start=1):
-        worked = _worked(task.demonstration(example, prompting, mode))
-        parts.append(f"{_problem(example, number, mode)}{worked}")
+        parts.append(f"{_problem(example, number, mode)}{write(example.steps(way))}")
     asked = _problem(sample, len(examples) + 1, mode)
     return Prompt(
         text="\n\n".join([*parts, asked]),
@@ -106,22 +101,29 @@ def _question(sample: Sample) -> str:
 
 
 def _context(sample: Sample, mode: Mode | None) -> str:
-    """Without the name before it, but for searches: patterns count words from the first one on."""
-    first, _, rest = sample.context.partition(" ")
-    if mode is not None or first not in words.TASK_WORDS:
-        return sample.context
-    return rest.removeprefix(f"{words.SEPARATOR} ")
+    """Without the words before it, but for searches: patterns count words from the first one on."""
+    return sample.problem.text if mode is None else sample.context
 
 
-def _result(text: str) -> str:
-    """The word that asks is another one in the symbolic style; a passage may begin with it."""
-    return f"{_RESULT_START}{text.replace(words.DENSE, _QUESTION)}{_RESULT_END}"
-
-
-def _worked(segments: Sequence[Segment]) -> str:
+def write(steps: Iterable[Step]) -> str:
     """A worked completion as a language model would write it, the results of searches in it."""
-    pieces = [_result(segment.text) if segment.inserted else segment.text for segment in segments]
-    text = " ".join(" ".join(pieces).split())
-    chain, _, answer = text.rpartition(words.ANSWER)
-    answer_line = f"{ANSWER_LABEL} {answer.removesuffix(words.EOS).strip()}"
-    return f"{chain.rstrip()}\n{answer_line}" if chain else answer_line
+    *chain, answer = map(step_text, steps)
+    return f"{' '.join(chain)}\n{answer}" if chain else answer
+
+
+def found_text(step: Found) -> str:
+    """What a search finds; a passage that is the question has the word that asks before it."""
+    return f"{_QUESTION} {step.text}" if step.is_question else step.text
+
+
+def step_text(step: Step) -> str:
+    """One step of it."""
+    match step:
+        case Query():
+            return f"{words.SEARCH_START} {step.text} {words.SEARCH_END}"
+        case Found():
+            return f"{_RESULT_START}{found_text(step)}{_RESULT_END}".strip()
+        case Answer():
+            return f"{ANSWER_LABEL} {step.text}"
+        case _:
+            return step.text

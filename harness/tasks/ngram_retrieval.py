@@ -2,54 +2,94 @@
 
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
-from harness.sample import Prompting, Sample, Segment, Split, Style
+from harness.sample import Problem
+from harness.steps import Step, lookup
 from harness.tasks import vocabulary as words
-from harness.tasks import worked
-from harness.tasks.drawing import address_of, check_parameter, check_size, draw_until
-from harness_retrieval.abbreviations import Abbreviation
+from harness.tasks.drawing import row_text
+from harness.tasks.parameters import parameter
+from harness.tasks.task import Longest, Task
 from harness_retrieval.types import Mode
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class NgramRetrieval:
+class Follower(Problem):
+    """Words in a row, of which the `num_asked` from `place` on are asked.
+
+    `places` are those that can be asked: what begins there occurs once with a word after it.
+    """
+
+    row: Sequence[str]
+    num_asked: int
+    places: Sequence[int]
+    place: int
+
+    @property
+    def text(self) -> str:
+        """The row, and an end."""
+        return row_text(self.row)
+
+    @property
+    def question(self) -> str:
+        """The words before the one that is wanted."""
+        return " ".join(self.row[self.place : self.place + self.num_asked])
+
+    @property
+    def target(self) -> str:
+        """The word after them."""
+        return self.row[self.place + self.num_asked]
+
+    @property
+    def metadata(self) -> Mapping[str, str | int]:
+        """The place, counted from 0."""
+        return {"position": self.place}
+
+    def drawn_question(self, generator: random.Random, /) -> Problem:
+        """Each place is as likely."""
+        return replace(self, place=generator.choice(self.places))
+
+    def siblings(self) -> Sequence[Problem]:
+        """Everything that can be asked about the same words, in their order."""
+        return [replace(self, place=place) for place in self.places]
+
+    def thought(self) -> str:
+        """The words with their follower."""
+        return f"{self.question} {self.target}"
+
+    def regex_searches(self) -> Iterator[Step]:
+        """The words, and capture what follows."""
+        yield from lookup(f"{self.question} {words.CAPTURE_WORD}", self.target)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NgramRetrieval(Task):
     """`size` words of a small alphabet of each sample's own, so that single words repeat.
 
     The `order` - 1 words that are asked stand in the context once with a word after them.
     Prompt: `ngram_retrieval bab dok bab fem ; <direct> dok bab`, size + order + 2 tokens.
     """
 
-    name: ClassVar[str] = "ngram_retrieval"
-    summary: ClassVar[str] = "words in a row, then some of them; the answer is the word after them"
-    source: ClassVar[str] = "arXiv 2402.18510, section 4.2 (c-gram retrieval; c is `order`)"
-    instruction: ClassVar[str] = (
+    name = "ngram_retrieval"
+    summary = "words in a row, then some of them; the answer is the word after them"
+    source = "arXiv 2402.18510, section 4.2 (c-gram retrieval; c is `order`)"
+    instruction = (
         "The context is a sequence of words that ends with a semicolon. The question is a few "
         "words that stand next to each other in it, in this order, at one place. Answer with the "
         "word that comes directly after them there."
     )
-    size_unit: ClassVar[str] = "words"
-    min_size: ClassVar[int] = 3
-    max_size: ClassVar[int] = 256
-    default_sizes: ClassVar[tuple[int, ...]] = (16,)
-    promptings: ClassVar[tuple[Prompting, ...]] = tuple(Prompting)
-    styles: ClassVar[tuple[Style, ...]] = tuple(Style)
-    retrieval_modes: ClassVar[tuple[Mode, ...]] = (Mode.REGEX,)
-    impossible: ClassVar[Mapping[Mode, str]] = {
-        Mode.DENSE: "the context has no passages to choose from"
-    }
-    abbreviations: ClassVar[tuple[Abbreviation, ...]] = ()
+    heading = "ngram_retrieval"
+    size_unit = "words"
+    min_size = 3
+    retrieval_modes = (Mode.REGEX,)
+    impossible = {Mode.DENSE: "the context has no passages to choose from"}
 
-    size: int = 16
-    # The words asked and the one that follows them, together.
-    order: int = 3
-
-    def __post_init__(self) -> None:
-        """Raises UnsupportedError for a size or order out of range."""
-        check_size(self)
-        check_parameter(self, "order", 2, self.size)
+    order: int = parameter(
+        3,
+        "The words asked and the one that follows them, together.",
+        lambda size: range(2, size + 1),
+    )
 
     @property
     def _alphabet(self) -> int:
@@ -60,61 +100,25 @@ class NgramRetrieval:
         """Naming any word of the sample's alphabet."""
         return 1 / min(self._alphabet, self.size)
 
-    def sample(self, split: Split, seed: int, index: int) -> Sample:
-        """The sample at this address; its context decides the split, so the splits are disjoint."""
-        address = address_of(self, split, seed, index)
-        generator = address.random()
-        places: list[int] = []
-        while not places:
-            context, drawn = draw_until(split, lambda: self._draw(generator))
-            places = self._places(drawn)
-        sample = Sample(address=address, context=context, question="", target="")
-        return self._ask(sample, drawn, generator.choice(places))
+    @property
+    def longest(self) -> Longest:
+        """A thought is what is asked with its answer."""
+        return Longest(thought=self.order, searches={Mode.REGEX: self.order + 2})
 
-    def _draw(self, generator: random.Random) -> tuple[str, list[str]]:
-        alphabet = generator.sample(words.WORDS, self._alphabet)
-        drawn = generator.choices(alphabet, k=self.size)
-        return " ".join((self.name, *drawn, words.SEPARATOR)), drawn
+    def draws(self, generator: random.Random) -> Iterator[Problem]:
+        """Rows, each of an alphabet of its own, in which something can be asked."""
+        num_asked = self.order - 1
+        while True:
+            alphabet = generator.sample(words.WORDS, self._alphabet)
+            row = generator.choices(alphabet, k=self.size)
+            places = _places(row, num_asked)
+            if places:
+                yield Follower(row=row, num_asked=num_asked, places=places, place=places[0])
 
-    def _places(self, drawn: Sequence[str]) -> list[int]:
-        """Where something begins that occurs once with a word after it."""
-        length = self.order - 1
-        grams = [tuple(drawn[i : i + length]) for i in range(self.size - length)]
-        counts = Counter(grams)
-        return [place for place, gram in enumerate(grams) if counts[gram] == 1]
 
-    def _ask(self, sample: Sample, drawn: Sequence[str], place: int) -> Sample:
-        end = place + self.order - 1
-        return replace(
-            sample,
-            question=" ".join(drawn[place:end]),
-            target=drawn[end],
-            metadata={"position": place},
-        )
-
-    def siblings(self, sample: Sample) -> list[Sample]:
-        """Everything that can be asked about the same words, in their order."""
-        drawn = sample.context.split()[1:-1]
-        return [self._ask(sample, drawn, place) for place in self._places(drawn)]
-
-    def max_completion_tokens(self, prompting: Prompting, mode: Mode | None) -> int:  # noqa: ARG002
-        """Tokens that the longest worked completion takes."""
-        thought = {Prompting.DIRECT: 0, Prompting.COT: self.order, Prompting.SEARCH: self.order + 2}
-        return thought[prompting] + 3
-
-    def demonstration(
-        self,
-        sample: Sample,
-        prompting: Prompting,
-        mode: Mode | None,  # noqa: ARG002
-    ) -> tuple[Segment, ...]:
-        """CoT: the words with their follower. Search: the words, and capture what follows."""
-        if prompting is Prompting.DIRECT:
-            return (worked.answer(sample.target),)
-        if prompting is Prompting.COT:
-            return worked.chain(f"{sample.question} {sample.target}", sample.target)
-        return (
-            worked.query(f"{sample.question} {words.CAPTURE_WORD}"),
-            worked.found(sample.target),
-            worked.answer(sample.target),
-        )
+def _places(row: Sequence[str], num_asked: int) -> list[int]:
+    """Where something begins that occurs once with a word after it."""
+    shifted = (row[start : start + len(row) - num_asked] for start in range(num_asked))
+    grams = list(zip(*shifted, strict=True))
+    counts = Counter(grams)
+    return [place for place, gram in enumerate(grams) if counts[gram] == 1]

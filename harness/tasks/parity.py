@@ -1,91 +1,73 @@
 """Parity: bits in a row; the answer is 1 if the number of ones is odd, else 0."""
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from operator import xor
-from typing import ClassVar, Final
 
-from harness.sample import Prompting, Sample, Segment, Split, Style
-from harness.tasks import vocabulary as words
-from harness.tasks import worked
-from harness.tasks.drawing import address_of, check_size, draw_until
-from harness_retrieval.abbreviations import Abbreviation
+from harness.sample import Problem
+from harness.tasks.drawing import row_text
+from harness.tasks.task import Longest, Task
+from harness.way import Prompting
 from harness_retrieval.types import Mode
-
-_SEARCH_DOES_NOT_HELP: Final = "every bit counts: nothing has to be found, a bit has to be kept"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Parity:
+class Bits(Problem):
+    """`0` and `1`; there is one question about them."""
+
+    bits: Sequence[str]
+
+    @property
+    def text(self) -> str:
+        """The bits, and an end."""
+        return row_text(self.bits)
+
+    @property
+    def target(self) -> str:
+        """The parity of all."""
+        return str(self.bits.count("1") % 2)
+
+    def thought(self) -> str:
+        """The parity of all bits so far, after each bit."""
+        return " ".join(map(str, accumulate(map(int, self.bits), xor)))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parity(Task):
     """`size` bits, each drawn by a fair coin.
 
     Prompt: `parity 0 1 1 ; <direct>`, size + 3 tokens.
     """
 
-    name: ClassVar[str] = "parity"
-    summary: ClassVar[str] = "bits in a row; 1 if the number of ones is odd, else 0"
-    source: ClassVar[str] = "Hahn, arXiv 1906.06755 (parity); Merrill et al., arXiv 2404.08819"
-    instruction: ClassVar[str] = (
+    name = "parity"
+    summary = "bits in a row; 1 if the number of ones is odd, else 0"
+    source = "Hahn, arXiv 1906.06755 (parity); Merrill et al., arXiv 2404.08819"
+    instruction = (
         "The context is a sequence of bits that ends with a semicolon. Answer 1 if the number of "
         "ones among them is odd, else answer 0."
     )
-    size_unit: ClassVar[str] = "bits"
+    heading = "parity"
+    size_unit = "bits"
     # Below, hardly any context would be left for each split.
-    min_size: ClassVar[int] = 4
-    max_size: ClassVar[int] = 256
-    default_sizes: ClassVar[tuple[int, ...]] = (16,)
-    promptings: ClassVar[tuple[Prompting, ...]] = (Prompting.DIRECT, Prompting.COT)
-    styles: ClassVar[tuple[Style, ...]] = tuple(Style)
-    retrieval_modes: ClassVar[tuple[Mode, ...]] = ()
-    impossible: ClassVar[Mapping[Mode, str]] = dict.fromkeys(Mode, _SEARCH_DOES_NOT_HELP)
-    abbreviations: ClassVar[tuple[Abbreviation, ...]] = ()
-
-    size: int = 16
-
-    def __post_init__(self) -> None:
-        """Raises UnsupportedError for a size out of range."""
-        check_size(self)
+    min_size = 4
+    promptings = (Prompting.DIRECT, Prompting.COT)
+    impossible = dict.fromkeys(
+        Mode, "every bit counts: nothing has to be found, a bit has to be kept"
+    )
 
     @property
     def chance(self) -> float:
         """Half of all rows are odd (in a split of few bits it may be a little more or less)."""
         return 0.5
 
-    def sample(self, split: Split, seed: int, index: int) -> Sample:
-        """The sample at this address; its context decides the split, so the splits are disjoint."""
-        address = address_of(self, split, seed, index)
-        generator = address.random()
-        context, bits = draw_until(split, lambda: self._draw(generator))
-        return Sample(
-            address=address, context=context, question="", target=str(bits.count("1") % 2)
-        )
+    @property
+    def longest(self) -> Longest:
+        """A thought has a bit for each bit."""
+        return Longest(thought=self.size)
 
-    def _draw(self, generator: random.Random) -> tuple[str, list[str]]:
-        bits = generator.choices("01", k=self.size)
-        return " ".join((self.name, *bits, words.SEPARATOR)), bits
-
-    def siblings(self, sample: Sample) -> list[Sample]:
-        """There is one question about a row of bits."""
-        return [sample]
-
-    def max_completion_tokens(self, prompting: Prompting, mode: Mode | None) -> int:  # noqa: ARG002
-        """Tokens that the longest worked completion takes."""
-        return (self.size if prompting is Prompting.COT else 0) + 3
-
-    def demonstration(
-        self,
-        sample: Sample,
-        prompting: Prompting,
-        mode: Mode | None,  # noqa: ARG002
-    ) -> tuple[Segment, ...]:
-        """CoT: the parity of all bits so far, after each bit."""
-        if prompting is Prompting.DIRECT:
-            return (worked.answer(sample.target),)
-        return worked.chain(" ".join(_so_far(sample.context)), sample.target)
-
-
-def _so_far(context: str) -> Iterator[str]:
-    bits = (int(bit) for bit in context.split()[1:-1])
-    return (str(parity) for parity in accumulate(bits, xor))
+    def draws(self, generator: random.Random) -> Iterator[Problem]:
+        """Rows of bits."""
+        while True:
+            yield Bits(bits=generator.choices("01", k=self.size))

@@ -1,19 +1,38 @@
-"""What a task is: a frozen dataclass of parameters that makes samples and words them."""
+"""What a task promises, and what all tasks share: parameters, addresses, splits, ways."""
 
-from collections.abc import Mapping
-from typing import ClassVar, Protocol
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from functools import cache
+from typing import ClassVar, Final
 
 from harness.errors import InputError
-from harness.sample import Prompting, Sample, Segment, Split, Style
+from harness.sample import Address, Problem, Sample, Split
+from harness.tasks.parameters import parameters_of
+from harness.way import Prompting, Style, Way
 from harness_retrieval.abbreviations import Abbreviation
 from harness_retrieval.types import Mode
+
+# The marker of the answer and the end.
+_MARKS: Final = 2
 
 
 class UnsupportedError(InputError, ValueError):
     """A task was asked for a size, prompting, style or search that it does not have."""
 
 
-class Task(Protocol):
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Longest:
+    """Words of the longest worked completion, part by part; what is inserted does not count."""
+
+    answer: int = 1
+    thought: int = 0
+    searches: Mapping[Mode, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Task(ABC):
     """A family of questions with one exact answer each; `size` is the knob that sweeps."""
 
     name: ClassVar[str]
@@ -21,47 +40,108 @@ class Task(Protocol):
     source: ClassVar[str]
     # Tells a language model how to read context and question, and what to answer.
     instruction: ClassVar[str]
+    # What every context begins with in the symbolic style: the task's word, and a separator where
+    # passages follow, so that the first is a passage like all others.
+    heading: ClassVar[str]
     # What the size counts, and the sizes that can be expressed.
     size_unit: ClassVar[str]
-    min_size: ClassVar[int]
-    max_size: ClassVar[int]
-    default_sizes: ClassVar[tuple[int, ...]]
-    promptings: ClassVar[tuple[Prompting, ...]]
-    styles: ClassVar[tuple[Style, ...]]
+    min_size: ClassVar[int] = 1
+    max_size: ClassVar[int] = 256
+    default_sizes: ClassVar[tuple[int, ...]] = (16,)
+    promptings: ClassVar[tuple[Prompting, ...]] = tuple(Prompting)
+    styles: ClassVar[tuple[Style, ...]] = tuple(Style)
     # The kinds of search that it can be asked with, the preferred one first.
-    retrieval_modes: ClassVar[tuple[Mode, ...]]
+    retrieval_modes: ClassVar[tuple[Mode, ...]] = ()
     # Those that cannot find the answer, and why; one that it can be asked with shows it.
-    impossible: ClassVar[Mapping[Mode, str]]
+    impossible: ClassVar[Mapping[Mode, str]] = {}
     # Queries that stand for a longer regular expression, sent with every request.
-    abbreviations: ClassVar[tuple[Abbreviation, ...]]
+    abbreviations: ClassVar[tuple[Abbreviation, ...]] = ()
+
+    size: int = 16
+
+    def __post_init__(self) -> None:
+        """Raises UnsupportedError for a size or another parameter out of range."""
+        if not self.min_size <= self.size <= self.max_size:
+            raise UnsupportedError(
+                f"{self.name}: size {self.size} is out of range: "
+                f"{self.min_size} to {self.max_size} {self.size_unit}"
+            )
+        for name, one in parameters_of(type(self)).items():
+            if not one.allows(value := getattr(self, name), self.size):
+                raise UnsupportedError(
+                    f"{self.name}: {name} {value} is out of range: "
+                    f"{one.limits(self.size)} at size {self.size}"
+                )
+
+    @classmethod
+    def ways(cls, style: Style = Style.SYMBOLIC) -> tuple[Way, ...]:
+        """All ways of answering in a style: without a search, then with each kind of it."""
+        plain = (p for p in cls.promptings if p is not Prompting.SEARCH)
+        return (
+            *(Way(prompting=prompting, style=style) for prompting in plain),
+            *(
+                Way(prompting=Prompting.SEARCH, retrieval=mode, style=style)
+                for mode in cls.retrieval_modes
+            ),
+        )
+
+    def require(self, way: Way) -> None:
+        """Raises UnsupportedError for a way that the task does not have."""
+        for kind, asked, known in (
+            ("style", way.style, self.styles),
+            ("prompting", way.prompting, self.promptings),
+        ):
+            if asked not in known:
+                raise UnsupportedError(f"{self.name}: no {kind} {asked}; it has: {_listed(known)}")
+        if way.retrieval is not None and way.retrieval not in self.retrieval_modes:
+            known_modes = _listed(self.retrieval_modes)
+            raise UnsupportedError(f"{self.name}: no {way.retrieval} search; it has: {known_modes}")
 
     @property
-    def size(self) -> int:
-        """The value of the knob."""
-        ...
-
-    @property
+    @abstractmethod
     def chance(self) -> float:
         """Accuracy of the best guess that does not look up anything."""
-        ...
+
+    @property
+    @abstractmethod
+    def longest(self) -> Longest:
+        """At least the words of any worked completion."""
+
+    def max_completion_tokens(self, way: Way) -> int:
+        """At least as many tokens as any worked completion has; what is inserted does not count."""
+        longest = self.longest
+        before = longest.thought if way.prompting is Prompting.COT else 0
+        if way.retrieval is not None:
+            before = longest.searches[way.retrieval]
+        return before + longest.answer + _MARKS
+
+    @abstractmethod
+    def draws(self, generator: random.Random) -> Iterator[Problem]:
+        """Problems without end; the first whose context is of the wanted split is taken."""
 
     def sample(self, split: Split, seed: int, index: int) -> Sample:
-        """The sample at this address: a pure function of its arguments and the parameters."""
-        ...
+        """The sample at this address: a pure function of its arguments and the parameters.
 
-    def siblings(self, sample: Sample) -> list[Sample]:
-        """Every question that can be asked about the sample's context, the sample's own too.
-
-        For training, where one context can teach many answers. Not addressed, never evaluated.
+        Its context decides the split, so the splits are disjoint.
         """
-        ...
+        address = Address(
+            task=self.name,
+            parameters=tuple((name, getattr(self, name)) for name in _parameter_names(type(self))),
+            split=split,
+            seed=seed,
+            index=index,
+        )
+        generator = address.random()
+        drawn = ((f"{self.heading} {one.text}", one) for one in self.draws(generator))
+        context, problem = next(pair for pair in drawn if Split.of(pair[0]) is split)
+        return Sample(address=address, context=context, problem=problem.drawn_question(generator))
 
-    def max_completion_tokens(self, prompting: Prompting, mode: Mode | None) -> int:
-        """At least as many tokens as any worked completion has; what is inserted does not count."""
-        ...
 
-    def demonstration(
-        self, sample: Sample, prompting: Prompting, mode: Mode | None
-    ) -> tuple[Segment, ...]:
-        """The completion that a perfect model would write, with what its searches insert."""
-        ...
+@cache
+def _parameter_names(kind: type[Task]) -> tuple[str, ...]:
+    """All are part of an address, in alphabetical order."""
+    return tuple(sorted(one.name for one in fields(kind)))
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(names) or "none"

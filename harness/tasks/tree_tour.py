@@ -3,11 +3,10 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from harness.sample import Segment
+from harness.steps import Step, Thought, lookup
 from harness.tasks import vocabulary as words
-from harness.tasks import worked
 
-Edge = tuple[str, str]
+Edge = tuple[int, int]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,17 +17,17 @@ class Stop:
     root's father is itself. `after`: the child from which the tour came home, None at first.
     """
 
-    vertex: str
-    father: str
-    after: str | None
-    looked_at: tuple[str, ...]
-    onward: str | None
+    vertex: int
+    father: int
+    after: int | None
+    looked_at: tuple[int, ...]
+    onward: int | None
     closes_cycle: bool
 
 
-def tour(edges: Sequence[Edge], root: str) -> list[Stop]:
+def tour(edges: Sequence[Edge], root: int) -> list[Stop]:
     """Ends where a vertex is met twice, or back at the root with nothing left."""
-    neighbours: dict[str, list[str]] = {root: []}
+    neighbours: dict[int, list[int]] = {root: []}
     for one, other in edges:
         neighbours.setdefault(one, []).append(other)
         neighbours.setdefault(other, []).append(one)
@@ -57,7 +56,7 @@ def tour(edges: Sequence[Edge], root: str) -> list[Stop]:
             vertex, after = found, None
 
 
-def _look(left: Iterator[str], father: str) -> tuple[str, ...]:
+def _look(left: Iterator[int], father: int) -> tuple[int, ...]:
     looked_at = []
     for neighbour in left:
         looked_at.append(neighbour)
@@ -70,10 +69,10 @@ def in_thought(stops: Sequence[Stop]) -> str:
     """The vertices on the way, and the one that is met again."""
     path = [stop.vertex for stop in stops]
     last = stops[-1].onward
-    return " ".join(path if last is None else [*path, last])
+    return " ".join(map(str, path if last is None else [*path, last]))
 
 
-def with_searches(stops: Sequence[Stop], num_edges: int) -> Iterator[Segment]:
+def with_searches(stops: Sequence[Stop], num_edges: int) -> Iterator[Step]:
     """The tour with everything looked up that a few tokens do not tell.
 
     `v ~ u` records that u is the father of v, the root's first, and `= k` that k vertices have
@@ -83,41 +82,38 @@ def with_searches(stops: Sequence[Stop], num_edges: int) -> Iterator[Segment]:
     root, the context is asked whether it has k edges: then all vertices were visited.
     """
     root, num_recorded = stops[0].vertex, 0
-    yield Segment(text=f"{root} ~ {root}")
+    yield Thought(text=f"{root} ~ {root}")
     for stop in stops:
         vertex, previous = stop.vertex, stop.after
-        yield Segment(text=vertex)
+        yield Thought(text=str(vertex))
         if previous is None:
             if vertex != root:
-                yield from _lookup("=", str(num_recorded))
+                yield from lookup("=", str(num_recorded))
                 num_recorded += 1
-            yield Segment(text=f"= {num_recorded}")
+            yield Thought(text=f"= {num_recorded}")
         for neighbour in stop.looked_at:
-            yield from _lookup(_neighbour_query(vertex, previous), neighbour)
+            yield from lookup(_neighbour_query(vertex, previous), str(neighbour))
             is_father = neighbour == stop.father
-            yield from _lookup(f"{vertex} ~ {neighbour}", vertex if is_father else words.FAILED)
+            recorded = str(vertex) if is_father else words.FAILED
+            yield from lookup(f"{vertex} ~ {neighbour}", recorded)
             previous = neighbour
         if stop.onward is None:
-            yield from _lookup(_neighbour_query(vertex, previous), words.FAILED)
-            yield from _lookup(f"{vertex} ~", stop.father)
+            yield from lookup(_neighbour_query(vertex, previous), words.FAILED)
+            yield from lookup(f"{vertex} ~", str(stop.father))
         elif stop.closes_cycle:
-            yield from _lookup(f"{stop.onward} ~", _father_of(stop.onward, stops))
+            yield from lookup(f"{stop.onward} ~", str(_father_of(stop.onward, stops)))
             return
         else:
-            yield from _lookup(f"{stop.onward} ~", words.FAILED)
-            yield Segment(text=f"{stop.onward} ~ {vertex}")
-    yield from _lookup("=", str(num_recorded))
+            yield from lookup(f"{stop.onward} ~", words.FAILED)
+            yield Thought(text=f"{stop.onward} ~ {vertex}")
+    yield from lookup("=", str(num_recorded))
     has_all = num_recorded == num_edges
-    yield from _lookup(f"= {num_recorded}", words.SEPARATOR if has_all else words.FAILED)
+    yield from lookup(f"= {num_recorded}", words.SEPARATOR if has_all else words.FAILED)
 
 
-def _lookup(query: str, result: str) -> tuple[Segment, Segment]:
-    return worked.query(query), worked.found(result)
-
-
-def _neighbour_query(vertex: str, previous: str | None) -> str:
+def _neighbour_query(vertex: int, previous: int | None) -> str:
     return f"{vertex} -" if previous is None else f"{vertex} - {previous}"
 
 
-def _father_of(vertex: str, stops: Sequence[Stop]) -> str:
+def _father_of(vertex: int, stops: Sequence[Stop]) -> int:
     return next(stop.father for stop in stops if stop.vertex == vertex)

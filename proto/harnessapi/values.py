@@ -68,7 +68,7 @@ class ModelDescription:
     name: str
     # RNN, SSM, TRANSFORMER or HYBRID; of servers that are not ours whatever endpoints.toml says.
     family: str
-    engine: str
+    engine: str = ""
     engine_version: str = ""
     # SHA-256 over the checkpoint's files, and over the tokenizer alone.
     checkpoint_digest: str = ""

@@ -14,9 +14,10 @@ import transformers
 from harnessapi.inference.v1 import inference_pb2 as pb
 from harnessapi.inference.v1 import inference_pb2_grpc
 
-from harness.sample import Prompting, Split, Style
+from harness.sample import Split
 from harness.tasks import make_task
 from harness.tasks.prompts import render
+from harness.way import Prompting, Way
 
 ROOT = Path(__file__).parents[2]
 ENDPOINTS = tomllib.loads((ROOT / "deploy" / "endpoints.toml").read_text())
@@ -88,7 +89,7 @@ def test_the_shipped_transformer_on_vllm_writes_what_it_writes_on_transformers(f
         stub = inference_pb2_grpc.InferenceServiceStub(channel)
         for index in range(3):
             sample = task.sample(Split.TEST, 90210, index)
-            prompt = render(task, sample, Prompting.COT, Style.SYMBOLIC, None)
+            prompt = render(task, sample, Way(prompting=Prompting.COT))
             request = pb.GenerateRequest(
                 text=prompt, stopping=pb.StoppingOptions(max_new_tokens=256, ignore_eos=True)
             )

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from harnessapi.rpc.targets import parse_target
+from harnessapi.values import ModelDescription
 
 from harness.cli import main
 from harness.cli.dependencies import Dependencies
@@ -23,7 +24,7 @@ from harness.fleet.plans import Program
 from harness.runs.cell import Cell
 from harness.runs.manifest import EndpointRecord, Manifest, write_manifest
 from harness.runs.run_options import RunOptions
-from harness.sample import Prompting, Style
+from harness.way import Prompting, Style
 
 FAKE_MODULE = "harness.fakes.fake_server"
 
@@ -175,13 +176,16 @@ def stored_run(
 ) -> Path:
     """A run on disk as `harness eval` leaves it; every endpoint has the same model."""
     folder.mkdir(parents=True)
-    described = {
-        "family": family,
-        "checkpoint_digest": "0" * 64,
-        "num_parameters": 700_000,
-        "state_bytes": 2048,
-        **model,
-    }
+    described = ModelDescription(
+        **{
+            "name": "model",
+            "family": family,
+            "checkpoint_digest": "0" * 64,
+            "num_parameters": 700_000,
+            "state_bytes": 2048,
+            **model,
+        }
+    )
     options = RunOptions(
         endpoint=tuple(dict.fromkeys(cell.endpoint for cell in samples)),
         task=tuple(dict.fromkeys(cell.task for cell in samples)),

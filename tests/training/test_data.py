@@ -2,11 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.sample import Prompting, Split
+from harness.sample import Split
 from harness.tasks import make_task
 from harness.tasks import vocabulary as words
-from harness.tasks.prompts import ask
-from harness_retrieval.types import Mode
+from harness.tasks.symbolic import ask, write
+from harness.way import Way
 from harness_training.data import make_batch, make_encode
 from harness_training.recipe import Recipe, RecipeError, load_recipe
 from harness_training.tokenizer import build_tokenizer
@@ -42,7 +42,7 @@ def target_text(recipe: Recipe, row: int) -> str:
 
 
 def test_the_model_is_trained_on_what_it_writes_and_never_on_what_a_search_inserts(tmp_path):
-    recipe = recipe_with(tmp_path, '["regex"]')
+    recipe = recipe_with(tmp_path, '["search regex"]')
     for row in range(4):
         query, first_answer, _, second = target_text(recipe, row).split("<")[1:5]
         assert query.startswith("search> ")
@@ -65,20 +65,15 @@ def test_prompts_are_no_targets(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("part", "mode"),
-    [
-        ('"index", ways = ["regex"]', Mode.REGEX),
-        ('"ngram_retrieval", ways = ["regex"]', Mode.REGEX),
-        ('"counting", ways = ["regex"]', Mode.REGEX),
-        ('"is_tree", parameters = { labels = 129 }, ways = ["regex"]', Mode.REGEX),
-    ],
+    "part",
+    ['"index"', '"ngram_retrieval"', '"counting"', '"is_tree", parameters = { labels = 129 }'],
 )
-def test_rows_of_every_task_are_its_contexts_questions_and_demonstrations(tmp_path, part, mode):
+def test_rows_of_every_task_are_its_contexts_questions_and_demonstrations(tmp_path, part):
     path = tmp_path / "tiny" / "recipe.toml"
     path.parent.mkdir()
-    text = RECIPE.replace('"assoc_recall", ways = WAYS', part).replace("_size = 3", "_size = 5")
-    path.write_text(text)
-    recipe = load_recipe(path)
+    text = RECIPE.replace('"assoc_recall"', part).replace("WAYS", '["search regex"]')
+    path.write_text(text.replace("_size = 3", "_size = 5"))
+    recipe, way = load_recipe(path), Way.parse("search regex")
     task = make_task(recipe.stages[0].mixture[0].task, size=5, **dict(parameters_of(recipe)))
     batch = make_batch(recipe, recipe.stages[0], 0, ENCODE)
     for row in range(4):
@@ -88,9 +83,8 @@ def test_rows_of_every_task_are_its_contexts_questions_and_demonstrations(tmp_pa
         assert read.startswith(f"{sample.context} <regex>")
         assert not batch.is_target_BL[row, : length + 1].any()
         worked = [
-            f"{ask(one, Prompting.SEARCH, mode)} "
-            + " ".join(s.text for s in task.demonstration(one, Prompting.SEARCH, mode))
-            for one in task.siblings(sample)
+            f"{ask(one, way)} {' '.join(piece.text for piece in write(one.steps(way)))}"
+            for one in sample.siblings()
         ]
         asked = [text for text in worked if text in read]
         assert len(asked) == min(2, len(worked))
@@ -102,7 +96,7 @@ def parameters_of(recipe: Recipe):
 
 
 def test_a_batch_is_a_function_of_recipe_and_step(tmp_path):
-    recipe = recipe_with(tmp_path, '["direct", "cot", "regex", "dense"]')
+    recipe = recipe_with(tmp_path, '["direct", "cot", "search regex", "search dense"]')
     first, again, other = (make_batch(recipe, recipe.stages[0], step, ENCODE) for step in (5, 5, 6))
     assert first.tokens_BL.equal(again.tokens_BL)
     assert not first.tokens_BL.equal(other.tokens_BL)
@@ -115,14 +109,20 @@ def test_a_batch_is_a_function_of_recipe_and_step(tmp_path):
         ('"assoc_recall"', '"assoc_recal"', "assoc_recall"),
         ("max_size = 3", "max_size = 999", "999"),
         ('ways = ["direct"]', 'ways = ["telepathy"]', "telepathy"),
+        ('ways = ["direct"]', 'ways = ["regex"]', "unknown way 'regex'.*search regex"),
         ("seed = 3", "seed = 3\nspeed = 4", "speed"),
         ("[model]", "[model", "recipe.toml"),
         ("min_size = 3", "min_size = 4", "min_size"),
         ("max_questions = 2", "max_questions = 2, batch_size = 5", "batch_size 5"),
         ("max_questions = 2", "max_questions = 2, batch_size = 0", "batch_size 0"),
         ("max_steps = 6", "max_steps = 6\nnum_identity_layers = 1", "llama.*lstm"),
-        ('"assoc_recall", ways = ["direct"]', '"counting", ways = ["dense"]', "counting.*dense"),
+        (
+            '"assoc_recall", ways = ["direct"]',
+            '"counting", ways = ["search dense"]',
+            "counting.*dense",
+        ),
         ('"assoc_recall", ways = ["direct"]', '"copy", ways = ["cot"]', "copy.*cot"),
+        ('ways = ["direct"]', 'ways = ["direct natural"]', "assoc_recall.*direct natural"),
     ],
 )
 def test_a_wrong_recipe_is_refused_and_the_error_names_what_is_wrong(

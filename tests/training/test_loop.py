@@ -29,11 +29,15 @@ hidden_size = 8
 num_hidden_layers = 1
 [[stage]]
 max_steps = 3
-mixture = [{ task = "assoc_recall", ways = ["direct", "dense"], max_size = 2 }]
+mixture = [{ task = "assoc_recall", ways = ["direct", "search dense"], max_size = 2 }]
 [[stage]]
 max_steps = 4
 decay = true
-mixture = [{ task = "assoc_recall", ways = ["regex", "cot"], max_size = 3, max_questions = 2 }]
+[[stage.mixture]]
+task = "assoc_recall"
+ways = ["search regex", "cot"]
+max_size = 3
+max_questions = 2
 """
 
 

@@ -4,10 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.sample import Prompting, Split, Style
+from harness.sample import Split
 from harness.tasks import TASKS, make_task
 from harness.tasks import vocabulary as words
 from harness.tasks.prompts import render
+from harness.tasks.symbolic import write
+from harness.way import Prompting, Way
 from harness_training.tokenizer import build_tokenizer
 
 TOKENIZER = build_tokenizer()
@@ -47,38 +49,31 @@ def test_no_word_begins_or_ends_another_so_a_pattern_finds_that_word_alone():
         assert alike == [word]
 
 
-WAYS = [
-    (name, prompting, mode)
-    for name, task in TASKS.items()
-    for prompting in task.promptings
-    for mode in (task.retrieval_modes if prompting is Prompting.SEARCH else [None])
-]
+WAYS = [(name, way) for name, task in TASKS.items() for way in task.ways()]
 
 
-@pytest.mark.parametrize(("name", "prompting", "mode"), WAYS)
+@pytest.mark.parametrize(("name", "way"), WAYS)
 @pytest.mark.parametrize("size", [4, 16, 128])
-def test_a_worked_completion_has_only_known_words_and_keeps_to_its_bound(
-    name, prompting, mode, size
-):
+def test_a_worked_completion_has_only_known_words_and_keeps_to_its_bound(name, way, size):
     task = make_task(name, size=size)
     unknown = TOKENIZER.token_to_id(words.UNKNOWN)
-    bound = task.max_completion_tokens(prompting, mode)
+    bound = task.max_completion_tokens(way)
     longest = 0
     for index in range(300 if size < 128 else 30):
         sample = task.sample(Split.TEST, 0, index)
-        segments = task.demonstration(sample, prompting, mode)
+        segments = write(sample.steps(way))
         pieces = [TOKENIZER.encode(segment.text).ids for segment in segments]
-        prompt = TOKENIZER.encode(render(task, sample, prompting, Style.SYMBOLIC, mode)).ids
+        prompt = TOKENIZER.encode(render(task, sample, way)).ids
         assert unknown not in {token for piece in [prompt, *pieces] for token in piece}
         generated = [p for p, s in zip(pieces, segments, strict=True) if not s.inserted]
         longest = max(longest, sum(len(piece) for piece in generated))
     assert longest <= bound
     # Counting seldom counts far; no other bound is far from what is reached.
-    assert longest > 0.6 * bound or (name, prompting) == ("counting", Prompting.COT)
+    assert longest > 0.6 * bound or (name, way.prompting) == ("counting", Prompting.COT)
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_a_prompt_has_a_token_for_every_word(name):
     task = make_task(name, size=16)
-    prompt = render(task, task.sample(Split.TEST, 0, 0), Prompting.DIRECT, Style.SYMBOLIC, None)
+    prompt = render(task, task.sample(Split.TEST, 0, 0), Way())
     assert len(TOKENIZER.encode(prompt).ids) == len(prompt.split())

@@ -13,9 +13,9 @@ from harnessapi.values import FinishReason, Markers, Part
 from harness.clients.completion import (
     Completion,
     CompletionRequest,
+    CompletionTimes,
     SearchStep,
-    ServerTimes,
-    TextSegment,
+    TextPiece,
 )
 from harness.clients.openai.turn import Turn
 from harness.endpoints.external import Api
@@ -38,7 +38,7 @@ class Dialogue:
         self._channel = self._make_channel(request)
         self._text = request.prompt.text
         self._messages = [{"role": "user", "content": self._text}]
-        self._segments: list[TextSegment] = []
+        self._pieces: list[TextPiece] = []
         self._searches: list[SearchStep] = []
         self._turns: list[Turn] = []
         self._num_inserted = 0
@@ -105,7 +105,7 @@ class Dialogue:
             turn.text = self._joined(turn.text, MARKERS.end)
             search = self.feed(self._joined("", MARKERS.end))
         self._num_left -= turn.num_generated
-        self._add_segments(turn, has_query=search is not None)
+        self._add_pieces(turn, has_query=search is not None)
         if search is None:
             # Whether at the end of the text or at a stop string, the API does not say.
             self.finish_reason = self.finish_reason or FinishReason.STOP
@@ -118,7 +118,7 @@ class Dialogue:
         found = self._channel.resolve(result)
         inserted = self._prompt.word_result(found)
         self._channel.inserted(self._joined("", inserted))
-        self._segments.append(TextSegment(part=Part.INSERTED, text=inserted))
+        self._pieces.append(TextPiece(part=Part.INSERTED, text=inserted))
         self._num_inserted += len(inserted.split())
         self._searches.append(
             SearchStep(
@@ -145,23 +145,19 @@ class Dialogue:
         if self.finish_reason is None:
             raise RuntimeError("the completion is not finished")
         return Completion(
-            prompt_token_ids=(),
-            segments=tuple(self._segments),
+            transcript=tuple(self._pieces),
             searches=tuple(self._searches),
             finish_reason=self.finish_reason,
             num_prompt_tokens=self._turns[0].num_prompt or 0,
             num_generated_tokens=sum(turn.num_generated for turn in self._turns),
             num_inserted_tokens=self._num_inserted,
             num_searches=len(self._searches),
-            server=ServerTimes(
-                queue_ms=0.0,
-                prefill_ms=0.0,
-                decode_ms=0.0,
-                retrieval_ms=sum(search.elapsed_ms for search in self._searches),
-            ),
-            ttft_ms=self.ttft_ms,
-            total_ms=total_ms,
             are_counts_estimated=any(turn.is_estimated for turn in self._turns),
+            times=CompletionTimes(
+                ttft_ms=self.ttft_ms,
+                total_ms=total_ms,
+                retrieval_ms=sum((search.elapsed_ms for search in self._searches), start=0.0),
+            ),
         )
 
     def _joined(self, left: str, right: str) -> str:
@@ -169,9 +165,9 @@ class Dialogue:
         joint = self._prompt.joint
         return f"{left.rstrip(joint)}{joint}{right.lstrip(joint)}" if joint else left + right
 
-    def _add_segments(self, turn: Turn, *, has_query: bool) -> None:
+    def _add_pieces(self, turn: Turn, *, has_query: bool) -> None:
         pieces = [(Part.REASONING, turn.reasoning), (Part.ANSWER, turn.text)]
         if has_query:
             before, marker, query = turn.text.rpartition(MARKERS.start)
             pieces[1:] = [(Part.ANSWER, before), (Part.QUERY, marker + query)]
-        self._segments += [TextSegment(part=p, text=t) for p, t in pieces if t]
+        self._pieces += [TextPiece(part=p, text=t) for p, t in pieces if t]

@@ -16,8 +16,9 @@ from harness.clients.openai.http_errors import TRANSIENT_STATUSES, error_from_re
 from harness.clients.openai.sse import read_events
 from harness.clients.openai.turn import BROKEN_STREAM
 from harness.endpoints.external import Api, External
-from harness.sample import Prompt, Style
+from harness.sample import Prompt
 from harness.version import harness_version
+from harness.way import Style
 from harness_retrieval.types import (
     Mode,
     Retriever,

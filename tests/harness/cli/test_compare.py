@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from harness.sample import Prompting
-from harness.scoring.paired import Paired, mcnemar_exact, tango_interval
+from harness.scoring.paired import Paired, difference_interval, mcnemar_mid_p
+from harness.way import Prompting
 from harness_retrieval.types import Mode
 
 
@@ -38,9 +38,9 @@ def test_samples_are_paired_by_their_address(workplace: Any, stored: Any) -> Non
     assert (row["n"], row["only_first"], row["only_second"], row["unpaired"]) == (10, 5, 1, 0)
     assert (row["accuracy_first"], row["accuracy_second"]) == (0.6, 0.2)
     assert row["difference"] == pytest.approx(0.4)
-    assert row["p"] == mcnemar_exact(5, 1) == 0.21875
+    assert row["p"] == mcnemar_mid_p(5, 1) == 0.125
     pairs = Paired(both=1, only_first=5, only_second=1, neither=3)
-    assert row["ci95"] == list(tango_interval(pairs))
+    assert row["ci95"] == list(difference_interval(pairs))
 
 
 def test_two_endpoints_of_one_run_are_compared_across_their_ways(
@@ -49,7 +49,7 @@ def test_two_endpoints_of_one_run_are_compared_across_their_ways(
     run(stored, workplace.folder / "runs" / "a", {"rnn": SECOND, "rnn-rag": FIRST})
     result = workplace.run("compare", "a:rnn-rag", "a:rnn")
     assert result.exit_code == 0, result.stderr
-    for words in ("A: rnn-rag of run a", "search dense", "+0.400", "0.219"):
+    for words in ("A: rnn-rag of run a", "search dense", "+0.400", "0.125"):
         assert words in result.stdout
 
 
@@ -131,3 +131,62 @@ def test_several_ways_need_a_choice_and_are_all_compared_where_shared(
     part = workplace.run("compare", "a:rnn", "a:rnn:cot", "--json")
     assert len(part.stdout.splitlines()) == 1
     assert "not compared: rnn/assoc_recall/size=4/direct/none/symbolic" in part.stderr
+
+
+def both_sides(workplace: Any, stored: Any) -> None:
+    """Side `a` has sizes 4 and 8, side `b` has 8 and 16; of another task both have size 4."""
+    for name, sizes in (("a", (4, 8)), ("b", (8, 16))):
+        cells = [stored.cell("rnn", size=size) for size in sizes]
+        cells.append(stored.cell("rnn", task="index"))
+        samples = {
+            cell: [stored.sample(cell, i, is_right=True) for i in range(4)] for cell in cells
+        }
+        stored.run(workplace.folder / "runs" / name, samples)
+
+
+def asked(result: Any) -> list[tuple[str, int]]:
+    assert result.exit_code == 0, result.stderr
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    return [(row["task"], row["size"]) for row in rows]
+
+
+def test_what_both_have_is_paired_and_what_one_lacks_is_said(workplace: Any, stored: Any) -> None:
+    both_sides(workplace, stored)
+    result = workplace.run("compare", "a", "b", "--json")
+    assert asked(result) == [("assoc_recall", 8), ("index", 4)]
+    for size in (4, 16):
+        assert f"not compared: rnn/assoc_recall/size={size}/direct/none" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "rows"),
+    [
+        (("--task", "index"), [("index", 4)]),
+        (("--size", "8,16"), [("assoc_recall", 8)]),
+        (("--task", "assoc_recall,index", "--size", "4"), [("index", 4)]),
+    ],
+)
+def test_tasks_and_sizes_are_chosen(
+    workplace: Any, stored: Any, options: tuple[str, ...], rows: list[tuple[str, int]]
+) -> None:
+    both_sides(workplace, stored)
+    assert asked(workplace.run("compare", "a", "b", "--json", *options)) == rows
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--size", "16"), "assoc_recall size 16: only in the second"),
+        (("--size", "5"), "unknown size '5'. Known: 4, 8, 16"),
+        (("--task", "indx"), "unknown task 'indx'; did you mean index?"),
+        (("--task", "index", "--size", "8"), "nothing of task index has size 8"),
+        (("--size", "x"), "'x' is not a valid integer"),
+    ],
+)
+def test_a_choice_that_leaves_nothing_is_refused(
+    workplace: Any, stored: Any, options: tuple[str, ...], message: str
+) -> None:
+    both_sides(workplace, stored)
+    result = workplace.run("compare", "a", "b", *options)
+    assert result.exit_code == 2
+    assert message in result.stderr

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from harness.reports.flat import COLUMNS
-from harness.sample import Address, Prompting, Split
+from harness.sample import Address, Split
+from harness.way import Prompting
 from harness_retrieval.types import Mode
 
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -68,7 +69,7 @@ def test_a_damaged_run_leaves_no_file(workplace: Any, stored: Any) -> None:
     for option in ("--parquet", "--csv", "--jsonl"):
         result = workplace.run("export", "a", option, "out")
         assert result.exit_code == 2
-        assert "line 6: 'cell' is missing" in result.stderr
+        assert "line 6: Object missing required field `transcript`" in result.stderr
     assert not [path for path in Path().iterdir() if "out" in path.name]
 
 

@@ -16,11 +16,13 @@ from harness.fakes.fake_openai import FakeOpenAi, Reply, solve, text_of
 from harness.fleet.plans import MODEL_SERVER
 from harness.runner.session import Work, work_on
 from harness.runs.manifest import read_manifest
+from harness.runs.results import CellResult
 from harness.runs.run_options import RunOptions
 from harness.runs.store import RunStore, create_run
-from harness.runs.summary import CellResult, summarize
-from harness.sample import Prompting, Split, Style
+from harness.runs.summary import summarize
+from harness.sample import Split
 from harness.tasks import make_task
+from harness.way import Prompting, Style
 
 BUSY = Reply(status=503, body="{}")
 FAULTS = {3: BUSY, 5: Reply(status=429, body="{}"), 7: Reply(is_cut=True)}
@@ -77,7 +79,7 @@ async def test_a_model_that_reads_is_right_without_a_search(
     async with FakeOpenAi(solve) as server:
         cell = await run(tmp_path, work(server.address, api=api, prompting=(prompting,)))
     assert (cell.metrics.n, cell.metrics.accuracy, cell.metrics.errored) == (12, 1, 0)
-    assert (cell.family, cell.cell.style.value) == ("external", "natural")
+    assert (cell.model.family, cell.asked.style.value) == ("external", "natural")
 
 
 @pytest.mark.parametrize("api", Api)
@@ -103,7 +105,7 @@ async def test_examples_come_from_the_train_split_and_are_recorded(tmp_path: Pat
     manifest = read_manifest(tmp_path / cell.run)
     task = make_task("assoc_recall", size=4)
     examples = [task.sample(Split.TRAIN, 0, index) for index in range(3)]
-    assert manifest.examples == {cell.cell.key: tuple(e.address.key for e in examples)}
+    assert manifest.examples == {cell.asked.key: tuple(e.address.key for e in examples)}
     for sample in samples_of(cell, tmp_path):
         for example in examples:
             assert example.context.removeprefix("assoc_recall ; ") in sample["prompt"]

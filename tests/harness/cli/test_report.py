@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from harness.sample import Prompting
 from harness.scoring.intervals import wilson_interval
+from harness.way import Prompting
 from harness_retrieval.types import Mode
 
 HOSTILE = '</script><img src=x onerror=alert(1)> & "q" \u202e\x00'
@@ -148,8 +148,8 @@ def damage_line(folder: Path, number: int, text: str) -> None:
     ("text", "reason"),
     [
         ("{", "line 3"),
-        ("[]", "line 3: not a JSON object"),
-        ("{}", "line 3: 'cell' is missing"),
+        ("[]", "line 3: Expected `object`, got `array`"),
+        ("{}", "line 3: Object missing required field `transcript`"),
         ("", "line 3: sample assoc_recall/alphabet=128,size=4/test/seed=0/index=0"),
     ],
 )

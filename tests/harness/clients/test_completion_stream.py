@@ -46,13 +46,13 @@ def faults(*first: Fault) -> Any:
 async def test_a_completion_holds_text_by_channel_and_its_searches(serve: Any) -> None:
     async with serve(FakeModel(Script())) as client:
         completion = await client.complete(request(), timeout_s=5)
-    channels = [segment.part for segment in completion.segments]
+    channels = [piece.part for piece in completion.transcript]
     assert channels == [Part.QUERY, Part.INSERTED, Part.ANSWER]
     assert completion.generated_text.split() == ["<search>", "fem", "</search>", "<answer>", "gik"]
     [search] = completion.searches
     assert (search.query, search.mode, search.outcome) == ("fem", "dense", "found")
     assert (search.inserted_text, search.elapsed_ms) == ("fem gik", 2.0)
-    assert completion.finish_reason is FinishReason.EOS
+    assert completion.finish_reason == FinishReason.EOS
     assert len(completion.prompt_token_ids) == len(PROMPT.split())
 
 
@@ -77,7 +77,7 @@ async def test_without_a_mode_no_search_is_asked_for(serve: Any) -> None:
 async def test_too_few_tokens_are_a_truncation(serve: Any) -> None:
     async with serve(FakeModel(Script())) as client:
         completion = await client.complete(request(limit=2), timeout_s=5)
-    assert completion.finish_reason.is_truncation
+    assert completion.is_truncated
 
 
 @pytest.mark.parametrize("fault", [Fault.UNAVAILABLE, Fault.EXHAUSTED, Fault.BROKEN])
@@ -191,7 +191,7 @@ def test_the_first_token_is_the_first_that_the_model_wrote() -> None:
     transcript.add(delta(1, pb.CHANNEL_REASONING), 4)
     transcript.add(delta(1, pb.CHANNEL_ANSWER, "text"), 5)
     transcript.add(finished(pb.FINISH_REASON_EOS), 6)
-    assert transcript.completion(7).ttft_ms == 4
+    assert transcript.completion(7).times.ttft_ms == 4
 
 
 def test_pieces_around_an_insertion_do_not_join_to_one_word() -> None:

@@ -79,7 +79,7 @@ async def test_a_completion_is_its_text_with_the_servers_token_counts(api: Api) 
     async with FakeOpenAi(in_turn(Reply(texts=("Answer", ": bab")))) as server:
         completion = await complete(server, request(), api)
     assert completion.reply_text == "Answer: bab"
-    assert completion.finish_reason is FinishReason.STOP
+    assert completion.finish_reason == FinishReason.STOP
     assert (completion.num_prompt_tokens, completion.num_generated_tokens) == (100, 7)
     assert not completion.are_counts_estimated
     [sent] = server.requests
@@ -106,32 +106,32 @@ async def test_without_the_servers_counts_each_piece_is_a_token_and_it_is_said()
 
 async def test_an_empty_first_chunk_is_not_the_first_token() -> None:
     async with FakeOpenAi(in_turn(Reply(texts=(None, None)))) as server:
-        assert (await complete(server, request())).ttft_ms is None
+        assert (await complete(server, request())).times.ttft_ms is None
 
 
 async def test_reasoning_that_comes_apart_is_kept_apart() -> None:
     reply = Reply(reasoning="Answer: dok", texts=("Answer: gik",))
     async with FakeOpenAi(in_turn(reply)) as server:
         completion = await complete(server, request())
-    assert [segment.part for segment in completion.segments] == [
+    assert [piece.part for piece in completion.transcript] == [
         Part.REASONING,
         Part.ANSWER,
     ]
     assert completion.reply_text == "Answer: gik"
-    assert completion.ttft_ms is not None
+    assert completion.times.ttft_ms is not None
 
 
 async def test_length_is_a_truncation() -> None:
     async with FakeOpenAi(in_turn(Reply(finish_reason="length"))) as server:
         completion = await complete(server, request())
-    assert completion.finish_reason is FinishReason.LENGTH
+    assert completion.finish_reason == FinishReason.LENGTH
 
 
 @pytest.mark.parametrize("api", Api)
 async def test_a_search_is_made_here_and_the_model_goes_on(api: Api) -> None:
     async with FakeOpenAi(in_turn(*SEARCHING)) as server:
         completion = await complete(server, request(Mode.DENSE), api)
-    assert [(segment.part.value, segment.text) for segment in completion.segments] == [
+    assert [(piece.part, piece.text) for piece in completion.transcript] == [
         ("answer", "I look: "),
         ("query", "<search> fem</search>"),
         ("inserted", " <result> fem gik </result> "),
@@ -185,7 +185,7 @@ async def test_searches_look_at_the_asked_context_alone() -> None:
 async def test_searches_end_with_the_tokens() -> None:
     async with FakeOpenAi(in_turn(SEARCHING[0])) as server:
         completion = await complete(server, request(Mode.DENSE, limit=20))
-    assert completion.finish_reason is FinishReason.LENGTH
+    assert completion.finish_reason == FinishReason.LENGTH
     assert [sent["max_tokens"] for sent in server.requests] == [20, 13, 6]
 
 

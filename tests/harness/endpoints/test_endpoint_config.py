@@ -5,7 +5,7 @@ import pytest
 from harness.endpoints.config import PACKAGED_FILE, load_endpoints, require_api_keys
 from harness.endpoints.external import Api, External
 from harness.errors import HarnessError
-from harness.sample import Style
+from harness.way import Style
 
 WEB = 'address = "https://h/v1"'
 

@@ -1,14 +1,15 @@
 from typing import Any
 
 import pytest
+from harnessapi.values import ModelDescription
 from rich.console import Console
 
 from harness.reports import table
 from harness.reports.units import bytes_text, count_text, state_text
 from harness.runs.cell import Cell
-from harness.runs.summary import CellResult
-from harness.sample import Prompting, Style
-from harness.scoring.aggregate import Metrics
+from harness.runs.metrics import Metrics
+from harness.runs.results import CellResult
+from harness.way import Prompting, Style
 from harness_retrieval.types import Mode
 
 # Of the widest kind: names, state and interval have all their letters.
@@ -19,11 +20,14 @@ def result(endpoint: str, size: int = 8, no_answer: int = 0, grows: int = 0) -> 
     mode = Mode.DENSE if endpoint.endswith("-rag") else None
     return CellResult(
         run="run",
-        family="TRANSFORMER",
-        num_parameters=724_000,
-        state_bytes=397_312,
-        state_bytes_per_token=grows,
-        cell=Cell(
+        model=ModelDescription(
+            name="transformer",
+            family="TRANSFORMER",
+            num_parameters=724_000,
+            state_bytes=397_312,
+            state_bytes_per_token=grows,
+        ),
+        asked=Cell(
             endpoint=endpoint,
             task="assoc_recall",
             size=size,

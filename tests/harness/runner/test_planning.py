@@ -11,8 +11,8 @@ from harness.runner.plan import plan_cells, select_tasks
 from harness.runs.cell import Cell
 from harness.runs.refused import refused_lines
 from harness.runs.run_options import RunOptions
-from harness.sample import Prompting, Style
 from harness.tasks import TASKS, make_task
+from harness.way import Prompting, Style, Way
 from harness_retrieval.types import Mode
 
 PLAIN = Endpoint(name="rnn", checkpoint="x")
@@ -93,7 +93,7 @@ def test_retrieval_none_closes_the_channel() -> None:
 
 def test_the_limit_leaves_room_for_every_worked_completion() -> None:
     assert only_cell(PLAIN, prompting=(Prompting.DIRECT,)).max_new_tokens == 2 * 3 + 32
-    longest = make_task("is_tree", size=128).max_completion_tokens(Prompting.SEARCH, Mode.REGEX)
+    longest = make_task("is_tree", size=128).max_completion_tokens(Way.parse("search regex"))
     cell = only_cell(WITH_CHANNEL, Mode.REGEX, task=("is_tree",), size=(128,))
     assert cell.max_new_tokens == 2 * longest + 32
     assert only_cell(PLAIN, max_new_tokens=1).max_new_tokens == 1

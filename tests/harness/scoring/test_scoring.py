@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.scoring.aggregate import Scored, aggregate, busy_seconds
 from harness.scoring.exact import ANSWER_MARKER, Verdict, extract_answer, score_exact
 from harness.scoring.intervals import wilson_interval
 
@@ -89,39 +88,3 @@ def test_the_interval_agrees_with_published_values() -> None:
 def test_an_interval_of_an_impossible_count_is_refused(successes: int, n: int) -> None:
     with pytest.raises(ValueError, match=str(n)):
         wilson_interval(successes, n)
-
-
-def scored(verdict: Verdict, start: float = 0.0, end: float = 1.0) -> Scored:
-    return Scored(
-        verdict=verdict,
-        num_generated_tokens=10,
-        num_searches=2,
-        started_at_s=start,
-        finished_at_s=end,
-        ttft_ms=4.0,
-    )
-
-
-def test_every_verdict_stays_in_the_denominator_and_errors_stay_out() -> None:
-    metrics = aggregate([scored(verdict) for verdict in Verdict], errored=3)
-    assert (metrics.n, metrics.correct, metrics.accuracy) == (4, 1, 0.25)
-    assert (metrics.no_answer, metrics.truncated, metrics.errored) == (1, 1, 3)
-    assert metrics.searches_per_sample == 2
-
-
-def test_nothing_is_claimed_of_no_samples() -> None:
-    metrics = aggregate([], errored=1)
-    assert (metrics.n, metrics.accuracy, metrics.tokens_per_s) == (0, None, None)
-    assert metrics.ci95 == (0.0, 1.0)
-
-
-def test_a_pause_between_two_sessions_is_not_working_time() -> None:
-    samples = [scored(Verdict.CORRECT, 0, 2), scored(Verdict.CORRECT, 1, 2)]
-    samples.append(scored(Verdict.CORRECT, 1000, 1001))
-    assert aggregate(samples, errored=0).tokens_per_s == 10
-
-
-@given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)).map(sorted).map(tuple)))
-def test_busy_time_counts_every_second_once(intervals: list[tuple[int, int]]) -> None:
-    seconds = {second for start, end in intervals for second in range(start, end)}
-    assert busy_seconds(intervals) == len(seconds)

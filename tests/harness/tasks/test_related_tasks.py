@@ -2,9 +2,12 @@
 
 import pytest
 
-from harness.sample import Prompting, Sample, Split
+from harness.sample import Sample, Split
 from harness.tasks import make_task
 from harness.tasks import vocabulary as words
+from harness.tasks.permutation_composition import Product
+from harness.tasks.symbolic import show, write
+from harness.way import Way
 
 
 def samples(name: str, number: int = 200, **parameters: int) -> list[Sample]:
@@ -90,14 +93,10 @@ def test_permutations_compose_from_left_to_right(size: int) -> None:
 
 def test_the_instruction_of_permutations_is_worked_out_by_its_own_example() -> None:
     task = make_task("permutation_composition", size=2)
-    sample = Sample(
-        address=task.sample(Split.TEST, 0, 0).address,
-        context="permutation_composition ; 1 3 2 4 5 ; 2 1 3 5 4 ;",
-        question="",
-        target="3 1 2 5 4",
-    )
-    [segment] = task.demonstration(sample, Prompting.COT, None)
-    assert segment.text == "1 3 2 4 5 > 3 1 2 5 4 <answer> 3 1 2 5 4 <eos>"
+    product = Product(factors=((1, 3, 2, 4, 5), (2, 1, 3, 5, 4)))
+    assert product.text == "1 3 2 4 5 ; 2 1 3 5 4 ;"
+    shown = show(product.steps(Way.parse("cot")))
+    assert shown == "1 3 2 4 5 > 3 1 2 5 4 <answer> 3 1 2 5 4 <eos>"
     assert "2 1 3 5 4 makes 3 1 2 5 4 of 1 3 2 4 5" in task.instruction
 
 
@@ -116,7 +115,7 @@ def test_parity_thinks_of_the_parity_so_far() -> None:
     task = make_task("parity", size=4)
     sample = task.sample(Split.TEST, 0, 0)
     bits = [int(bit) for bit in sample.context.split()[1:-1]]
-    [segment] = task.demonstration(sample, Prompting.COT, None)
+    [segment] = write(sample.steps(Way.parse("cot")))
     so_far = [str(sum(bits[: end + 1]) % 2) for end in range(4)]
     assert segment.text.split() == [*so_far, words.ANSWER, so_far[-1], words.EOS]
 

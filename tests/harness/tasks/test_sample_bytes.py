@@ -10,14 +10,15 @@ this test fails the code is wrong, not the file; a new task adds lines:
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
-from harness.sample import Prompting, Sample, Segment, Split, Style
-from harness.tasks import TASKS, make_task
-from harness.tasks.natural import _worked, worked_examples
+from harness.sample import Sample, Split
+from harness.tasks import TASKS, make_task, natural, symbolic
+from harness.tasks.natural import worked_examples
 from harness.tasks.prompts import make_prompt
 from harness.tasks.task import Task
-from harness_retrieval.types import Mode
+from harness.way import Style, Way
 
 FILE = Path(__file__).parent / "sample_bytes.json"
 SEED, NUM_SAMPLES, NUM_EXAMPLES = 17, 3, 3
@@ -40,36 +41,18 @@ def tasks() -> Iterator[Task]:
             yield make_task(name, size=16, **PARAMETERS[name])
 
 
-def ways(task: Task) -> Iterator[tuple[Prompting, Mode | None]]:
-    for prompting in task.promptings:
-        modes = task.retrieval_modes if prompting is Prompting.SEARCH else (None,)
-        for mode in modes:
-            yield prompting, mode
-
-
-def joined(segments: tuple[Segment, ...]) -> list[tuple[str, bool]]:
-    """What a model writes in one go is one piece, whatever the pieces are made of."""
-    pieces: list[tuple[str, bool]] = []
-    for segment in segments:
-        if pieces and pieces[-1][1] == segment.inserted:
-            pieces[-1] = (f"{pieces[-1][0]} {segment.text}", segment.inserted)
-        else:
-            pieces.append((segment.text, segment.inserted))
-    return pieces
-
-
-def described(task: Task, sample: Sample, prompting: Prompting, style: Style, mode: Mode | None):
+def described(task: Task, sample: Sample, way: Way) -> list[object]:
     examples = worked_examples(task, SEED, NUM_EXAMPLES)
-    prompt = make_prompt(task, sample, prompting, style, mode, examples=examples)
-    worked = task.demonstration(sample, prompting, mode)
-    completion = _worked(worked) if style is Style.NATURAL else joined(worked)
+    prompt = make_prompt(task, sample, way, examples=examples)
+    pieces = [(piece.text, piece.inserted) for piece in symbolic.write(sample.steps(way))]
+    is_natural = way.style is Style.NATURAL
     return [
         sample.address.key,
         [prompt.text, prompt.searched, prompt.joint, prompt.result_start, prompt.result_end],
         list(prompt.stops),
         sample.target,
-        completion,
-        task.max_completion_tokens(prompting, mode),
+        natural.write(sample.steps(way)) if is_natural else pieces,
+        task.max_completion_tokens(way),
     ]
 
 
@@ -79,13 +62,14 @@ def digests() -> dict[str, str]:
         for split in Split:
             samples = [task.sample(split, SEED, index) for index in range(NUM_SAMPLES)]
             of_task = samples[0].address.key.rpartition("/")[0]
-            for prompting, mode in ways(task):
+            for symbolic_way in task.ways():
                 for style in Style:
-                    key = f"{of_task}/{prompting}/{mode or 'none'}/{style}"
-                    values = [described(task, s, prompting, style, mode) for s in samples]
+                    way = replace(symbolic_way, style=style)
+                    key = f"{of_task}/{way.key}"
+                    values = [described(task, s, way) for s in samples]
                     text = json.dumps(values, ensure_ascii=False)
                     found[key] = hashlib.sha256(text.encode()).hexdigest()[:16]
-            of_siblings = [[s.question, s.target, s.metadata] for s in task.siblings(samples[0])]
+            of_siblings = [[s.question, s.target, s.metadata] for s in samples[0].siblings()]
             text = json.dumps(of_siblings, ensure_ascii=False)
             found[f"{of_task}/siblings"] = hashlib.sha256(text.encode()).hexdigest()[:16]
     return found

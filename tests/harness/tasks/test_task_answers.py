@@ -2,11 +2,13 @@
 
 import pytest
 
-from harness.sample import Prompting, Sample, Split
+from harness.sample import Sample, Split
 from harness.tasks import make_task
 from harness.tasks import vocabulary as words
+from harness.tasks.is_tree import Graph
+from harness.tasks.symbolic import write
 from harness.tasks.tree_tour import in_thought, tour
-from harness_retrieval.types import Mode
+from harness.way import Way
 
 
 def is_tree_slowly(sample: Sample, num_vertices: int) -> bool:
@@ -52,23 +54,15 @@ def test_is_tree_names_its_vertices_by_all_labels_and_one_of_them_0() -> None:
 
 
 def test_is_tree_tours_as_in_the_paper() -> None:
-    assert in_thought(tour([("2", "0"), ("1", "0"), ("3", "1")], "0")) == "0 2 0 1 3 1 0"
-    assert in_thought(tour([("1", "0"), ("2", "1"), ("2", "0")], "0")) == "0 1 2 0"
-    assert in_thought(tour([("2", "1"), ("3", "1"), ("3", "2")], "0")) == "0"
+    assert in_thought(tour([(2, 0), (1, 0), (3, 1)], 0)) == "0 2 0 1 3 1 0"
+    assert in_thought(tour([(1, 0), (2, 1), (2, 0)], 0)) == "0 1 2 0"
+    assert in_thought(tour([(2, 1), (3, 1), (3, 2)], 0)) == "0"
 
 
 def test_is_tree_looks_every_step_up_and_records_the_root_too() -> None:
-    sample = make_task("is_tree", size=4).sample(Split.TEST, 0, 0)
-    trace = make_task("is_tree", size=4).demonstration(
-        Sample(
-            address=sample.address,
-            context="is_tree 2 - 0 1 - 0 3 - 1 ;",
-            question="",
-            target="yes",
-        ),
-        Prompting.SEARCH,
-        Mode.REGEX,
-    )
+    graph = Graph(edges=[(0, 2), (0, 1), (1, 3)], is_tree=True)
+    assert graph.text == "2 - 0 1 - 0 3 - 1 ;"
+    trace = write(graph.steps(Way.parse("search regex")))
     text = " ".join(f">{piece.text}" if piece.inserted else piece.text for piece in trace)
     text = text.replace(words.SEARCH_START, "[").replace(words.SEARCH_END, "]")
     assert text == (
@@ -140,13 +134,13 @@ def test_counting_thinks_in_the_words_that_follow() -> None:
     sample = next(
         sibling
         for index in range(99)
-        for sibling in task.siblings(task.sample(Split.TEST, 0, index))
+        for sibling in task.sample(Split.TEST, 0, index).siblings()
         if sibling.metadata["count"] == 2 and sibling.target == "1"
     )
     word, _ = sample.question.split()
     row = sample.context.split()
     first, second = (place + 1 for place, one in enumerate(row) if one == word)
-    [segment] = task.demonstration(sample, Prompting.COT, None)
+    [segment] = write(sample.steps(Way.parse("cot")))
     assert segment.text == f"{row[first]} 1 {row[second]} 2 <answer> 1 <eos>"
 
 

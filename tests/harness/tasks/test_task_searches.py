@@ -6,11 +6,13 @@ from collections.abc import Sequence
 import pytest
 from harnessapi.values import Markers
 
-from harness.sample import Prompting, Sample, Segment, Split, Style
+from harness.sample import Sample, Split
 from harness.tasks import TASKS, make_task
 from harness.tasks import vocabulary as words
-from harness.tasks.prompts import ask, render
+from harness.tasks.prompts import render
+from harness.tasks.symbolic import Piece, ask, write
 from harness.tasks.task import Task
+from harness.way import Way
 from harness_retrieval.channel import SearchChannel, SearchLimits
 from harness_retrieval.local import LocalRetriever
 from harness_retrieval.types import Mode, SearchRequest
@@ -42,7 +44,7 @@ class Replay:
         self.num_contexts = 0
 
     def insertions(
-        self, task: Task, prompt: str, segments: Sequence[Segment], mode: Mode
+        self, task: Task, prompt: str, segments: Sequence[Piece], mode: Mode
     ) -> list[str]:
         self.num_contexts += 1
         channel = SearchChannel(
@@ -73,7 +75,11 @@ def searched(name: str, size: int, parameters: dict[str, int]) -> list[tuple[Tas
     return [(task, mode) for mode in task.retrieval_modes]
 
 
-def expected(segments: Sequence[Segment]) -> list[str]:
+def search(mode: Mode) -> Way:
+    return Way.parse(f"search {mode}")
+
+
+def expected(segments: Sequence[Piece]) -> list[str]:
     return [segment.text for segment in segments if segment.inserted]
 
 
@@ -86,8 +92,8 @@ def test_a_search_inserts_what_the_demonstration_says(
     for task, mode in searched(name, size, parameters):
         for index in range(60):
             sample = task.sample(Split.TEST, 1, index)
-            prompt = render(task, sample, Prompting.SEARCH, Style.SYMBOLIC, mode)
-            segments = task.demonstration(sample, Prompting.SEARCH, mode)
+            prompt = render(task, sample, search(mode))
+            segments = write(sample.steps(search(mode)))
             assert replay.insertions(task, prompt, segments, mode) == expected(segments)
 
 
@@ -103,15 +109,15 @@ def test_so_it_does_where_several_questions_follow_one_context(
             continue
         for index in range(20):
             text = task.sample(Split.TRAIN, 1, index).context
-            for question in several(task, task.sample(Split.TRAIN, 1, index)):
-                text += f" {ask(question, Prompting.SEARCH, mode)}"
-                segments = task.demonstration(question, Prompting.SEARCH, mode)
+            for question in several(task.sample(Split.TRAIN, 1, index)):
+                text += f" {ask(question, search(mode))}"
+                segments = write(question.steps(search(mode)))
                 assert replay.insertions(task, text, segments, mode) == expected(segments)
                 text += "".join(f" {segment.text}" for segment in segments)
 
 
-def several(task: Task, sample: Sample) -> list[Sample]:
-    siblings = task.siblings(sample)
+def several(sample: Sample) -> list[Sample]:
+    siblings = sample.siblings()
     return random.Random(sample.address.key).sample(siblings, min(6, len(siblings)))
 
 
@@ -121,8 +127,8 @@ def test_the_longest_traces_stay_within_what_a_search_may_cost(size: int) -> Non
     sample = next(
         sample for i in range(99) if (sample := task.sample(Split.TEST, 0, i)).target == "yes"
     )
-    prompt = render(task, sample, Prompting.SEARCH, Style.SYMBOLIC, Mode.REGEX)
-    segments = task.demonstration(sample, Prompting.SEARCH, Mode.REGEX)
+    prompt = render(task, sample, search(Mode.REGEX))
+    segments = write(sample.steps(search(Mode.REGEX)))
     found = Replay().insertions(task, prompt, segments, Mode.REGEX)
     assert found == expected(segments)
     assert len(found) > 5 * size
@@ -130,17 +136,17 @@ def test_the_longest_traces_stay_within_what_a_search_may_cost(size: int) -> Non
 
 def test_every_position_of_a_long_context_is_found_by_its_pattern() -> None:
     task, replay = make_task("index", size=256), Replay()
-    for sample in task.siblings(task.sample(Split.TEST, 0, 0)):
-        prompt = render(task, sample, Prompting.SEARCH, Style.SYMBOLIC, Mode.REGEX)
-        segments = task.demonstration(sample, Prompting.SEARCH, Mode.REGEX)
+    for sample in task.sample(Split.TEST, 0, 0).siblings():
+        prompt = render(task, sample, search(Mode.REGEX))
+        segments = write(sample.steps(search(Mode.REGEX)))
         assert replay.insertions(task, prompt, segments, Mode.REGEX) == [sample.target]
 
 
 def test_the_last_position_of_a_long_context_is_found_after_all_the_others() -> None:
     task = make_task("position_retrieval", size=256)
-    sample = task.siblings(task.sample(Split.TEST, 0, 0))[-1]
-    prompt = render(task, sample, Prompting.SEARCH, Style.SYMBOLIC, Mode.REGEX)
-    segments = task.demonstration(sample, Prompting.SEARCH, Mode.REGEX)
+    sample = task.sample(Split.TEST, 0, 0).siblings()[-1]
+    prompt = render(task, sample, search(Mode.REGEX))
+    segments = write(sample.steps(search(Mode.REGEX)))
     found = Replay().insertions(task, prompt, segments, Mode.REGEX)
     assert found == [words.FAILED] * 255 + [sample.question]
 
@@ -151,7 +157,7 @@ def test_searches_of_the_longest_contexts_insert_what_the_demonstrations_say(
 ) -> None:
     replay = Replay()
     for task, mode in searched(name, size, {}):
-        for sample in task.siblings(task.sample(Split.TEST, 2, 0))[:40]:
-            prompt = render(task, sample, Prompting.SEARCH, Style.SYMBOLIC, mode)
-            segments = task.demonstration(sample, Prompting.SEARCH, mode)
+        for sample in task.sample(Split.TEST, 2, 0).siblings()[:40]:
+            prompt = render(task, sample, search(mode))
+            segments = write(sample.steps(search(mode)))
             assert replay.insertions(task, prompt, segments, mode) == expected(segments)

@@ -4,28 +4,25 @@ import sys
 import pytest
 
 from harness.errors import HarnessError
-from harness.sample import Prompting, Sample, Segment, Split, Style
+from harness.sample import Sample, Split
 from harness.scoring.exact import Verdict, score_exact
 from harness.tasks import TASKS, make_task
 from harness.tasks import vocabulary as words
 from harness.tasks.prompts import render
+from harness.tasks.symbolic import Piece, write
 from harness.tasks.task import Task
+from harness.way import Prompting, Way
 from harness_retrieval.types import Mode
 
 SIZES = (4, 16, 64)
 
 
-def ways(task: Task) -> list[tuple[Prompting, Mode | None]]:
-    plain = [(p, None) for p in task.promptings if p is not Prompting.SEARCH]
-    return [*plain, *((Prompting.SEARCH, mode) for mode in task.retrieval_modes)]
-
-
 def rendered(task: Task, sample: Sample) -> list[str]:
-    return [render(task, sample, p, Style.SYMBOLIC, mode) for p, mode in ways(task)]
+    return [render(task, sample, way) for way in task.ways()]
 
 
-def written(segments: tuple[Segment, ...]) -> str:
-    return " ".join(segment.text for segment in segments if not segment.inserted)
+def written(pieces: tuple[Piece, ...]) -> str:
+    return " ".join(piece.text for piece in pieces if not piece.inserted)
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -116,8 +113,8 @@ def test_every_demonstration_scores_correct(name: str, size: int) -> None:
     task = make_task(name, size=size)
     for index in range(50):
         sample = task.sample(Split.TEST, 1, index)
-        for prompting, mode in ways(task):
-            text = written(task.demonstration(sample, prompting, mode))
+        for way in task.ways():
+            text = written(write(sample.steps(way)))
             assert score_exact(text, sample.target, truncated=False) is Verdict.CORRECT
 
 
@@ -126,7 +123,7 @@ def test_siblings_are_about_one_context_and_the_sample_is_among_them(name: str) 
     task = make_task(name, size=16)
     for index in range(30):
         sample = task.sample(Split.TRAIN, 3, index)
-        siblings = task.siblings(sample)
+        siblings = sample.siblings()
         assert sample in siblings
         assert {(s.context, s.address) for s in siblings} == {(sample.context, sample.address)}
         assert len({s.question for s in siblings}) == len(siblings)
@@ -146,13 +143,13 @@ def test_a_search_is_asked_for_or_said_to_be_impossible_and_the_preferred_one_is
 def test_a_search_that_the_task_does_not_have_is_refused() -> None:
     task = make_task("counting")
     with pytest.raises(HarnessError, match="no dense search; it has: regex"):
-        render(task, task.sample(Split.TEST, 0, 0), Prompting.SEARCH, Style.SYMBOLIC, Mode.DENSE)
+        render(task, task.sample(Split.TEST, 0, 0), Way.parse("search dense"))
 
 
 def test_siblings_ask_every_key_of_the_context_once() -> None:
     task = make_task("assoc_recall", size=16)
     sample = task.sample(Split.TRAIN, 3, 5)
-    siblings = task.siblings(sample)
+    siblings = sample.siblings()
     assert {s.context for s in siblings} == {sample.context}
     assert len({s.question for s in siblings}) == 16
     assert (sample.question, sample.target) in {(s.question, s.target) for s in siblings}
@@ -168,7 +165,5 @@ def test_every_position_is_asked() -> None:
 
 
 def test_a_search_prompt_needs_a_kind_of_search() -> None:
-    task = make_task("assoc_recall")
-    sample = task.sample(Split.TEST, 0, 0)
     with pytest.raises(HarnessError, match="regex or dense"):
-        render(task, sample, Prompting.SEARCH, Style.SYMBOLIC, None)
+        Way(prompting=Prompting.SEARCH)

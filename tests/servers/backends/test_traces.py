@@ -3,9 +3,11 @@
 import pytest
 from harnessapi.values import FinishReason
 
-from harness.sample import Prompting, Split, Style
+from harness.sample import Split
 from harness.tasks import TASKS, make_task
 from harness.tasks.prompts import render
+from harness.tasks.symbolic import write
+from harness.way import Way
 from harness_retrieval.local import LocalRetriever
 from harness_retrieval.types import Mode, SearchRequest
 from harness_servers.generation import Retrieval, RetrievalStep, Stopping
@@ -17,7 +19,7 @@ SEARCHED = [(name, mode) for name, task in TASKS.items() for mode in task.retrie
 @pytest.fixture
 def transcriber_of(codec, make_job):
     def make(prompt: str, mode: Mode, task) -> Transcriber:
-        room = task.max_completion_tokens(Prompting.SEARCH, mode)
+        room = task.max_completion_tokens(Way.parse(f"search {mode}"))
         job = make_job(
             prompt,
             stopping=Stopping(max_new_tokens=room),
@@ -36,8 +38,8 @@ def test_a_demonstration_token_by_token_inserts_itself_and_ends_in_time(
     task, retriever = make_task(name, size=size), LocalRetriever()
     for index in range(10):
         sample = task.sample(Split.TEST, 8, index)
-        prompt = render(task, sample, Prompting.SEARCH, Style.SYMBOLIC, mode)
-        segments = task.demonstration(sample, Prompting.SEARCH, mode)
+        way = Way.parse(f"search {mode}")
+        prompt, segments = render(task, sample, way), write(sample.steps(way))
         transcriber = transcriber_of(prompt, mode, task)
         consequence = None
         for segment in segments:

@@ -6,10 +6,10 @@ import pytest
 import torch
 import transformers
 
-from harness.sample import Prompting, Split, Style
+from harness.sample import Split
 from harness.tasks import make_task
 from harness.tasks.prompts import render
-from harness_retrieval.types import Mode
+from harness.way import Way
 from harness_servers.checkpoints.checkpoint import load_checkpoint
 from harness_servers.generation import Stopping
 
@@ -19,10 +19,9 @@ NUM_GREEDY = 256
 
 def prompts() -> list[str]:
     task = make_task("assoc_recall", size=24)
-    ways = [(Prompting.DIRECT, None), (Prompting.COT, None), (Prompting.SEARCH, Mode.REGEX)]
+    ways = [Way.parse(name) for name in ("direct", "cot", "search regex")]
     return [
-        render(task, task.sample(Split.TEST, 90210, index), prompting, Style.SYMBOLIC, mode)
-        for index, (prompting, mode) in enumerate(ways)
+        render(task, task.sample(Split.TEST, 90210, index), way) for index, way in enumerate(ways)
     ]
 
 

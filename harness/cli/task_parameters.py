@@ -1,0 +1,58 @@
+"""-T on the command line: parameters of the tasks that are asked, by name."""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import click
+
+from harness.errors import InputError, unknown_name
+from harness.tasks import TASKS
+from harness.tasks.parameters import parameters_of
+
+TASK_PARAMETERS: Final = click.option(
+    "-T",
+    "--parameter",
+    "parameter",
+    metavar="[TASK.]NAME=N",
+    multiple=True,
+    help="A parameter of a task; see `harness tasks show TASK`. May be given several times.",
+)
+_NUMBER: Final = re.compile(r"-?[0-9]{1,18}")
+
+
+def read_parameters(texts: Iterable[str], tasks: Sequence[str]) -> dict[str, dict[str, int]]:
+    """`keys=4` or `needle.keys=4` as values by task and name, for tasks that exist.
+
+    Raises InputError naming what no task has or several have, what is no number, or given twice.
+    Whether a value is in range depends on the size: the task itself says so.
+    """
+    found: dict[str, dict[str, int]] = {}
+    for text in texts:
+        named, _, value = text.partition("=")
+        task, name = _parameter(named, tasks)
+        if not _NUMBER.fullmatch(value):
+            raise InputError(f"-T {text}: '{value}' is not a whole number; -T takes NAME=N")
+        if name in found.setdefault(task, {}):
+            raise InputError(f"-T {text}: {name} of {task} is given twice")
+        found[task][name] = int(value)
+    return found
+
+
+def _parameter(named: str, tasks: Sequence[str]) -> tuple[str, str]:
+    """The task and the name of the parameter."""
+    asked, _, name = named.rpartition(".")
+    if asked and asked not in tasks:
+        raise unknown_name("task of -T", asked, tasks)
+    known = {task: parameters_of(TASKS[task]) for task in ([asked] if asked else tasks)}
+    if name == "size":
+        raise InputError(f"-T {named}: the size is chosen by --size")
+    having = [task for task, names in known.items() if name in names]
+    if not having:
+        everything = dict.fromkeys(one for names in known.values() for one in names)
+        raise unknown_name(f"parameter of {', '.join(known)}", name, everything)
+    if len(having) > 1:
+        raise InputError(
+            f"-T {named}: {' and '.join(having)} have it; say which, like -T {having[0]}.{name}=N"
+        )
+    return having[0], name

@@ -1,0 +1,140 @@
+"""Scores stored completions, without a model: one of them, or all of a run."""
+
+import os
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from harness.clients.completion import Completion
+from harness.errors import InputError, unknown_name
+from harness.runs.lines import replacing
+from harness.runs.manifest import Manifest, copy_manifest, read_manifest
+from harness.runs.reading import read_sample_lines
+from harness.runs.store import ERRORS_NAME, SAMPLES_NAME, RunStore, create_run
+from harness.runs.summary import summarize, write_summary
+from harness.scoring.exact import Verdict, extract_answer, score_exact
+from harness.scoring.natural import extract_marked_answer, score_marked
+from harness.tasks import TASKS
+from harness.way import Style
+
+# Of the samples that went from one verdict to another, so many are named.
+_MAX_NAMED: Final = 5
+
+
+def score(completion: Completion, target: str, style: Style) -> tuple[str | None, Verdict]:
+    """The answer found and what it is worth; each style marks its answers in its own way."""
+    truncated = completion.is_truncated
+    if style is Style.NATURAL:
+        reply = completion.reply_text
+        return extract_marked_answer(reply), score_marked(reply, target, truncated=truncated)
+    generated = completion.generated_text
+    return extract_answer(generated), score_exact(generated, target, truncated=truncated)
+
+
+@dataclass(kw_only=True, slots=True)
+class Change:
+    """Samples of a cell that went from one verdict to another, or to another answer of the same."""
+
+    cell: str
+    before: Verdict
+    after: Verdict
+    num_samples: int
+    # The first few.
+    addresses: list[str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rescored:
+    """What scoring a run anew came to; `folder` None: nothing changed, and no run was written."""
+
+    manifest: Manifest
+    folder: Path | None
+    num_samples: int
+    changes: tuple[Change, ...]
+
+    @property
+    def num_changed(self) -> int:
+        """Samples with another verdict, or another answer."""
+        return sum(change.num_samples for change in self.changes)
+
+
+def rescore(folder: Path, *, in_place: bool) -> Rescored:
+    """Writes a run's verdicts anew, into a new run beside it or `in_place`; all else stays.
+
+    Until all is written the run is as it was. Raises InputError for a damaged run, one that is
+    worked on (in place), and one with a task that is not known here.
+    """
+    manifest = read_manifest(folder)
+    _require_known_tasks(manifest)
+    store = RunStore(folder) if in_place else create_run(folder.parent)
+    try:
+        with replacing(store.folder / SAMPLES_NAME) as temporary:
+            num_samples, changes = _write_samples(folder, manifest, temporary)
+        if not in_place and changes:
+            _write_manifest(folder, manifest, store)
+        # A new run that nothing changed in has no manifest, and so leaves nothing behind.
+        is_kept = in_place or bool(changes)
+        if is_kept:
+            write_summary(store.folder, summarize(store.folder))
+    finally:
+        store.close()
+    return Rescored(
+        manifest=manifest,
+        folder=store.folder if is_kept else None,
+        num_samples=num_samples,
+        changes=changes,
+    )
+
+
+def _require_known_tasks(manifest: Manifest) -> None:
+    for cell in manifest.cells:
+        if cell.task not in TASKS:
+            raise InputError(
+                f"run {manifest.run}: {unknown_name('task', cell.task, TASKS)}. How its answers "
+                "are scored is not known here; nothing was changed"
+            )
+
+
+def _write_samples(folder: Path, manifest: Manifest, path: Path) -> tuple[int, tuple[Change, ...]]:
+    """Each line as it stands, but for an answer and a verdict that are others now."""
+    styles = {cell.key: cell.style for cell in manifest.cells}
+    changes: dict[tuple[str, Verdict, Verdict], Change] = {}
+    num_samples = 0
+    with path.open("wb") as file:
+        for line, record in read_sample_lines(folder, manifest):
+            num_samples += 1
+            answer, verdict = score(record, record.target, styles[record.cell])
+            if (answer, verdict) == (record.answer, record.verdict):
+                file.write(line)
+                continue
+            file.write(_changed(line, answer=answer, verdict=verdict))
+            key = (record.cell, record.verdict, verdict)
+            change = changes.setdefault(key, _no_change(*key))
+            change.num_samples += 1
+            if len(change.addresses) < _MAX_NAMED:
+                change.addresses.append(record.address)
+        file.flush()
+        os.fsync(file.fileno())
+    return num_samples, tuple(changes.values())
+
+
+def _no_change(cell: str, before: Verdict, after: Verdict) -> Change:
+    return Change(cell=cell, before=before, after=after, num_samples=0, addresses=[])
+
+
+def _changed(line: bytes, **fields: Any) -> bytes:
+    """Other values of some fields; the rest stays byte for byte, known here or not."""
+    stored = msgspec.json.decode(line, type=dict[str, msgspec.Raw])
+    return msgspec.json.encode({**stored, **fields}) + b"\n"
+
+
+def _write_manifest(folder: Path, manifest: Manifest, store: RunStore) -> None:
+    if (folder / ERRORS_NAME).exists():
+        shutil.copyfile(folder / ERRORS_NAME, store.folder / ERRORS_NAME)
+    created_at = datetime.now(UTC).isoformat(timespec="seconds")
+    changes = {"run": store.run, "created_at": created_at, "rescored_from": manifest.run}
+    copy_manifest(folder, store.folder, changes)

@@ -1,0 +1,98 @@
+"""One row of a result: a cell of a run, its figures, and what the model says of itself."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+from harnessapi.values import ModelDescription
+
+from harness.runs.cell import Cell
+from harness.runs.metrics import Metrics
+from harness.scoring.bound import bits_needed, recall_bound
+
+# The task that asks for one of `size` values, each drawn evenly from `alphabet` words.
+_ONE_OF_MANY: Final = "assoc_recall"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CellResult:
+    """A row of a scoreboard or a report."""
+
+    run: str
+    asked: Cell
+    model: ModelDescription
+    metrics: Metrics
+    seed: int = 0
+    # Of the task, as the samples' addresses have them; empty where there is no sample.
+    parameters: Mapping[str, int] = field(default_factory=dict)
+    # Its run among several, counted from 1.
+    number: int = 1
+    # The endpoint's name, with the run where the name alone would mean two things.
+    label: str = ""
+
+    @property
+    def way(self) -> str:
+        """How it was asked, for people."""
+        return self.asked.way.name
+
+    @property
+    def state_bytes(self) -> float | None:
+        """What the state takes at the end of a sample of mean length; None where unknown."""
+        metrics, model = self.metrics, self.model
+        lengths = (
+            metrics.prompt_tokens_per_sample,
+            metrics.generated_tokens_per_sample,
+            metrics.inserted_tokens_per_sample,
+        )
+        grown = model.state_bytes_per_token * sum(length or 0.0 for length in lengths)
+        return (model.state_bytes + grown) or None
+
+    @property
+    def bound(self) -> float | None:
+        """At most so much recall is possible with that state; None where no bound is known."""
+        words = self._num_words
+        if words is None or self.state_bytes is None:
+            return None
+        return recall_bound(8 * self.state_bytes, self.asked.size, words)
+
+    @property
+    def bits_shown(self) -> float | None:
+        """The state carried at least so many bits, by the lower end of the interval."""
+        words = self._num_words
+        if words is None or not self.metrics.n:
+            return None
+        return bits_needed(self.metrics.ci95[0], self.asked.size, words)
+
+    @property
+    def _num_words(self) -> int | None:
+        # A search reads the context again: no bound on the state is one on the answer then.
+        if self.asked.task != _ONE_OF_MANY or self.asked.retrieval is not None:
+            return None
+        return self.parameters.get("alphabet")
+
+    def as_json(self) -> dict[str, Any]:
+        """The keys are a contract (docs: Command line)."""
+        asked, metrics = self.asked, self.metrics
+        return {
+            "run": self.run,
+            "endpoint": asked.endpoint,
+            "family": self.model.family,
+            "task": asked.task,
+            "size": asked.size,
+            "task_parameters": asked.parameters,
+            "prompting": asked.prompting.value,
+            "retrieval": asked.retrieval.value if asked.retrieval else None,
+            "style": asked.style.value,
+            **asdict(metrics),
+            "tokens_per_s": _rounded(metrics.tokens_per_s),
+            "ttft_ms_p50": _rounded(metrics.ttft_ms_p50),
+            "seed": self.seed,
+            "parameters": self.model.num_parameters,
+            "state_bytes": None if self.state_bytes is None else round(self.state_bytes),
+            "bound": self.bound,
+            "bits_shown": self.bits_shown,
+        }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)

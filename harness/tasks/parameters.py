@@ -1,0 +1,43 @@
+"""Parameters of a task besides its size: each is a field that says what it means and may be."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parameter:
+    """`allowed` may depend on the size of the task; the default is allowed at every size."""
+
+    default: int
+    about: str
+    allowed: Callable[[int], range]
+
+    def allows(self, value: int, size: int) -> bool:
+        """Whether the task can have it."""
+        return value == self.default or value in self.allowed(size)
+
+    def limits(self, size: int) -> str:
+        """`1 to 32`."""
+        allowed = self.allowed(size)
+        return f"{allowed[0]} to {allowed[-1]}"
+
+
+def parameter(default: int, about: str, allowed: Callable[[int], range]) -> Any:
+    """A field of a task's class."""
+    known = Parameter(default=default, about=about, allowed=allowed)
+    return field(default=default, metadata={"parameter": known})
+
+
+def parameters_of(kind: type[Any]) -> dict[str, Parameter]:
+    """By name, in the order of the task's class."""
+    return {one.name: one.metadata["parameter"] for one in fields(kind) if one.metadata}
+
+
+def parameter_texts(kind: type[Any], size: int) -> dict[str, str]:
+    """Range, default and meaning, by name: `1 to 32, default 4. Keys that have needles.`"""
+    texts = {}
+    for name, one in parameters_of(kind).items():
+        at = "" if one.allowed(size) == one.allowed(kind.max_size) else f" at size {size}"
+        texts[name] = f"{one.limits(size)}{at}, default {one.default}. {one.about}"
+    return texts

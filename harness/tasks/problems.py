@@ -1,0 +1,95 @@
+"""Problems that more than one task draws: keys with their values, and numbered words."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from harness.sample import Problem
+from harness.steps import Step, lookup
+from harness.tasks import vocabulary as words
+from harness.tasks.drawing import passages
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pairs(Problem):
+    """Keys with a value each, and the places of those that are asked, counted from 0."""
+
+    # Between a key and its value.
+    joint: ClassVar[str] = " "
+
+    keys: Sequence[str]
+    values: Sequence[str]
+    asked: Sequence[int]
+
+    @property
+    def text(self) -> str:
+        """Every pair is a passage."""
+        return passages(map(self.joint.join, zip(self.keys, self.values, strict=True)))
+
+    @property
+    def question(self) -> str:
+        """The keys."""
+        return " ".join(self.keys[place] for place in self.asked)
+
+    @property
+    def target(self) -> str:
+        """Their values, in the same order."""
+        return " ".join(self.values[place] for place in self.asked)
+
+    @property
+    def metadata(self) -> Mapping[str, str | int]:
+        """The places that are asked."""
+        return {"positions": " ".join(map(str, self.asked))}
+
+    def siblings(self) -> Sequence[Problem]:
+        """The places asked, and the same moved on by one, two, ...: each is asked as often."""
+        num_places = len(self.keys)
+        return [
+            replace(self, asked=[(place + step) % num_places for place in self.asked])
+            for step in range(num_places)
+        ]
+
+    def pair(self, place: int) -> str:
+        """A key with its value, as it stands in the context."""
+        return f"{self.keys[place]}{self.joint}{self.values[place]}"
+
+    def thought(self) -> str:
+        """The pairs that are asked."""
+        return " ".join(map(self.pair, self.asked))
+
+    def regex_searches(self) -> Iterator[Step]:
+        """Key after key: the word after it."""
+        for place in self.asked:
+            yield from lookup(f"{self.keys[place]} {words.CAPTURE_WORD}", self.values[place])
+
+    def dense_searches(self) -> Iterator[Step]:
+        """Key after key: the whole pair."""
+        for place in self.asked:
+            yield from lookup(self.keys[place], self.pair(place))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NumberedWords(Problem):
+    """Words in a row, one of which is asked; `place` counts from 0, texts count from 1."""
+
+    row: Sequence[str]
+    place: int
+
+    @property
+    def text(self) -> str:
+        """Every word is a passage."""
+        return passages(self.row)
+
+    @property
+    def metadata(self) -> Mapping[str, str | int]:
+        """The place."""
+        return {"position": self.place}
+
+    def siblings(self) -> Sequence[Problem]:
+        """Every place, from the first to the last."""
+        return [replace(self, place=place) for place in range(len(self.row))]
+
+    def thought(self) -> str:
+        """A numbered copy up to the place."""
+        copied = enumerate(self.row[: self.place + 1], start=1)
+        return " ".join(f"{number} {word}" for number, word in copied)
