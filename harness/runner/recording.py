@@ -8,7 +8,7 @@ from harness.clients.completion import Completion
 from harness.clients.connection import Attempts
 from harness.runs.cell import Cell
 from harness.runs.records import ErrorRecord, SampleRecord, SampleTimes
-from harness.runs.rescore import score
+from harness.runs.rescoring import score
 from harness.sample import Sample
 
 

@@ -5,7 +5,7 @@ from itertools import count, islice
 from typing import Final
 
 from harness.sample import Prompt, Sample, Split
-from harness.scoring.natural import ANSWER_LABEL
+from harness.scoring.marked import ANSWER_LABEL
 from harness.steps import Answer, Found, Query, Step
 from harness.tasks import vocabulary as words
 from harness.tasks.task import Task
