@@ -8,7 +8,7 @@ from harnessapi.rpc.targets import TargetError
 
 from harness.cli.dependencies import dependencies, read_endpoints
 from harness.cli.fleet_view import FleetView, open_fleet_view
-from harness.cli.shared_options import ENDPOINTS_FILE
+from harness.cli.shared_options import ENDPOINT_NAME, ENDPOINTS_FILE
 from harness.cli.signals import StoppedError, run_until_signal
 from harness.endpoints.config import require_checkpoints
 from harness.errors import InputError
@@ -18,7 +18,7 @@ from harness.fleet.standing_fleet import LOOK_EVERY_S, StandingFleet, plan_stand
 
 
 @click.command("up")
-@click.argument("names", nargs=-1, metavar="[NAME ...]")
+@click.argument("names", type=ENDPOINT_NAME, nargs=-1, metavar="[NAME ...]")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where the servers listen.")
 @click.option(
     "--port",
@@ -91,6 +91,10 @@ async def _stay(fleet: StandingFleet, endpoints_file: Path, view: FleetView) -> 
         await fleet.start()
         endpoints_file.write_text(fleet.endpoints_file(), encoding="utf-8")
         view.say("all are up; Ctrl-C stops them")
+        view.say(
+            f"to ask them: harness eval --endpoints {endpoints_file} --endpoint all "
+            "--task assoc_recall"
+        )
         await fleet.wait_lost()
     finally:
         showing.cancel()

