@@ -69,7 +69,7 @@ async def _check_all(
             async with open_fleet(
                 group,
                 _say,
-                server_module=given.server_module,
+                model_server=given.model_server,
                 connect_timeout_s=given.connect_timeout_s,
             ) as connections:
                 found.update({name: one.model for name, one in connections.items()})

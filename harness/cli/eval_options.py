@@ -83,7 +83,7 @@ def _work(
         endpoints=endpoints,
         concurrency=options["concurrency"],
         deadline_s=options["deadline"],
-        server_module=given.server_module,
+        model_server=given.model_server,
         connect_timeout_s=given.connect_timeout_s,
     )
 

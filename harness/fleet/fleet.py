@@ -8,18 +8,17 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+from harnessapi.rpc.targets import parse_target
+
 from harness.clients.connection import Connection, connect
 from harness.clients.grpc_client import Client
 from harness.clients.model_client import ModelClient
-from harness.endpoints.address import dial_target
 from harness.endpoints.config import Endpoint
 from harness.errors import HarnessError, InputError, UnreachableError
-from harness.fleet.extras import require_extra
-from harness.fleet.local_server import LocalServer, Say, ServerPlan
+from harness.fleet.local_server import LocalServer, Say
+from harness.fleet.plans import SEARCH_SERVER, Program, ServerPlan, plan_models
 from harness_retrieval.remote import RemoteRetriever
 
-SERVER_MODULE: Final = "harness_servers.command"
-SEARCH_MODULE: Final = "harness_retrieval.command"
 # The kernel's limit is 108 with the closing zero; some systems have less.
 _MAX_SOCKET_PATH: Final = 100
 
@@ -29,25 +28,21 @@ async def open_fleet(
     endpoints: Sequence[Endpoint],
     say: Say,
     *,
-    server_module: str,
+    model_server: Program,
     connect_timeout_s: float,
 ) -> AsyncIterator[dict[str, Connection]]:
     """The endpoints by name, healthy; local servers are stopped at the end, however it comes.
 
     Raises InputError for a checkpoint that is missing or refused, UnreachableError otherwise.
     """
-    if server_module == SERVER_MODULE and any(endpoint.checkpoint for endpoint in endpoints):
-        require_extra("servers", "serving a checkpoint")
-        require_extra("retrieval", "searching in process")
     folder = _short_folder()
     clients: list[ModelClient] = []
     servers: dict[Path, LocalServer] = {}
     search: LocalServer | None = None
     try:
-        for checkpoint, plan in plan_servers(endpoints, folder, server_module).items():
+        for checkpoint, plan in _plan_models(endpoints, model_server, folder).items():
             servers[checkpoint] = LocalServer(plan, say)
         if any(endpoint.external and endpoint.retrieval for endpoint in endpoints):
-            require_extra("retrieval", "searching for an endpoint that has no search of its own")
             search = LocalServer(_plan_search(folder), say)
         await start_all([*servers.values(), *([search] if search else [])])
         connections: dict[str, Connection] = {}
@@ -76,48 +71,37 @@ def _server(
 
 def _client(endpoint: Endpoint, server: LocalServer | None) -> ModelClient:
     if endpoint.external is None:
-        return Client(server.plan.target if server else dial_target(endpoint.address or ""))
+        return Client(server.plan.target if server else parse_target(endpoint.address or ""))
     # Here and not at the top: who asks nobody over HTTP does not wait for its library.
     from harness.clients.openai.openai_client import ExternalClient  # noqa: PLC0415
 
-    retriever = RemoteRetriever(server.plan.target) if server else None
+    retriever = RemoteRetriever(server.plan.target.name) if server else None
     return ExternalClient(endpoint.address or "", endpoint.external, retriever)
 
 
 def _plan_search(folder: Path) -> ServerPlan:
-    socket = f"unix:{folder / 'search'}.sock"
     return ServerPlan(
         label="the search service",
-        module=SEARCH_MODULE,
-        arguments=(),
-        listen=socket,
-        target=socket,
+        program=SEARCH_SERVER,
+        target=parse_target(f"unix:{folder}/search.sock"),
         log=folder / "search.log",
     )
 
 
-def plan_servers(
-    endpoints: Iterable[Endpoint], folder: Path, server_module: str
+def _plan_models(
+    endpoints: Iterable[Endpoint], program: Program, folder: Path
 ) -> dict[Path, ServerPlan]:
     """One server on a Unix socket for each checkpoint folder that the endpoints name."""
-    plans: dict[Path, ServerPlan] = {}
-    for endpoint in endpoints:
-        if endpoint.checkpoint is None:
-            continue
-        checkpoint = endpoint.checkpoint_folder()
-        socket = f"unix:{folder / str(len(plans))}.sock"
-        plans.setdefault(
-            checkpoint,
-            ServerPlan(
-                label=f"{endpoint.name} ({endpoint.checkpoint})",
-                module=server_module,
-                arguments=(str(checkpoint),),
-                listen=socket,
-                target=socket,
-                log=folder / f"{len(plans)}.log",
-            ),
-        )
-    return plans
+    return plan_models(
+        endpoints,
+        lambda number, endpoint: ServerPlan(
+            label=f"{endpoint.name} ({endpoint.checkpoint})",
+            program=program,
+            arguments=(str(endpoint.checkpoint_folder()),),
+            target=parse_target(f"unix:{folder}/{number}.sock"),
+            log=folder / f"{number}.log",
+        ),
+    )
 
 
 async def start_all(servers: Iterable[LocalServer]) -> None:
@@ -126,6 +110,9 @@ async def start_all(servers: Iterable[LocalServer]) -> None:
     Once all have come up or failed, raises InputError where only refusals were in the way, else
     UnreachableError; either tells of every one that failed.
     """
+    servers = list(servers)
+    for server in servers:
+        server.plan.program.require()
     results = await asyncio.gather(*(server.start() for server in servers), return_exceptions=True)
     failures = [result for result in results if isinstance(result, BaseException)]
     for failure in failures:

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harness.clients.completion import CompletionRequest
-from harness.clients.connection import Connection
+from harness.clients.connection import Attempts, Connection
 from harness.clients.faults import AttemptError, RefusedError, TransientError
-from harness.clients.retrying import Attempts
 from harness.errors import IncompleteError, InputError, UnreachableError
 from harness.runner.listener import Listener
 from harness.runner.recording import error_record, sample_record
@@ -115,12 +114,12 @@ async def _work(run: CellRun, queue: Iterator[Sample], store: RunStore, listener
             deadline_s=run.deadline_s,
             generator=random.Random(f"{run.cell.key} {sample.address.key}"),
         )
-        if attempts.completion is not None:
+        if attempts.result is not None:
             record = sample_record(
                 run.cell,
                 sample,
                 attempts,
-                attempts.completion,
+                attempts.result,
                 prompt=prompt.text,
                 started_at_s=started_at_s,
             )

@@ -9,6 +9,7 @@ from harness.clients.connection import Connection
 from harness.endpoints.config import Endpoint
 from harness.errors import InputError
 from harness.fleet.fleet import open_fleet
+from harness.fleet.plans import Program
 from harness.runner.cell_run import CellRun, check_prompt, run_cell
 from harness.runner.listener import Listener
 from harness.runner.plan import plan_cells
@@ -42,7 +43,7 @@ class Work:
     endpoints: tuple[Endpoint, ...]
     concurrency: int
     deadline_s: float
-    server_module: str
+    model_server: Program
     connect_timeout_s: float
     manifest: Manifest | None = None
 
@@ -60,7 +61,7 @@ async def work_on(work: Work, store: RunStore, listener: Listener) -> None:
     async with open_fleet(
         work.endpoints,
         listener.say,
-        server_module=work.server_module,
+        model_server=work.model_server,
         connect_timeout_s=work.connect_timeout_s,
     ) as connections:
         models = {name: connection.model for name, connection in connections.items()}
