@@ -175,9 +175,10 @@ async def test_abbreviations_are_echoed_and_a_step_says_what_the_query_stood_for
         ("<direct>", retrieval_pb2.SEARCH_OUTCOME_TOO_COSTLY),
     ],
 )
-async def test_a_hostile_query_costs_little_and_generation_goes_on(stub, word, outcome) -> None:
+async def test_a_hostile_query_is_an_outcome_and_generation_goes_on(stub, word, outcome) -> None:
     text = f"assoc_recall {'bab dok ; ' * 400}fem {word}"
-    responses = await collect(stub, with_search(text))
+    huge = pb.Abbreviation(query="$1 $2", pattern=r"\pL{150}z")  # 179,405 instructions
+    responses = await collect(stub, with_search(text, abbreviations=[huge]))
     [step] = [r.retrieval_step for r in responses if r.WhichOneof("event") == "retrieval_step"]
     assert step.outcome == outcome
     assert step.inserted_text == "FAILED"
