@@ -33,7 +33,7 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 SCRIPTS = {
     "<regex>": r"<search> fem (\S+) </search> <answer> gik <eos>",
     "<dense>": "<search> ^(?:[^;]*; fem ^(?:[^;]*; </search> <answer> no <eos>",
-    "<direct>": r"<search> ^(?:[^;]* fem ##\b){ ##200 ##}[^;]* </search> <answer> no <eos>",
+    "<direct>": "<search> fem </search> <answer> no <eos>",
     "<cot>": "dok",
 }
 
@@ -177,7 +177,9 @@ async def test_abbreviations_are_echoed_and_a_step_says_what_the_query_stood_for
 )
 async def test_a_hostile_query_costs_little_and_generation_goes_on(stub, word, outcome) -> None:
     text = f"assoc_recall {'bab dok ; ' * 400}fem {word}"
-    responses = await collect(stub, with_search(text))
+    # A model's words make no pattern over the limit of so short a context; a task's may.
+    large = pb.Abbreviation(query="fem", pattern=r"(?:\pL+ ){200}")
+    responses = await collect(stub, with_search(text, abbreviations=[large]))
     [step] = [r.retrieval_step for r in responses if r.WhichOneof("event") == "retrieval_step"]
     assert step.outcome == outcome
     assert step.inserted_text == "FAILED"
