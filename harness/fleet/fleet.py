@@ -44,7 +44,10 @@ async def open_fleet(
             servers[checkpoint] = LocalServer(plan, say)
         if any(endpoint.external and endpoint.retrieval for endpoint in endpoints):
             search = LocalServer(_plan_search(folder), say)
-        await start_all([*servers.values(), *([search] if search else [])])
+        starting = [*servers.values(), *([search] if search else [])]
+        for local in starting:
+            local.plan.program.require()
+        await start_all(starting)
         connections: dict[str, Connection] = {}
         for endpoint in endpoints:
             server = _server(endpoint, servers, search)
@@ -110,9 +113,6 @@ async def start_all(servers: Iterable[LocalServer]) -> None:
     Once all have come up or failed, raises InputError where only refusals were in the way, else
     UnreachableError; either tells of every one that failed.
     """
-    servers = list(servers)
-    for server in servers:
-        server.plan.program.require()
     results = await asyncio.gather(*(server.start() for server in servers), return_exceptions=True)
     failures = [result for result in results if isinstance(result, BaseException)]
     for failure in failures:

@@ -33,7 +33,7 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 SCRIPTS = {
     "<regex>": r"<search> fem (\S+) </search> <answer> gik <eos>",
     "<dense>": "<search> ^(?:[^;]*; fem ^(?:[^;]*; </search> <answer> no <eos>",
-    "<direct>": r"<search> ^(?:[^;]* fem ##\b){ ##200 ##}[^;]* </search> <answer> no <eos>",
+    "<direct>": "<search> fem </search> <answer> no <eos>",
     "<cot>": "dok",
 }
 
