@@ -10,7 +10,7 @@ import click
 
 from harness.cli.dependencies import dependencies, read_endpoints
 from harness.cli.fleet_view import FleetRow, FleetView, open_fleet_view
-from harness.cli.shared_options import ENDPOINTS_FILE
+from harness.cli.shared_options import ENDPOINTS_FILE, QUIET
 from harness.cli.signals import StoppedError, run_until_signal
 from harness.endpoints.config import Endpoint, require_checkpoints
 from harness.errors import InputError
@@ -73,6 +73,7 @@ class Fleet:
     show_default=True,
     help="Folder of the servers' logs, and of an endpoints.toml with their addresses.",
 )
+@QUIET
 @ENDPOINTS_FILE
 @click.pass_context
 def up_command(
@@ -103,7 +104,7 @@ def up_command(
     require_extra("retrieval", "serving the search")
     logs = Path(str(options["logs"]))
     _make_writable(logs)
-    with open_fleet_view() as view:
+    with open_fleet_view(is_quiet=bool(options["quiet"])) as view:
         host, port = str(options["host"]), int(str(options["port"]))
         fleet = _plan(local, module, logs, host=host, port=port, say=view.say)
         try:

@@ -14,7 +14,7 @@ from harness.clients.grpc_client import Client
 from harness.clients.model_client import ModelClient
 from harness.clients.retrying import Attempts, Backoff, complete_with_retries
 from harness.endpoints.config import Endpoint
-from harness.errors import HarnessError, IncompleteError, InputError, UnreachableError
+from harness.errors import EndpointLostError, HarnessError, InputError, UnreachableError
 from harness.sample import Prompt
 
 CONNECT_TIMEOUT_S: Final = 10.0
@@ -40,7 +40,7 @@ class Connection:
     async def complete(
         self, request: CompletionRequest, *, deadline_s: float, generator: random.Random
     ) -> Attempts:
-        """One sample with retries. Raises IncompleteError where going on makes no sense."""
+        """One sample with retries. Raises EndpointLostError where going on makes no sense."""
         return await complete_with_retries(
             lambda left_s: self.client.complete(request, timeout_s=left_s),
             before_retry=self._check,
@@ -66,7 +66,7 @@ class Connection:
 
     async def _check(self) -> None:
         if self.server is not None and self.server.gave_up is not None:
-            raise IncompleteError(f"endpoint '{self.endpoint.name}': {self.server.gave_up}")
+            raise EndpointLostError(f"endpoint '{self.endpoint.name}': {self.server.gave_up}")
         if self.endpoint.external is not None:
             return  # It has no digest: asking more of a busy server tells nothing.
         try:
@@ -74,7 +74,7 @@ class Connection:
         except AttemptError:
             return  # Not back yet: the next attempt will say so.
         if model.checkpoint_digest != self.model.checkpoint_digest:
-            raise IncompleteError(
+            raise EndpointLostError(
                 f"endpoint '{self.endpoint.name}' came back with another checkpoint: "
                 f"{model.checkpoint_digest}, not {self.model.checkpoint_digest}"
             )

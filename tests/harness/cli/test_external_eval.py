@@ -13,7 +13,7 @@ from harness.endpoints.config import Endpoint
 from harness.endpoints.external import Api, External
 from harness.errors import InputError, UnreachableError
 from harness.fakes.fake_openai import FakeOpenAi, Reply, solve, text_of
-from harness.runner.session import Work, work_on
+from harness.runner.session import SessionPlan, run_session
 from harness.runs.manifest import read_manifest
 from harness.runs.results import CellResult
 from harness.runs.run_options import RunOptions
@@ -29,9 +29,9 @@ FAULTS = {3: BUSY, 5: Reply(status=429, body="{}"), 7: Reply(is_cut=True)}
 
 def work(
     address: str, *, samples: int = 12, concurrency: int = 4, api: Api = Api.CHAT, **options: Any
-) -> Work:
+) -> SessionPlan:
     given = {"prompting": None, "style": None, "retrieval": None, "max_new_tokens": None}
-    return Work(
+    return SessionPlan(
         options=RunOptions(
             endpoint=("far",),
             task=("assoc_recall",),
@@ -55,10 +55,10 @@ def work(
     )
 
 
-async def run(folder: Path, todo: Work) -> CellResult:
+async def run(folder: Path, todo: SessionPlan) -> CellResult:
     store = create_run(folder)
     try:
-        await work_on(todo, store, PlainProgress())
+        await run_session(todo, store, PlainProgress())
     finally:
         store.close()
     [cell] = summarize(store.folder).cells
@@ -148,7 +148,7 @@ async def test_a_fault_of_the_server_errors_its_sample_alone(tmp_path: Path) -> 
         cell = await run(tmp_path, todo)
         assert (cell.metrics.n, cell.metrics.errored) == (7, 1)
         store = RunStore(tmp_path / cell.run)
-        await work_on(todo, store, PlainProgress())
+        await run_session(todo, store, PlainProgress())
         store.close()
     assert summarize(tmp_path / cell.run).is_complete
 
