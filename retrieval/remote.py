@@ -3,43 +3,40 @@
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 import grpc
 from harnessapi.retrieval.v1 import retrieval_pb2 as pb
 from harnessapi.retrieval.v1 import retrieval_pb2_grpc as pb_grpc
+from harnessapi.rpc.options import channel_options
+from harnessapi.rpc.targets import parse_target
 
-from harness_retrieval.addresses import parse_address
 from harness_retrieval.contexts.sent_texts import SentTexts
 from harness_retrieval.limits import refuse
-from harness_retrieval.text import well_formed
 from harness_retrieval.types import RetrieverUnavailableError, SearchRequest, SearchResult
-from harness_retrieval.wire import MAX_MESSAGE_BYTES, query_to_wire, result_from_wire
+from harness_retrieval.wire import query_to_wire, result_from_wire
 
 _FIRST_BACKOFF_S = 0.05
 _MAX_BACKOFF_S = 1.0
 _CLOSE_TIMEOUT_S = 5.0
-_OPTIONS = [
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-]
 _Response = TypeVar("_Response")
 
 
 class RemoteRetriever:
     """A Retriever over one channel. `deadline_s` holds for a whole call of `search`, retries too.
 
-    Raises AddressError for an address that cannot be read; connects when first used.
+    Raises TargetError for an address that cannot be read; connects when first used.
     """
 
+    max_requests = 16
+
     def __init__(self, address: str, *, deadline_s: float = 30.0) -> None:
-        self._address = parse_address(address)
+        self._target = parse_target(address)
         self._deadline_s = deadline_s
-        self._channel = grpc.insecure_channel(self._address.target, options=_OPTIONS)
+        self._channel = grpc.insecure_channel(
+            self._target.name, options=channel_options(self._target)
+        )
         self._stub = pb_grpc.RetrievalServiceStub(self._channel)
         self._sent = SentTexts()
 
@@ -51,7 +48,7 @@ class RemoteRetriever:
         deadline = _Deadline.after(self._deadline_s)
         results = [refuse(request) for request in requests]
         asked = [index for index, result in enumerate(results) if result is None]
-        well = [_well_formed(requests[index]) for index in asked]
+        well = [requests[index].well_formed() for index in asked]
         self._open([request for request in well if not self._sent.continues(request)], deadline)
         answers = self._ask(well, deadline)
         lost = [index for index, answer in enumerate(answers) if answer is None]
@@ -63,13 +60,13 @@ class RemoteRetriever:
         for index, answer in zip(asked, answers, strict=True):
             if answer is None:
                 context_id = requests[index].context_id
-                raise RetrieverUnavailableError(f"{self._address} keeps losing {context_id!r}")
+                raise RetrieverUnavailableError(f"{self._target} keeps losing {context_id!r}")
             results[index] = answer
         return [result for result in results if result is not None]
 
     def close_contexts(self, context_ids: Sequence[str]) -> None:
         """Forgets contexts; does not wait for the service, where they expire anyway."""
-        self._sent.drop(context_ids)
+        self._sent.forget(context_ids)
         request = pb.CloseContextsRequest(context_ids=context_ids)
         self._stub.CloseContexts.future(request, timeout=_CLOSE_TIMEOUT_S)
 
@@ -117,12 +114,12 @@ class RemoteRetriever:
                 if is_final or pause_s >= deadline.remaining_s():
                     raise RetrieverUnavailableError(self._describe(error)) from error
             except ValueError as error:  # gRPC's way to say that the channel is closed
-                raise RetrieverUnavailableError(f"{self._address}: {error}") from error
+                raise RetrieverUnavailableError(f"{self._target}: {error}") from error
             time.sleep(pause_s)
             backoff_s = min(2 * backoff_s, _MAX_BACKOFF_S)
 
     def _describe(self, error: grpc.RpcError) -> str:
-        return f"retrieval service at {self._address}: {error.code().name}: {error.details()}"
+        return f"retrieval service at {self._target}: {error.code().name}: {error.details()}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -135,14 +132,3 @@ class _Deadline:
 
     def remaining_s(self) -> float:
         return self.at_s - time.monotonic()
-
-
-def _well_formed(request: SearchRequest) -> SearchRequest:
-    if request.text.isascii() and request.query.isascii() and request.passage_separator.isascii():
-        return request
-    return replace(
-        request,
-        text=well_formed(request.text),
-        query=well_formed(request.query),
-        passage_separator=well_formed(request.passage_separator),
-    )

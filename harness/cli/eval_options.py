@@ -112,7 +112,7 @@ def _session_plan(
         endpoints=endpoints,
         concurrency=options.concurrency,
         deadline_s=options.deadline,
-        server_module=given.server_module,
+        model_server=given.model_server,
         connect_timeout_s=given.connect_timeout_s,
     )
 

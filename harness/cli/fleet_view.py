@@ -3,8 +3,6 @@
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Protocol
 
 import click
@@ -15,19 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.fleet.local_server import Health
+from harness.fleet.standing_fleet import FleetRow
 
 _COLOURS: Final = {Health.HEALTHY: "green", Health.FAILED: "bold red", Health.STOPPED: "dim"}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FleetRow:
-    """An endpoint, or the search service, and the server behind it."""
-
-    name: str
-    health: Health
-    address: str
-    num_restarts: int
-    log: Path
 
 
 class FleetView(Protocol):

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from harness.cli.shared_options import RUNS_FOLDER
-from harness.runs.rescore import Change, Rescored, rescore
+from harness.runs.rescoring import Change, Rescored, rescore
 from harness.runs.store import find_run
 
 
@@ -73,7 +73,7 @@ def _as_json(result: Rescored) -> dict[str, object]:
                 "from": change.before.value,
                 "to": change.after.value,
                 "samples": change.num_samples,
-                "addresses": change.addresses,
+                "addresses": list(change.addresses),
             }
             for change in result.changes
         ],

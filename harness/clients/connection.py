@@ -1,23 +1,23 @@
-"""An open endpoint: its client, its model, and whether it is still the one that was opened."""
+"""An open endpoint: asked with retries, and whether it is still the one that was opened."""
 
 import asyncio
 import random
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, Generic, Protocol, TypeVar
 
 from harnessapi.values import ModelDescription
 
-from harness.clients.completion import CompletionRequest
-from harness.clients.faults import AttemptError, RefusedError
-from harness.clients.grpc_client import Client
+from harness.clients.completion import Completion, CompletionRequest
+from harness.clients.faults import AttemptError, RefusedError, TransientError
 from harness.clients.model_client import ModelClient
-from harness.clients.retrying import Attempts, Backoff, complete_with_retries
 from harness.endpoints.config import Endpoint
 from harness.errors import EndpointLostError, HarnessError, InputError, UnreachableError
 from harness.sample import Prompt
 
 CONNECT_TIMEOUT_S: Final = 10.0
+_Result = TypeVar("_Result")
 
 
 class Server(Protocol):
@@ -25,6 +25,34 @@ class Server(Protocol):
 
     # Set once it will not come back: why.
     gave_up: HarnessError | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Backoff:
+    """Full jitter: the n-th wait is drawn from 0 to `initial_s` * 2^n, at most to `max_s`."""
+
+    initial_s: float = 0.2
+    max_s: float = 3.0
+
+    def wait_s(self, num_failed: int, generator: random.Random) -> float:
+        """The wait after so many failed attempts; never quite nothing."""
+        ceiling = min(self.max_s, self.initial_s * 2 ** min(num_failed, 16))
+        return generator.uniform(ceiling / 10, ceiling)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tried(Generic[_Result]):
+    """What became of a call: its result, or the error of its last attempt."""
+
+    result: _Result | None
+    error: AttemptError | None
+    num_attempts: int
+    backoff_ms: float
+    # The fault of every attempt but the last.
+    faults: tuple[str, ...] = ()
+
+
+Attempts = Tried[Completion]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,28 +69,63 @@ class Connection:
         self, request: CompletionRequest, *, deadline_s: float, generator: random.Random
     ) -> Attempts:
         """One sample with retries. Raises EndpointLostError where going on makes no sense."""
-        return await complete_with_retries(
+        return await self.retrying(
             lambda left_s: self.client.complete(request, timeout_s=left_s),
-            before_retry=self._check,
             deadline_s=deadline_s,
             generator=generator,
-            backoff=self.backoff,
         )
 
     async def count_tokens(self, prompt: Prompt, *, deadline_s: float) -> int:
-        """How long the server finds a prompt; 0 where it does not say. Raises AttemptError.
-
-        A server that cannot be asked for it is given the prompt, to go on for one token.
-        """
-        if isinstance(self.client, Client):
-            return await self.client.count_tokens(prompt.text)
-        request = CompletionRequest(prompt=prompt, mode=None, max_new_tokens=1)
-        attempts = await self.complete(
-            request, deadline_s=deadline_s, generator=random.Random(prompt.text)
+        """How long the server finds a prompt; 0 where it does not say. Raises AttemptError."""
+        tried = await self.retrying(
+            lambda left_s: self.client.count_tokens(prompt, timeout_s=left_s),
+            deadline_s=deadline_s,
+            generator=random.Random(prompt.text),
         )
-        if attempts.completion is not None:
-            return attempts.completion.num_prompt_tokens
-        raise attempts.error or AttemptError("UNKNOWN", "no completion and no error")
+        if tried.result is None:
+            raise tried.error or AttemptError("UNKNOWN", "no result and no error")
+        return tried.result
+
+    async def retrying(
+        self,
+        attempt: Callable[[float], Awaitable[_Result]],
+        *,
+        deadline_s: float,
+        generator: random.Random,
+    ) -> Tried[_Result]:
+        """Attempts until there is a result, a permanent error, or `deadline_s` since the first.
+
+        An attempt is given the seconds that are left for it. Raises EndpointLostError where the
+        server is gone for good, or is another one.
+        """
+        end = time.monotonic() + deadline_s
+        left_s = deadline_s
+        waited_s = 0.0
+        faults: list[str] = []
+        while True:
+            result, error = await _try_once(attempt, left_s)
+            left_s = end - time.monotonic()
+            # A server that wants to be left alone for longer than there is time is not asked again.
+            if not isinstance(error, TransientError) or left_s <= error.retry_after_s:
+                break
+            faults.append(str(error))
+            # Jitter comes on top: all who were turned away at once would come back at once.
+            wait_s = min(left_s, error.retry_after_s + self.backoff.wait_s(len(faults), generator))
+            waited_s += wait_s
+            await asyncio.sleep(wait_s)
+            if time.monotonic() < end:
+                await self._check()
+            left_s = end - time.monotonic()
+            if left_s <= 0:  # The attempt that failed was the last: its fault is the error.
+                faults.pop()
+                break
+        return Tried(
+            result=result,
+            error=error,
+            num_attempts=len(faults) + 1,
+            backoff_ms=waited_s * 1e3,
+            faults=tuple(faults),
+        )
 
     async def _check(self) -> None:
         if self.server is not None and self.server.gave_up is not None:
@@ -102,3 +165,12 @@ async def connect(
     except AttemptError as error:
         raise UnreachableError(f"endpoint '{endpoint.name}' ({endpoint.place}): {error}") from None
     return Connection(endpoint=endpoint, client=client, model=model, server=server)
+
+
+async def _try_once(
+    attempt: Callable[[float], Awaitable[_Result]], timeout_s: float
+) -> tuple[_Result | None, AttemptError | None]:
+    try:
+        return await attempt(timeout_s), None
+    except AttemptError as error:
+        return None, error

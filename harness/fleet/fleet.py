@@ -9,18 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
+from harnessapi.rpc.targets import parse_target
+
 from harness.clients.connection import Connection, connect
 from harness.clients.grpc_client import Client
 from harness.clients.model_client import ModelClient
-from harness.endpoints.address import dial_target
 from harness.endpoints.config import Endpoint
 from harness.errors import HarnessError, InputError, UnreachableError
-from harness.fleet.extras import require_extra
-from harness.fleet.local_server import LocalServer, Say, ServerPlan
+from harness.fleet.local_server import LocalServer, Say
+from harness.fleet.plans import SEARCH_SERVER, Program, ServerPlan, plan_models
 from harness_retrieval.remote import RemoteRetriever
 
-SERVER_MODULE: Final = "harness_servers.command"
-SEARCH_MODULE: Final = "harness_retrieval.command"
 # The kernel's limit is 108 with the closing zero; some systems have less.
 _MAX_SOCKET_PATH: Final = 100
 
@@ -41,17 +40,14 @@ async def open_fleet(
     endpoints: Sequence[Endpoint],
     say: Say,
     *,
-    server_module: str,
+    model_server: Program,
     connect_timeout_s: float,
 ) -> AsyncIterator[Opened]:
     """Starts and asks all side by side; local servers are stopped at the end, however it comes.
 
-    One that does not start or answer is a failure of its endpoints alone. Raises InputError for
-    what can be seen before: a checkpoint or a library that is missing.
+    One that does not start or answer is a failure of its endpoints alone. Raises InputError for a
+    checkpoint that is not there.
     """
-    if server_module == SERVER_MODULE and any(endpoint.checkpoint for endpoint in endpoints):
-        require_extra("servers", "serving a checkpoint")
-        require_extra("retrieval", "searching in process")
     folder = _short_folder()
     clients: list[ModelClient] = []
     servers: dict[Path, LocalServer] = {}
@@ -68,13 +64,12 @@ async def open_fleet(
         return await connect(endpoint, client, server, timeout_s=connect_timeout_s)
 
     try:
-        for checkpoint, plan in plan_servers(endpoints, folder, server_module).items():
+        for checkpoint, plan in _plan_models(endpoints, model_server, folder).items():
             servers[checkpoint] = LocalServer(plan, say)
         if any(endpoint.external and endpoint.retrieval for endpoint in endpoints):
-            require_extra("retrieval", "searching for an endpoint that has no search of its own")
             search = LocalServer(_plan_search(folder), say)
         all_servers = [*servers.values(), *([search] if search else [])]
-        _, failed = await _settle({server: server.start() for server in all_servers})
+        _, failed = await _settle({server: _start(server) for server in all_servers})
         connections, failures = await _settle({one.name: open_one(one) for one in endpoints})
         yield Opened(connections=connections, failures=failures)
     finally:
@@ -95,53 +90,42 @@ def _server(
 
 def _client(endpoint: Endpoint, server: LocalServer | None) -> ModelClient:
     if endpoint.external is None:
-        return Client(server.plan.target if server else dial_target(endpoint.address or ""))
+        return Client(server.plan.target if server else parse_target(endpoint.address or ""))
     # Here and not at the top: who asks nobody over HTTP does not wait for its library.
     from harness.clients.openai.openai_client import ExternalClient  # noqa: PLC0415
 
-    retriever = RemoteRetriever(server.plan.target) if server else None
+    retriever = RemoteRetriever(server.plan.target.name) if server else None
     return ExternalClient(endpoint.address or "", endpoint.external, retriever)
 
 
 def _plan_search(folder: Path) -> ServerPlan:
-    socket = f"unix:{folder / 'search'}.sock"
     return ServerPlan(
         label="the search service",
-        module=SEARCH_MODULE,
-        arguments=(),
-        listen=socket,
-        target=socket,
+        program=SEARCH_SERVER,
+        target=parse_target(f"unix:{folder}/search.sock"),
         log=folder / "search.log",
     )
 
 
-def plan_servers(
-    endpoints: Iterable[Endpoint], folder: Path, server_module: str
+def _plan_models(
+    endpoints: Iterable[Endpoint], program: Program, folder: Path
 ) -> dict[Path, ServerPlan]:
     """One server on a Unix socket for each checkpoint folder that the endpoints name."""
-    plans: dict[Path, ServerPlan] = {}
-    for endpoint in endpoints:
-        if endpoint.checkpoint is None:
-            continue
-        checkpoint = endpoint.checkpoint_folder()
-        socket = f"unix:{folder / str(len(plans))}.sock"
-        plans.setdefault(
-            checkpoint,
-            ServerPlan(
-                label=f"{endpoint.name} ({endpoint.checkpoint})",
-                module=server_module,
-                arguments=(str(checkpoint),),
-                listen=socket,
-                target=socket,
-                log=folder / f"{len(plans)}.log",
-            ),
-        )
-    return plans
+    return plan_models(
+        endpoints,
+        lambda number, endpoint: ServerPlan(
+            label=f"{endpoint.name} ({endpoint.checkpoint})",
+            program=program,
+            arguments=(str(endpoint.checkpoint_folder()),),
+            target=parse_target(f"unix:{folder}/{number}.sock"),
+            log=folder / f"{number}.log",
+        ),
+    )
 
 
 async def start_all(servers: Iterable[LocalServer]) -> None:
     """Starts them side by side. Once all have come up or failed, raises what `all_failed` says."""
-    _, failed = await _settle({server: server.start() for server in servers})
+    _, failed = await _settle({server: _start(server) for server in servers})
     if failed:
         raise all_failed(failed.values())
 
@@ -151,11 +135,17 @@ def all_failed(failures: Iterable[HarnessError]) -> HarnessError:
 
     Else it is an UnreachableError.
     """
-    distinct = list(dict.fromkeys(failures))
+    distinct = list({str(failure): failure for failure in failures}.values())
     if len(distinct) == 1:
         return distinct[0]
     refused = all(isinstance(failure, InputError) for failure in distinct)
     return (InputError if refused else UnreachableError)("\n".join(map(str, distinct)))
+
+
+async def _start(server: LocalServer) -> None:
+    """Raises InputError where it cannot be started, and as `LocalServer.start` does."""
+    server.plan.program.require()
+    await server.start()
 
 
 async def _settle(

@@ -2,14 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Final, Protocol
 
 from harness.clients.grpc_client import Client
 from harness.errors import HarnessError, InputError, UnreachableError
+from harness.fleet.plans import ServerPlan
 from harness.fleet.process import ServerProcess
 
 _POLL_S: Final = 0.05
@@ -38,34 +37,6 @@ class Health(StrEnum):
     RESTARTING = "restarting"
     FAILED = "failed"
     STOPPED = "stopped"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ServerPlan:
-    """What to start, as `python -m MODULE ARGUMENT... --listen ADDRESS`, and where it listens."""
-
-    label: str
-    module: str
-    arguments: tuple[str, ...]
-    listen: str
-    # The listening address as a client dials it.
-    target: str
-    log: Path
-    # In a row: a server that was up for a minute has them all again.
-    max_restarts: int = 3
-    # From the start of the process until it is healthy.
-    start_timeout_s: float = 120.0
-
-    @property
-    def command(self) -> Sequence[str]:
-        """The command line after `python -m`."""
-        return (self.module, *self.arguments, "--listen", self.listen)
-
-    @property
-    def socket(self) -> Path | None:
-        """The file of a Unix socket."""
-        scheme, _, path = self.listen.partition(":")
-        return Path(path) if scheme == "unix" else None
 
 
 class LocalServer:
@@ -117,10 +88,10 @@ class LocalServer:
             self._process.wait_stopped()
 
     async def _start_once(self) -> None:
-        socket = self.plan.socket
+        socket = self.plan.target.socket_path
         if socket is not None:
             # A killed server leaves its socket behind.
-            socket.unlink(missing_ok=True)
+            Path(socket).unlink(missing_ok=True)
         await self._refuse_taken_address()
         self._process = ServerProcess(self.plan.command, log=self.plan.log)
         client = Client(self.plan.target)
@@ -133,15 +104,15 @@ class LocalServer:
 
     async def _refuse_taken_address(self) -> None:
         """Whoever listens there already would be taken for our server."""
-        host, _, port = self.plan.listen.rpartition(":")
-        if self.plan.socket is not None:
+        target = self.plan.target
+        if target.socket_path is not None:
             return
         try:
-            _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+            _, writer = await asyncio.open_connection(target.host, target.port)
         except OSError:
             return
         writer.close()
-        raise InputError(f"{self.plan.label}: address {self.plan.listen} is in use")
+        raise InputError(f"{self.plan.label}: address {target} is in use")
 
     async def _await_health(self, client: Client, process: ServerProcess) -> None:
         end = time.monotonic() + self.plan.start_timeout_s

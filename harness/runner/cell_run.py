@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from harness.clients.completion import CompletionRequest
-from harness.clients.connection import Connection
+from harness.clients.connection import Attempts, Connection
 from harness.clients.faults import AttemptError, RefusedError, TransientError
-from harness.clients.retrying import Attempts
 from harness.errors import EndpointLostError, InputError, UnreachableError
 from harness.runner.recording import error_record, sample_record
 from harness.runs.cell import Cell
@@ -135,12 +134,12 @@ async def _ask_missing(
             deadline_s=run.deadline_s,
             generator=random.Random(f"{run.cell.key} {sample.address.key}"),
         )
-        if attempts.completion is not None:
+        if attempts.result is not None:
             record = sample_record(
                 run.cell,
                 sample,
                 attempts,
-                attempts.completion,
+                attempts.result,
                 prompt=prompt.text,
                 started_at_s=started_at_s,
             )

@@ -5,10 +5,10 @@ import time
 from msgspec.structs import asdict
 
 from harness.clients.completion import Completion
-from harness.clients.retrying import Attempts
+from harness.clients.connection import Attempts
 from harness.runs.cell import Cell
 from harness.runs.records import ErrorRecord, SampleRecord, SampleTimes
-from harness.runs.rescore import score
+from harness.runs.rescoring import score
 from harness.sample import Sample
 
 

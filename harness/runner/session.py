@@ -15,6 +15,7 @@ from harness.errors import (
     one_line,
 )
 from harness.fleet.fleet import Opened, all_failed, open_fleet
+from harness.fleet.plans import Program
 from harness.runner.cell_run import CellRun, Listener, check_prompt, run_cell
 from harness.runner.plan import plan_cells
 from harness.runner.resumption import manifest_changes
@@ -38,7 +39,7 @@ class SessionPlan:
     endpoints: tuple[Endpoint, ...]
     concurrency: int
     deadline_s: float
-    server_module: str
+    model_server: Program
     connect_timeout_s: float
     manifest: Manifest | None = None
 
@@ -57,7 +58,7 @@ async def run_session(plan: SessionPlan, store: RunStore, listener: Listener) ->
     async with open_fleet(
         plan.endpoints,
         listener.say,
-        server_module=plan.server_module,
+        model_server=plan.model_server,
         connect_timeout_s=plan.connect_timeout_s,
     ) as opened:
         if not opened.connections:

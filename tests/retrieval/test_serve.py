@@ -15,8 +15,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 )
 from harnessapi.retrieval.v1 import retrieval_pb2 as pb
 from harnessapi.retrieval.v1 import retrieval_pb2_grpc as pb_grpc
-
-from harness_retrieval.addresses import Address, AddressError, bind, parse_address
+from harnessapi.rpc.targets import Target, TargetError, bind, parse_target
 
 SERVICE = "harnessapi.retrieval.v1.RetrievalService"
 
@@ -50,6 +49,18 @@ def test_the_command_says_when_it_is_healthy_and_stops_cleanly_at_a_signal(
     assert process.stderr.read() == ""
 
 
+def test_a_folder_of_standing_corpora_is_accepted_and_said_to_be_ignored(tmp_path: Path) -> None:
+    address = f"unix:{tmp_path}/p.sock"
+    with start_process("--listen", address, "--corpora", "/corpora") as process:
+        assert process.stderr is not None
+        said = [process.stderr.readline() for _ in range(2)]
+        process.kill()
+    assert said == [
+        "--corpora /corpora is ignored: standing corpora are gone\n",
+        f"listening on {address}\n",
+    ]
+
+
 @pytest.mark.parametrize(
     "address", ["nonsense", "unix:", "host:70000", "unix:/no/folder/s.sock", "192.0.2.1:4000"]
 )
@@ -57,7 +68,7 @@ def test_an_address_that_cannot_be_used_is_one_clear_line_and_exit_status_2(addr
     with start_process("--listen", address) as process:
         _, errors = process.communicate(timeout=20)
     assert process.returncode == 2
-    assert errors.startswith("error: ")
+    assert errors.startswith("Error: ")
     assert address in errors
     assert errors.count("\n") == 1
 
@@ -69,7 +80,7 @@ def test_an_address_in_use_is_refused_and_the_first_server_keeps_it(
     with start_process("--listen", service.address) as process:
         _, errors = process.communicate(timeout=20)
     assert process.returncode == 2
-    assert errors == f"error: cannot listen on {service.address}: a server is listening there\n"
+    assert errors == f"Error: cannot listen on {service.address}: a server is listening there\n"
     with grpc.insecure_channel(service.address) as channel:
         stub = pb_grpc.RetrievalServiceStub(channel)
         assert stub.OpenContext(pb.OpenContextRequest(context_id="c")).expires_after_s == 600
@@ -81,7 +92,7 @@ def test_a_port_in_use_is_refused() -> None:
         with start_process("--listen", address) as process:
             _, errors = process.communicate(timeout=20)
     assert process.returncode == 2
-    assert errors == f"error: cannot listen on {address}: Address already in use\n"
+    assert errors == f"Error: cannot listen on {address}: Address already in use\n"
 
 
 def test_a_socket_file_left_by_a_killed_server_is_replaced_but_no_other_file(
@@ -96,8 +107,8 @@ def test_a_socket_file_left_by_a_killed_server_is_replaced_but_no_other_file(
             raise AssertionError(address)
 
     (tmp_path / "text").write_text("precious")
-    with pytest.raises(AddressError, match="is no socket"):
-        bind(NoServer(), parse_address(f"unix:{tmp_path}/text"))
+    with pytest.raises(TargetError, match="is no socket"):
+        bind(NoServer(), parse_target(f"unix:{tmp_path}/text"))
     assert (tmp_path / "text").read_text() == "precious"
 
 
@@ -143,7 +154,7 @@ def test_a_lost_context_is_an_outcome_and_a_missing_mode_an_error(
     ],
 )
 def test_addresses_are_read(given: str, target: str) -> None:
-    assert parse_address(given).target == target
+    assert parse_target(given).name == target
 
 
 @pytest.mark.parametrize(
@@ -154,8 +165,8 @@ def test_addresses_are_read(given: str, target: str) -> None:
     ],
 )
 def test_an_address_that_cannot_be_read_is_named(given: str) -> None:
-    with pytest.raises(AddressError, match="address"):
-        parse_address(given)
+    with pytest.raises(TargetError, match="address"):
+        parse_target(given)
 
 
 def test_a_server_tells_which_free_port_it_got() -> None:
@@ -164,12 +175,12 @@ def test_a_server_tells_which_free_port_it_got() -> None:
             assert address == "127.0.0.1:0"
             return 4321
 
-    assert bind(Server(), parse_address("127.0.0.1:0")) == Address(target="127.0.0.1:4321")
+    assert bind(Server(), parse_target("127.0.0.1:0")) == Target(name="127.0.0.1:4321")
 
 
 def test_the_client_and_the_channel_import_nothing_heavy() -> None:
     program = (
-        "import sys, retrieval.remote, retrieval.channel, retrieval.addresses;"
+        "import sys; from harness_retrieval import remote, channel, command;"
         "print({'faiss', 're2', 'numpy', 'torch'} & set(sys.modules))"
     )
     environment = {**os.environ, "PYTHONPATH": ":".join(sys.path)}

@@ -13,6 +13,7 @@ from harness.endpoints.config import Endpoint
 from harness.endpoints.external import Api, External
 from harness.errors import InputError, UnreachableError
 from harness.fakes.fake_openai import FakeOpenAi, Reply, solve, text_of
+from harness.fleet.plans import MODEL_SERVER
 from harness.runner.session import SessionPlan, run_session
 from harness.runs.manifest import read_manifest
 from harness.runs.results import CellResult
@@ -50,7 +51,7 @@ def work(
         ),
         concurrency=concurrency,
         deadline_s=10,
-        server_module="",
+        model_server=MODEL_SERVER,
         connect_timeout_s=0.3,
     )
 

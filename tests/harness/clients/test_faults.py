@@ -10,6 +10,7 @@ from harness.cli.progress import PlainProgress
 from harness.endpoints.config import Endpoint
 from harness.errors import IncompleteError, InputError
 from harness.fakes.fake_model import FakeModel, Fault, Script
+from harness.fleet.plans import MODEL_SERVER
 from harness.runner.session import SessionPlan, run_session
 from harness.runs.run_options import RunOptions
 from harness.runs.store import RunStore, create_run
@@ -32,7 +33,7 @@ def work(folder: Path, samples: int, deadline_s: float = 10.0, concurrency: int 
         endpoints=(Endpoint(name="far", address=f"unix:{folder}/fake.sock", retrieval=True),),
         concurrency=concurrency,
         deadline_s=deadline_s,
-        server_module="",
+        model_server=MODEL_SERVER,
         connect_timeout_s=5.0,
     )
 

@@ -2,10 +2,12 @@ import json
 from pathlib import Path
 
 import pytest
+from harnessapi.rpc.targets import parse_target
 
 from harness.errors import UnreachableError
 from harness.fleet.fleet import stop_all
-from harness.fleet.local_server import Health, LocalServer, ServerPlan
+from harness.fleet.local_server import Health, LocalServer
+from harness.fleet.plans import Program, ServerPlan
 
 
 def say(_text: str, *, is_warning: bool = False) -> None:
@@ -14,13 +16,11 @@ def say(_text: str, *, is_warning: bool = False) -> None:
 
 async def test_a_server_that_never_listens_is_not_waited_for_without_end(tmp_path: Path) -> None:
     (tmp_path / "fake.json").write_text(json.dumps({"never_listens": True}))
-    address = f"unix:{tmp_path}/fake.sock"
     plan = ServerPlan(
         label="the fake",
-        module="harness.fakes.fake_server",
+        program=Program(module="harness.fakes.fake_server"),
         arguments=(str(tmp_path),),
-        listen=address,
-        target=address,
+        target=parse_target(f"unix:{tmp_path}/fake.sock"),
         log=tmp_path / "fake.log",
         start_timeout_s=0.2,
     )

