@@ -11,7 +11,7 @@ import pytest
 from harness.cli.progress import PlainProgress
 from harness.endpoints.config import Endpoint
 from harness.endpoints.external import Api, External
-from harness.errors import InputError, UnreachableError
+from harness.errors import IncompleteError, InputError, UnreachableError
 from harness.fakes.fake_openai import FakeOpenAi, Reply, solve, text_of
 from harness.fleet.plans import MODEL_SERVER
 from harness.runner.session import SessionPlan, run_session
@@ -177,6 +177,28 @@ async def test_estimated_counts_are_said(
     assert "counts no tokens: tokens/s are an estimate" in capsys.readouterr().err
     [sample] = samples_of(cell, tmp_path)
     assert (sample["num_generated_tokens"], sample["are_counts_estimated"]) == (2, True)
+
+
+async def test_an_endpoint_that_does_not_answer_the_first_prompt_is_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with FakeOpenAi(lambda _request, _number: BUSY) as busy, FakeOpenAi(solve) as server:
+        todo = work(server.address, samples=2)
+        [near] = todo.endpoints
+        todo = replace(
+            todo,
+            options=replace(todo.options, endpoint=("busy", "far"), size=(2, 4)),
+            endpoints=(replace(near, name="busy", address=busy.address), near),
+            deadline_s=0.3,
+        )
+        store = create_run(tmp_path)
+        with pytest.raises(IncompleteError, match=r"left out, 2 cells of busy: busy/.*no answer"):
+            await run_session(todo, store, PlainProgress())
+        store.close()
+    assert "left out, 2 cells of busy" in capsys.readouterr().err
+    result = summarize(store.folder)
+    assert [(cell.asked.endpoint, cell.metrics.n) for cell in result.cells] == [("far", 2)] * 2
+    assert result.num_missing == 4
 
 
 async def test_nobody_at_the_address_is_unreachable(tmp_path: Path) -> None:
