@@ -8,7 +8,7 @@ from harnessapi.rpc.targets import TargetError
 
 from harness.cli.dependencies import dependencies, read_endpoints
 from harness.cli.fleet_view import FleetView, open_fleet_view
-from harness.cli.shared_options import ENDPOINT_NAME, ENDPOINTS_FILE
+from harness.cli.shared_options import ENDPOINT_NAME, ENDPOINTS_FILE, QUIET
 from harness.cli.signals import StoppedError, run_until_signal
 from harness.endpoints.config import require_checkpoints
 from harness.errors import InputError
@@ -34,6 +34,7 @@ from harness.fleet.standing_fleet import LOOK_EVERY_S, StandingFleet, plan_stand
     show_default=True,
     help="Folder of the servers' logs, and of an endpoints.toml with their addresses.",
 )
+@QUIET
 @ENDPOINTS_FILE
 @click.pass_context
 def up_command(
@@ -44,6 +45,7 @@ def up_command(
     host: str,
     port: int,
     logs: Path,
+    quiet: bool,
     endpoints_file: Path | None,
 ) -> None:
     """Start the local endpoints NAME (all without one) and stay until Ctrl-C or SIGTERM.
@@ -65,7 +67,7 @@ def up_command(
     for needed in (program, SEARCH_SERVER):
         needed.require()
     _make_writable(logs)
-    with open_fleet_view() as view:
+    with open_fleet_view(is_quiet=quiet) as view:
         try:
             fleet = plan_standing_fleet(local, program, logs, host=host, port=port, say=view.say)
         except TargetError as error:

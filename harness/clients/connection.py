@@ -13,7 +13,7 @@ from harness.clients.completion import Completion, CompletionRequest
 from harness.clients.faults import AttemptError, RefusedError, TransientError
 from harness.clients.model_client import ModelClient
 from harness.endpoints.config import Endpoint
-from harness.errors import HarnessError, IncompleteError, InputError, UnreachableError
+from harness.errors import EndpointLostError, HarnessError, InputError, UnreachableError
 from harness.sample import Prompt
 
 CONNECT_TIMEOUT_S: Final = 10.0
@@ -68,7 +68,7 @@ class Connection:
     async def complete(
         self, request: CompletionRequest, *, deadline_s: float, generator: random.Random
     ) -> Attempts:
-        """One sample with retries. Raises IncompleteError where going on makes no sense."""
+        """One sample with retries. Raises EndpointLostError where going on makes no sense."""
         return await self.retrying(
             lambda left_s: self.client.complete(request, timeout_s=left_s),
             deadline_s=deadline_s,
@@ -95,7 +95,7 @@ class Connection:
     ) -> Tried[_Result]:
         """Attempts until there is a result, a permanent error, or `deadline_s` since the first.
 
-        An attempt is given the seconds that are left for it. Raises IncompleteError where the
+        An attempt is given the seconds that are left for it. Raises EndpointLostError where the
         server is gone for good, or is another one.
         """
         end = time.monotonic() + deadline_s
@@ -129,7 +129,7 @@ class Connection:
 
     async def _check(self) -> None:
         if self.server is not None and self.server.gave_up is not None:
-            raise IncompleteError(f"endpoint '{self.endpoint.name}': {self.server.gave_up}")
+            raise EndpointLostError(f"endpoint '{self.endpoint.name}': {self.server.gave_up}")
         if self.endpoint.external is not None:
             return  # It has no digest: asking more of a busy server tells nothing.
         try:
@@ -137,7 +137,7 @@ class Connection:
         except AttemptError:
             return  # Not back yet: the next attempt will say so.
         if model.checkpoint_digest != self.model.checkpoint_digest:
-            raise IncompleteError(
+            raise EndpointLostError(
                 f"endpoint '{self.endpoint.name}' came back with another checkpoint: "
                 f"{model.checkpoint_digest}, not {self.model.checkpoint_digest}"
             )

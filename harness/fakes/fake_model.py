@@ -44,8 +44,11 @@ class Script:
     dies_again: bool = False
     # Exits with this status before it listens.
     refuse_with_status: int = 0
+    # Starts, and never listens.
+    never_listens: bool = False
     version: int = 1
     max_prompt_tokens: int = 10_000
+    trained_tasks: tuple[str, ...] = ()
 
 
 def no_fault(_call: int) -> Fault | None:
@@ -87,6 +90,7 @@ class FakeModel(inference_pb2_grpc.InferenceServiceServicer):
                 markers=Markers() if self.script.has_channel else None,
                 modes=tuple(Mode) if self.script.has_channel else (),
                 styles=("symbolic",),
+                trained_tasks=tuple(self.script.trained_tasks),
             )
         )
 

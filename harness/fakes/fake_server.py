@@ -22,6 +22,8 @@ async def _serve(folder: Path, address: str) -> None:
     if script.refuse_with_status:
         click.echo(f"{folder}: the script refuses", err=True)
         sys.exit(script.refuse_with_status)
+    while script.never_listens:
+        await asyncio.sleep(3600)
     model = FakeModel(script)
     died = folder / "died"
 

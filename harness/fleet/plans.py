@@ -48,6 +48,8 @@ class ServerPlan:
     arguments: tuple[str, ...] = ()
     # In a row: a server that was up for a minute has them all again.
     max_restarts: int = 3
+    # From the start of the process until it is healthy.
+    start_timeout_s: float = 120.0
 
     @property
     def command(self) -> Sequence[str]:
