@@ -7,7 +7,7 @@ from rich.console import Console
 
 from harness.reports import rows
 from harness.reports.collect import Report
-from harness.reports.notes import impossible_notes, refused_notes
+from harness.reports.notes import impossible_notes, refused_notes, untrained_notes
 from harness.reports.pooling import pool
 from harness.reports.text_table import TextTable, open_console, print_table
 from harness.runs.results import CellResult
@@ -34,7 +34,12 @@ def print_report(report: Report, console: Console | None = None) -> None:
     _print_sizes(console, report.cells)
     _print(console, "accuracy against state", _without_run(rows.STATE, shown), cells)
     _print(console, "costs and failures, a sample", _without_run(rows.COSTS, shown), cells)
-    for line in (*impossible_notes(report.cells), *refused_notes(report.runs)):
+    notes = [
+        *untrained_notes(report.cells),
+        *impossible_notes(report.cells),
+        *refused_notes(report.runs),
+    ]
+    for line in notes:
         console.print(f"\n{line}", markup=False, highlight=False)
 
 
@@ -63,7 +68,7 @@ def _print_sizes(console: Console, cells: Sequence[CellResult]) -> None:
 def _accuracy(cell: CellResult | None) -> str:
     if cell is None:
         return ""
-    return f"{rows.number(cell.metrics.accuracy, 3)}\n{rows.interval(cell.metrics.ci95)}"
+    return f"{rows.accuracy(cell)}\n{rows.interval(cell.metrics.ci95)}"
 
 
 def _print(
