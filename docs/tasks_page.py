@@ -59,7 +59,16 @@ def _section(task: Task) -> str:
     facts = "\n".join(f"| {label} | {text} |" for label, text in _facts(task))
     small = make_task(task.name, size=max(task.min_size, _SHOWN_SIZE))
     samples = "\n\n".join(_sample(small, way) for way in task.ways())
-    return f"## {task.name}\n\n{about}\n\n| | |\n|---|---|\n{facts}\n\n```\n{samples}\n```\n"
+    table = f"| | |\n|---|---|\n{facts}"
+    parts = (f"## {task.name}", about, table, *_queries(task), f"```\n{samples}\n```\n")
+    return "\n\n".join(parts)
+
+
+def _queries(task: Task) -> Iterator[str]:
+    """Not in the table: a pattern may have `|`."""
+    if task.abbreviations:
+        yield "Queries that stand for a pattern:"
+        yield "\n".join(f"- `{one.query}`: `{one.pattern}`" for one in task.abbreviations)
 
 
 def _facts(task: Task) -> Iterator[tuple[str, str]]:
@@ -76,8 +85,6 @@ def _facts(task: Task) -> Iterator[tuple[str, str]]:
     yield "searches", f"{_modes(task) or 'none'}{preferred}"
     for mode, reason in task.impossible.items():
         yield f"impossible with {mode}", reason
-    for one in task.abbreviations:
-        yield f"query `{one.query}`", f"stands for `{one.pattern.replace('|', chr(92) + '|')}`"
     yield "prompt", ", ".join(f"{_prompt_tokens(task.name, s)} tokens" for s in task.default_sizes)
     completions = (f"{way.name} {task.max_completion_tokens(way)}" for way in task.ways())
     yield "completion", f"at most {', '.join(completions)} tokens"

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
+from harnessapi.values import Mode
+
 from harness.steps import Answer, Step, Thought
 from harness.way import Prompting, Way
-from harness_retrieval.types import Mode
 
 _NOTHING: Final[Mapping[str, str | int]] = {}
 
@@ -91,8 +92,11 @@ class Problem(ABC):
         """What else is known of the question."""
         return _NOTHING
 
-    def drawn_question(self, _generator: random.Random, /) -> "Problem":
-        """The same context, its question drawn: for those that draw it after the context."""
+    def drawn_question(self, _generator: random.Random, /) -> "Problem | None":
+        """The same context, its question drawn: for those that draw it after the context.
+
+        None where nothing can be asked: another context is drawn.
+        """
         return self
 
     def siblings(self) -> Sequence["Problem"]:

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from harnessapi.values import Mode
+
 from harness.errors import InputError, unknown_name
-from harness_retrieval.types import Mode
 
 
 class Prompting(StrEnum):

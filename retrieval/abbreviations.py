@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-MAX_CHARACTERS: Final = 1024
+from harness_retrieval.limits import MAX_QUERY_CHARACTERS
+
 _SLOT: Final = re.compile(r"\$([1-9])")
 
 
@@ -24,10 +25,10 @@ class Abbreviation:
         for what, text in (("query", self.query), ("pattern", self.pattern)):
             if not text.strip():
                 raise ValueError(f"the {what} of an abbreviation is empty")
-            if len(text) > MAX_CHARACTERS:
+            if len(text) > MAX_QUERY_CHARACTERS:
                 raise ValueError(
                     f"the {what} of an abbreviation has {len(text)} characters, "
-                    f"over {MAX_CHARACTERS}"
+                    f"over {MAX_QUERY_CHARACTERS}"
                 )
         bound = {word for word in self.query.split() if _SLOT.fullmatch(word)}
         unbound = [f"${slot}" for slot in _SLOT.findall(self.pattern) if f"${slot}" not in bound]

@@ -11,6 +11,7 @@ from enum import Enum, auto
 from harnessapi.values import Markers, Mode, Outcome
 
 from harness_retrieval.abbreviations import Abbreviation, expand
+from harness_retrieval.limits import refuse_query
 from harness_retrieval.types import SearchRequest, SearchResult
 
 
@@ -19,7 +20,6 @@ class SearchLimits:
     """What one sequence may ask for."""
 
     max_searches: int = 1024
-    max_query_characters: int = 1024
 
 
 class _State(Enum):
@@ -163,18 +163,11 @@ class SearchChannel:
         return answer
 
     def _decide_without_search(self) -> SearchResult | None:
-        limits = self._limits
-        if self.num_searches >= limits.max_searches:
-            detail = f"the limit of {limits.max_searches} searches is reached"
+        limit = self._limits.max_searches
+        if self.num_searches >= limit:
+            detail = f"the limit of {limit} searches is reached"
             return SearchResult(outcome=Outcome.LIMIT_REACHED, detail=detail)
-        if not self.query:
-            return SearchResult(outcome=Outcome.INVALID_QUERY, detail="the query is empty")
-        if len(self.query) > limits.max_query_characters:
-            detail = (
-                f"the query has {len(self.query)} characters, over {limits.max_query_characters}"
-            )
-            return SearchResult(outcome=Outcome.INVALID_QUERY, detail=detail)
-        return None
+        return refuse_query(self.query)
 
     def _request(self) -> SearchRequest:
         self.num_searches += 1

@@ -4,10 +4,8 @@ import argparse
 import asyncio
 import signal
 import sys
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -15,16 +13,15 @@ from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 from harnessapi.retrieval.v1 import retrieval_pb2 as pb
 from harnessapi.retrieval.v1 import retrieval_pb2_grpc as pb_grpc
+from harnessapi.values import Mode
 
 from harness_retrieval.addresses import Address, AddressError, bind, parse_address
-from harness_retrieval.contexts.context_store import ContextLimits, ContextStore
-from harness_retrieval.corpora import Corpora
-from harness_retrieval.dense.embedding import HashingEmbedder
-from harness_retrieval.errors import CorporaUnavailableError
+from harness_retrieval.contexts.context_store import LIMITS, ContextStore
+from harness_retrieval.contexts.recent_contexts import ContextLimits
 from harness_retrieval.local import LocalRetriever
 from harness_retrieval.retrieval_servicer import RetrievalServicer
 from harness_retrieval.status_codes import ErrorInterceptor
-from harness_retrieval.types import Mode, SearchRequest
+from harness_retrieval.types import SearchRequest
 from harness_retrieval.wire import MAX_MESSAGE_BYTES
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["RetrievalService"].full_name
@@ -43,26 +40,20 @@ _OPTIONS = [
 async def serve(
     address: Address,
     *,
-    corpora_dir: Path | None,
-    limits: ContextLimits,
+    limits: ContextLimits = LIMITS,
     stopped: asyncio.Event,
     ready: Callable[[Address], None],
 ) -> None:
     """Serves until `stopped` is set; calls `ready` once, when healthy, with the address bound.
 
-    Raises AddressError, CorporaUnavailableError.
+    Raises AddressError.
     """
-    embedder = HashingEmbedder()
-    corpora = Corpora(corpora_dir, embedder) if corpora_dir else None
     executor = ThreadPoolExecutor(_NUM_THREADS, thread_name_prefix="search")
-    retriever = LocalRetriever(embedder=embedder)
+    retriever = LocalRetriever()
     server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=_OPTIONS)
     try:
         servicer = RetrievalServicer(
-            contexts=ContextStore(limits, time.monotonic),
-            retriever=retriever,
-            corpora=corpora,
-            executor=executor,
+            contexts=ContextStore(limits), retriever=retriever, executor=executor
         )
         pb_grpc.add_RetrievalServiceServicer_to_server(servicer, server)
         health = _add_health(server)
@@ -77,43 +68,37 @@ async def serve(
         await server.stop(_GRACE_S)
         executor.shutdown(wait=True)
         retriever.shutdown()
-        if corpora:
-            corpora.close()
 
 
-def run(listen: str, *, corpora_dir: Path | None = None) -> None:
+def run(listen: str) -> None:
     """Serves at the address `listen` until SIGINT or SIGTERM; says on stderr when it is healthy.
 
-    Raises AddressError, CorporaUnavailableError.
+    Raises AddressError.
     """
-    asyncio.run(_serve_until_signal(parse_address(listen), corpora_dir))
+    asyncio.run(_serve_until_signal(parse_address(listen)))
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(description="Searches contexts and standing corpora.")
+    parser = argparse.ArgumentParser(description="Searches contexts.")
     parser.add_argument("--listen", required=True, metavar="ADDRESS", help="unix:/path, host:port")
-    parser.add_argument("--corpora", type=Path, metavar="FOLDER", help="keep standing corpora here")
+    parser.add_argument("--corpora", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
+    if options.corpora is not None:
+        sys.stderr.write(f"--corpora {options.corpora} is ignored: standing corpora are gone\n")
     try:
-        run(options.listen, corpora_dir=options.corpora)
-    except (AddressError, CorporaUnavailableError) as error:
+        run(options.listen)
+    except AddressError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
     return 0
 
 
-async def _serve_until_signal(address: Address, corpora_dir: Path | None) -> None:
+async def _serve_until_signal(address: Address) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    await serve(
-        address,
-        corpora_dir=corpora_dir,
-        limits=ContextLimits(),
-        stopped=stopped,
-        ready=_say_listening,
-    )
+    await serve(address, stopped=stopped, ready=_say_listening)
 
 
 def _say_listening(address: Address) -> None:

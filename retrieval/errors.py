@@ -23,25 +23,3 @@ class ContextTooLongError(RetrievalError):
         super().__init__(
             f"context {context_id!r} would have {num_characters} characters, over {max_characters}"
         )
-
-
-class CorpusNotFoundError(RetrievalError):
-    """No corpus of this name."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(f"there is no corpus {name!r}")
-
-
-class CorpusExistsError(RetrievalError):
-    """A corpus of this name is there already."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(f"corpus {name!r} exists already")
-
-
-class CorporaUnavailableError(RetrievalError):
-    """The service keeps no corpora, or their folder cannot be used."""
-
-
-class CorpusDamagedError(RetrievalError):
-    """The files of a corpus do not hold what its description says."""

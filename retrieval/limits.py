@@ -1,20 +1,29 @@
-"""Which requests are refused without a search: one rule for the local and the remote retriever."""
+"""Which requests are refused without a search: one rule for the channel and every retriever."""
 
-from harness_retrieval.types import Mode, Outcome, SearchRequest, SearchResult
+from typing import Final
 
-MAX_CONTEXT_CHARACTERS = 4_000_000
-MAX_QUERY_CHARACTERS = 4_096
-MAX_TOP_K = 100
+from harnessapi.values import Mode, Outcome
+
+from harness_retrieval.types import SearchRequest, SearchResult
+
+MAX_CONTEXT_CHARACTERS: Final = 4_000_000
+MAX_QUERY_CHARACTERS: Final = 1_024
+MAX_TOP_K: Final = 100
+
+
+def refuse_query(query: str) -> SearchResult | None:
+    """The result of a query that no search can be made of, or None."""
+    if not query.strip():
+        return _invalid("the query is empty")
+    if len(query) > MAX_QUERY_CHARACTERS:
+        return _invalid(f"the query has {len(query)} characters, over {MAX_QUERY_CHARACTERS}")
+    return None
 
 
 def refuse(request: SearchRequest) -> SearchResult | None:
     """The result of a request that cannot be searched, or None where it can."""
-    if not request.query.strip():
-        return _invalid("the query is empty")
-    if len(request.query) > MAX_QUERY_CHARACTERS:
-        return _invalid(
-            f"the query has {len(request.query)} characters, over {MAX_QUERY_CHARACTERS}"
-        )
+    if refused := refuse_query(request.query):
+        return refused
     if len(request.text) > MAX_CONTEXT_CHARACTERS:
         detail = f"the context has {len(request.text)} characters, over {MAX_CONTEXT_CHARACTERS}"
         return SearchResult(outcome=Outcome.TOO_COSTLY, detail=detail)

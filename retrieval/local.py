@@ -3,63 +3,54 @@
 import dataclasses
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from typing import Final
 
+from harnessapi.values import Mode
+
+from harness_retrieval.contexts.recent_contexts import ContextLimits, RecentContexts
 from harness_retrieval.dense.dense_index import DenseContextIndex
 from harness_retrieval.dense.embedding import HashingEmbedder
 from harness_retrieval.limits import refuse
 from harness_retrieval.regex.regex_search import search_regex
-from harness_retrieval.text import well_formed
-from harness_retrieval.types import Mode, SearchRequest, SearchResult
+from harness_retrieval.types import SearchRequest, SearchResult
 
-_MAX_CONTEXTS = 4096
-_MAX_TOTAL_PASSAGES = 131_072
-_EXPIRES_AFTER_S = 600.0
+# Passages.
+_LIMITS: Final = ContextLimits(max_total_size=131_072, expires_after_s=600)
 
 
-@dataclasses.dataclass(kw_only=True, slots=True)
-class _Context:
-    last_use_s: float
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class _Indexed:
     lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
     indexes: dict[str, DenseContextIndex] = dataclasses.field(default_factory=dict)  # by separator
-    num_passages: int = 0
 
 
 class LocalRetriever:
     """A Retriever without a network. Keeps one index a context and separator, within bounds."""
 
-    def __init__(
-        self,
-        *,
-        embedder: HashingEmbedder | None = None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._embedder = embedder or HashingEmbedder()
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._contexts: OrderedDict[str, _Context] = OrderedDict()  # last used at the end
-        self._num_passages = 0
+    max_requests = 1  # a call costs nothing
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._embedder = HashingEmbedder()
+        self._contexts: RecentContexts[_Indexed] = RecentContexts(_LIMITS, clock)
+
+    @property
+    def num_contexts(self) -> int:
+        """Contexts of which an index is kept."""
+        return len(self._contexts)
 
     def search(self, requests: Sequence[SearchRequest]) -> list[SearchResult]:
         """Answers each request, in order. Never raises for a query."""
-        return [self._search(request) for request in requests]
+        return [refuse(request) or self._search(request.well_formed()) for request in requests]
 
     def close_contexts(self, context_ids: Sequence[str]) -> None:
         """Forgets the indexes of contexts; unknown ones are ignored."""
-        with self._lock:
-            for context_id in context_ids:
-                self._forget(context_id)
+        self._contexts.forget(context_ids)
 
     def shutdown(self) -> None:
-        """Forgets everything."""
-        with self._lock:
-            self._contexts.clear()
-            self._num_passages = 0
+        """There is nothing to let go of."""
 
     def _search(self, request: SearchRequest) -> SearchResult:
-        if refused := refuse(request):
-            return refused
         if request.mode is Mode.REGEX:
             return search_regex(request.text, request.query)
         started_ns = time.perf_counter_ns()
@@ -67,42 +58,24 @@ class LocalRetriever:
         return dataclasses.replace(result, search_ns=time.perf_counter_ns() - started_ns)
 
     def _search_dense(self, request: SearchRequest) -> SearchResult:
-        text, separator = well_formed(request.text), well_formed(request.passage_separator)
         context = self._use(request.context_id)
         with context.lock:
-            index = context.indexes.get(separator)
-            if index is None or not text.startswith(index.text):
-                index = DenseContextIndex(self._embedder, separator)
-                context.indexes[separator] = index
-            index.grow(text)
-            result = index.search(well_formed(request.query), request.top_k)
+            index = context.indexes.get(request.passage_separator)
+            if index is None or not request.text.startswith(index.text):
+                index = DenseContextIndex(self._embedder, request.passage_separator)
+                context.indexes[request.passage_separator] = index
+            index.grow(request.text)
+            result = index.search(request.query, request.top_k)
             num_passages = sum(index.num_passages for index in context.indexes.values())
-        self._count(request.context_id, context, num_passages)
+        with self._contexts.lock:
+            if self._contexts.get(request.context_id) is context:  # not forgotten meanwhile
+                self._contexts.put(request.context_id, context, num_passages)
         return result
 
-    def _use(self, context_id: str) -> _Context:
-        with self._lock:
-            context = self._contexts.setdefault(context_id, _Context(last_use_s=0.0))
-            context.last_use_s = self._clock()
-            self._contexts.move_to_end(context_id)
+    def _use(self, context_id: str) -> _Indexed:
+        with self._contexts.lock:
+            context = self._contexts.get(context_id)
+            if context is None:
+                context = _Indexed()
+                self._contexts.put(context_id, context, 0)
             return context
-
-    def _count(self, context_id: str, context: _Context, num_passages: int) -> None:
-        """Counts what a context holds, and forgets those unused for longest past the bounds."""
-        with self._lock:
-            if self._contexts.get(context_id) is context:  # not forgotten meanwhile
-                self._num_passages += num_passages - context.num_passages
-                context.num_passages = num_passages
-            oldest_s = self._clock() - _EXPIRES_AFTER_S
-            while self._contexts:
-                first_id, first = next(iter(self._contexts.items()))
-                if first.last_use_s >= oldest_s and not self._is_full():
-                    return
-                self._forget(first_id)
-
-    def _forget(self, context_id: str) -> None:
-        if context := self._contexts.pop(context_id, None):
-            self._num_passages -= context.num_passages
-
-    def _is_full(self) -> bool:
-        return len(self._contexts) > _MAX_CONTEXTS or self._num_passages > _MAX_TOTAL_PASSAGES

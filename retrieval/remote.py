@@ -3,7 +3,7 @@
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 import grpc
@@ -13,7 +13,6 @@ from harnessapi.retrieval.v1 import retrieval_pb2_grpc as pb_grpc
 from harness_retrieval.addresses import parse_address
 from harness_retrieval.contexts.sent_texts import SentTexts
 from harness_retrieval.limits import refuse
-from harness_retrieval.text import well_formed
 from harness_retrieval.types import RetrieverUnavailableError, SearchRequest, SearchResult
 from harness_retrieval.wire import MAX_MESSAGE_BYTES, query_to_wire, result_from_wire
 
@@ -36,6 +35,8 @@ class RemoteRetriever:
     Raises AddressError for an address that cannot be read; connects when first used.
     """
 
+    max_requests = 16
+
     def __init__(self, address: str, *, deadline_s: float = 30.0) -> None:
         self._address = parse_address(address)
         self._deadline_s = deadline_s
@@ -51,7 +52,7 @@ class RemoteRetriever:
         deadline = _Deadline.after(self._deadline_s)
         results = [refuse(request) for request in requests]
         asked = [index for index, result in enumerate(results) if result is None]
-        well = [_well_formed(requests[index]) for index in asked]
+        well = [requests[index].well_formed() for index in asked]
         self._open([request for request in well if not self._sent.continues(request)], deadline)
         answers = self._ask(well, deadline)
         lost = [index for index, answer in enumerate(answers) if answer is None]
@@ -69,7 +70,7 @@ class RemoteRetriever:
 
     def close_contexts(self, context_ids: Sequence[str]) -> None:
         """Forgets contexts; does not wait for the service, where they expire anyway."""
-        self._sent.drop(context_ids)
+        self._sent.forget(context_ids)
         request = pb.CloseContextsRequest(context_ids=context_ids)
         self._stub.CloseContexts.future(request, timeout=_CLOSE_TIMEOUT_S)
 
@@ -135,14 +136,3 @@ class _Deadline:
 
     def remaining_s(self) -> float:
         return self.at_s - time.monotonic()
-
-
-def _well_formed(request: SearchRequest) -> SearchRequest:
-    if request.text.isascii() and request.query.isascii() and request.passage_separator.isascii():
-        return request
-    return replace(
-        request,
-        text=well_formed(request.text),
-        query=well_formed(request.query),
-        passage_separator=well_formed(request.passage_separator),
-    )

@@ -9,10 +9,6 @@ import grpc.aio
 from harness_retrieval.errors import (
     ContextNotFoundError,
     ContextTooLongError,
-    CorporaUnavailableError,
-    CorpusDamagedError,
-    CorpusExistsError,
-    CorpusNotFoundError,
     InvalidArgumentError,
     RetrievalError,
 )
@@ -20,10 +16,6 @@ from harness_retrieval.errors import (
 _STATUS_CODES: dict[type[RetrievalError], grpc.StatusCode] = {
     ContextNotFoundError: grpc.StatusCode.NOT_FOUND,
     ContextTooLongError: grpc.StatusCode.INVALID_ARGUMENT,
-    CorporaUnavailableError: grpc.StatusCode.FAILED_PRECONDITION,
-    CorpusDamagedError: grpc.StatusCode.DATA_LOSS,
-    CorpusExistsError: grpc.StatusCode.ALREADY_EXISTS,
-    CorpusNotFoundError: grpc.StatusCode.NOT_FOUND,
     InvalidArgumentError: grpc.StatusCode.INVALID_ARGUMENT,
 }
 

@@ -1,7 +1,7 @@
 """What a search is asked and what it answers: plain values, free of any library."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from harnessapi.values import Mode as Mode  # noqa: PLC0414
@@ -23,6 +23,21 @@ class SearchRequest:
     passage_separator: str = "\n"
     top_k: int = 1
 
+    def well_formed(self) -> "SearchRequest":
+        """What can be sent as UTF-8: each lone surrogate is a '?', so offsets stay."""
+        if self.text.isascii() and self.query.isascii() and self.passage_separator.isascii():
+            return self
+        return replace(
+            self,
+            text=_well_formed(self.text),
+            query=_well_formed(self.query),
+            passage_separator=_well_formed(self.passage_separator),
+        )
+
+
+def _well_formed(text: str) -> str:
+    return text.encode("utf-8", errors="replace").decode("utf-8")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchResult:
@@ -42,7 +57,12 @@ class RetrieverUnavailableError(Exception):
 
 
 class Retriever(Protocol):
-    """Searches contexts, in process or over gRPC; the results are the same. Thread-safe."""
+    """Searches contexts, in process or over gRPC; the results are the same. Thread-safe.
+
+    `max_requests`: how many one call of `search` may gather; all of them wait for the slowest.
+    """
+
+    max_requests: int
 
     def search(self, requests: Sequence[SearchRequest]) -> list[SearchResult]:
         """Answers each request, in order. Raises RetrieverUnavailableError, never for a query."""

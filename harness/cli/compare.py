@@ -48,7 +48,7 @@ def compare_command(first: str, second: str, as_json: bool, out: Path, **chosen:
 
     \b
     Exit status: 0 done; 2 the command was wrong, a run is damaged, or the two
-    have no samples in common (what differs is named).
+    were not asked the same samples (what differs is named), or share none.
     """
     whole = (_side(first, out), _side(second, out))
     one, other = narrow(whole, chosen["task"], chosen["size"])

@@ -9,7 +9,7 @@ from harnessapi.values import ModelDescription
 
 from harness.cli.dependencies import Dependencies, dependencies, read_endpoints
 from harness.cli.lazy import LazyCommand, LazyGroup
-from harness.cli.shared_options import ENDPOINTS_FILE
+from harness.cli.shared_options import ENDPOINT_NAME, ENDPOINTS_FILE
 from harness.cli.signals import run_until_signal
 from harness.endpoints.config import Endpoint
 from harness.errors import HarnessError, UnreachableError
@@ -33,7 +33,7 @@ def list_command(endpoints_file: Path | None) -> None:
 
 
 @click.command("check")
-@click.argument("name", required=False)
+@click.argument("name", type=ENDPOINT_NAME, required=False)
 @ENDPOINTS_FILE
 @click.pass_context
 def check_command(ctx: click.Context, name: str | None, endpoints_file: Path | None) -> None:

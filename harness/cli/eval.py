@@ -5,11 +5,18 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
+from harnessapi.values import Mode
 
 from harness.cli.dependencies import dependencies
 from harness.cli.eval_options import prepare
 from harness.cli.progress import open_listener
-from harness.cli.shared_options import ENDPOINTS_FILE, RUNS_FOLDER, CommaList
+from harness.cli.shared_options import (
+    ENDPOINT_NAME,
+    ENDPOINTS_FILE,
+    RUNS_FOLDER,
+    TASK_NAME_OR_ALL,
+    CommaList,
+)
 from harness.cli.signals import run_until_signal
 from harness.cli.task_parameters import TASK_PARAMETERS
 from harness.errors import HarnessError, IncompleteError
@@ -20,7 +27,6 @@ from harness.runs.run_options import DEFAULT_NUM_EXAMPLES
 from harness.runs.store import ERRORS_NAME, RunStore
 from harness.runs.summary import RunResult, summarize, write_summary
 from harness.way import Prompting, Style
-from harness_retrieval.types import Mode
 
 _PROMPTINGS: Final = click.Choice([prompting.value for prompting in Prompting])
 
@@ -28,12 +34,12 @@ _PROMPTINGS: Final = click.Choice([prompting.value for prompting in Prompting])
 @click.command("eval", no_args_is_help=True)
 @click.option(
     "--endpoint",
-    type=CommaList(click.STRING, "NAME,..."),
+    type=CommaList(ENDPOINT_NAME, "NAME,..."),
     help="Who is asked; a list, or `all`. See `harness endpoints list`.",
 )
 @click.option(
     "--task",
-    type=CommaList(click.STRING, "TASK,..."),
+    type=CommaList(TASK_NAME_OR_ALL, "TASK,..."),
     help="What is asked; a list, or `all`. See `harness tasks list`.",
 )
 @click.option(

@@ -73,7 +73,7 @@ def _as_json(result: Rescored) -> dict[str, object]:
                 "from": change.before.value,
                 "to": change.after.value,
                 "samples": change.num_samples,
-                "addresses": change.addresses,
+                "addresses": list(change.addresses),
             }
             for change in result.changes
         ],

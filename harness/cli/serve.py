@@ -36,15 +36,13 @@ def model_command(checkpoint: str, listen: str, **options: str | int | None) -> 
 
 @click.command("retrieval")
 @click.option("--listen", default="127.0.0.1:50052", show_default=True, metavar="ADDRESS")
-@click.option(
-    "--corpora", type=click.Path(file_okay=False), help="The folder of the standing corpora."
-)
+@click.option("--corpora", hidden=True)
 def retrieval_command(listen: str, corpora: str | None) -> None:
     """Serve the search until Ctrl-C or SIGTERM.
 
     \b
       harness serve retrieval
-      harness serve retrieval --listen unix:/run/search.sock --corpora corpora
+      harness serve retrieval --listen unix:/run/search.sock
     """
     require_extra("retrieval", "serving the search")
     become("harness_retrieval.command", ["--listen", listen, *as_arguments({"corpora": corpora})])

@@ -1,9 +1,15 @@
 """Option types that several commands share."""
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
+
+from harness.endpoints.config import load_endpoints
+from harness.errors import HarnessError
+from harness.tasks import TASKS
 
 ENDPOINTS_FILE = click.option(
     "--endpoints",
@@ -38,3 +44,44 @@ class CommaList(click.ParamType):  # type: ignore[type-arg]  # generic in newer 
         if not all(parts):
             self.fail(f"'{value}' has an empty part", param, ctx)
         return tuple(dict.fromkeys(self.item.convert(part, param, ctx) for part in parts))
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """What the last value may become, behind the values before it."""
+        before, comma, last = incomplete.rpartition(",")
+        items = self.item.shell_complete(ctx, param, last)
+        return [
+            CompletionItem(f"{before}{comma}{item.value}", type=item.type)
+            for item in items
+            if item.value not in before.split(",")
+        ]
+
+
+class Name(click.types.StringParamType):
+    """A name that is looked up later; the shell completes it."""
+
+    def __init__(self, names: Callable[[click.Context], Iterable[str]]) -> None:
+        self._names = names
+
+    def shell_complete(
+        self,
+        ctx: click.Context,
+        param: click.Parameter,  # noqa: ARG002
+        incomplete: str,
+    ) -> list[CompletionItem]:
+        """The names that begin so."""
+        return [CompletionItem(name) for name in self._names(ctx) if name.startswith(incomplete)]
+
+
+def _endpoint_names(ctx: click.Context) -> tuple[str, ...]:
+    try:
+        file = load_endpoints(ctx.params.get("endpoints_file"), Path.cwd())
+    except HarnessError:
+        return ()
+    return (*(endpoint.name for endpoint in file.endpoints), "all")
+
+
+ENDPOINT_NAME = Name(_endpoint_names)
+TASK_NAME = Name(lambda _ctx: TASKS)
+TASK_NAME_OR_ALL = Name(lambda _ctx: (*TASKS, "all"))

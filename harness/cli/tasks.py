@@ -3,8 +3,10 @@
 from typing import Any
 
 import click
+from harnessapi.values import Mode
 
 from harness.cli.lazy import LazyCommand, LazyGroup
+from harness.cli.shared_options import TASK_NAME
 from harness.cli.task_parameters import TASK_PARAMETERS, read_parameters
 from harness.runs.run_options import DEFAULT_NUM_EXAMPLES
 from harness.sample import Sample, Split
@@ -14,7 +16,6 @@ from harness.tasks.parameters import parameter_texts
 from harness.tasks.prompts import make_prompt
 from harness.tasks.task import Task
 from harness.way import Prompting, Style, Way
-from harness_retrieval.types import Mode
 
 
 @click.command("list")
@@ -26,7 +27,7 @@ def list_command() -> None:
 
 
 @click.command("show", no_args_is_help=True)
-@click.argument("task")
+@click.argument("task", type=TASK_NAME)
 def show_command(task: str) -> None:
     """Show what TASK is: sizes, ways of answering, one worked sample in each.
 
@@ -60,7 +61,7 @@ def show_command(task: str) -> None:
 
 
 @click.command("sample", no_args_is_help=True)
-@click.argument("task")
+@click.argument("task", type=TASK_NAME)
 @click.option("--size", type=int, help="The task's default when not given.")
 @TASK_PARAMETERS
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
@@ -76,11 +77,11 @@ def sample_command(task: str, size: int | None, **options: Any) -> None:
     \b
       harness tasks sample assoc_recall --size 16 --seed 0 --index 0
       harness tasks sample assoc_recall --size 4 --prompting search --retrieval regex
+      harness tasks sample needle -T keys=2 -T values=4
     """
-    sizes = {} if size is None else {"size": size}
-    made = make_task(task)
-    given = read_parameters(options["parameter"], (task,)).get(task, {})
-    made = make_task(task, **sizes, **given)
+    name = make_task(task).name
+    given = read_parameters(options["parameter"], (name,)).get(name, {})
+    made = make_task(name, **given, **({} if size is None else {"size": size}))
     way = _way(made, Prompting(options["prompting"]), Style(options["style"]), options["retrieval"])
     _print_sample(made, made.sample(Split.TEST, options["seed"], options["index"]), way)
 

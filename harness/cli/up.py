@@ -10,7 +10,7 @@ import click
 
 from harness.cli.dependencies import dependencies, read_endpoints
 from harness.cli.fleet_view import FleetRow, FleetView, open_fleet_view
-from harness.cli.shared_options import ENDPOINTS_FILE
+from harness.cli.shared_options import ENDPOINT_NAME, ENDPOINTS_FILE
 from harness.cli.signals import StoppedError, run_until_signal
 from harness.endpoints.config import Endpoint, require_checkpoints
 from harness.errors import InputError
@@ -57,7 +57,7 @@ class Fleet:
 
 
 @click.command("up")
-@click.argument("names", nargs=-1, metavar="[NAME ...]")
+@click.argument("names", type=ENDPOINT_NAME, nargs=-1, metavar="[NAME ...]")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where the servers listen.")
 @click.option(
     "--port",
@@ -156,8 +156,10 @@ async def _stay(fleet: Fleet, logs: Path, view: FleetView) -> None:
     try:
         await start_all([fleet.search])
         await start_all(fleet.models.values())
-        _write_endpoints(fleet, logs / "endpoints.toml")
+        file = logs / "endpoints.toml"
+        _write_endpoints(fleet, file)
         view.say("all are up; Ctrl-C stops them")
+        view.say(f"to ask them: harness eval --endpoints {file} --endpoint all --task assoc_recall")
         while not all(server.gave_up for server in fleet.models.values()):
             await asyncio.sleep(_LOOK_EVERY_S)
         raise next(server.gave_up for server in fleet.models.values() if server.gave_up)

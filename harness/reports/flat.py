@@ -1,9 +1,11 @@
 """A stored sample as one flat row, for data frames and spreadsheets."""
 
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
 
+from harnessapi.values import ModelDescription
 from msgspec.structs import asdict
 
 from harness.clients.completion import COUNTS
@@ -55,6 +57,8 @@ COLUMNS: Final[dict[str, type]] = {
     "transcript": str,
     "generated": str,
 }
+_OF_MODEL: Final = tuple(f.name for f in fields(ModelDescription) if f.name in COLUMNS)
+_OF_CELL: Final = tuple(f.name for f in fields(Cell) if f.name in COLUMNS)
 
 
 def flat_rows(folder: Path) -> Iterator[Row]:
@@ -73,8 +77,8 @@ def _row(manifest: Manifest, cell: Cell, record: SampleRecord) -> Row:
     address = Address.from_key(record.address)
     model = manifest.model(cell.endpoint)
     found: dict[str, Any] = {
-        **{name: getattr(model, name) for name in COLUMNS if hasattr(model, name)},
-        **{name: getattr(cell, name) for name in COLUMNS if hasattr(cell, name)},
+        **{name: getattr(model, name) for name in _OF_MODEL},
+        **{name: getattr(cell, name) for name in _OF_CELL},
         **asdict(record),
         **asdict(record.times),
         "run": manifest.run,

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from harness.reports.svg import tag
 from harness.runs.results import CellResult
 from harness.way import Prompting, Way
-from harness_retrieval.types import Mode
+from harnessapi.values import Mode
 
 # Family, as GetModel has it, to colour (a class in page.css) and marker.
 _FAMILIES: Final = {

@@ -13,7 +13,7 @@ from harness.runs.results import CellResult
 from harness.scoring.bound import recall_bound
 from harness.tasks import make_task
 from harness.way import Prompting, Way
-from harness_retrieval.types import Mode
+from harnessapi.values import Mode
 
 _CHANCE: Final = "chance: the best guess that looks up nothing"
 _NUM_BOUND_POINTS: Final = 48

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Final
 
-from harnessapi.values import ModelDescription
+from harnessapi.values import Mode, ModelDescription
 
 from harness.endpoints.config import Endpoint
 from harness.errors import InputError
@@ -13,9 +13,9 @@ from harness.runs.cell import Cell
 from harness.runs.refused import Refused, nothing_left
 from harness.runs.run_options import RunOptions
 from harness.tasks import TASKS, make_task
+from harness.tasks.parameters import parameters_of
 from harness.tasks.task import Task
 from harness.way import Prompting, Style, Way
-from harness_retrieval.types import Mode
 
 _SPARE_TOKENS: Final = 32
 _SPARE_NATURAL: Final = {Prompting.DIRECT: 128, Prompting.COT: 1024, Prompting.SEARCH: 1024}
@@ -41,8 +41,10 @@ def plan_cells(
     """Endpoint x task x size x prompting. A model that is not known yet is taken to offer all.
 
     A refused cell names what an endpoint, its model or a task does not have. Raises InputError
-    where no cell is left.
+    where no cell is left, and for a parameter that a task allows at none of its sizes.
     """
+    for name in options.parameter:
+        _require_parameters(options, name)
     cells: list[Cell] = []
     refused: list[Refused] = []
     for endpoint, (name, size), prompting in product(
@@ -79,6 +81,17 @@ def select_tasks(names: Iterable[str]) -> tuple[str, ...]:
             make_task(one)
             chosen[one] = None
     return tuple(chosen)
+
+
+def _require_parameters(options: RunOptions, task: str) -> None:
+    """Raises InputError for a value that is out of range at every size."""
+    kind = TASKS[task]
+    asked = options.size or kind.default_sizes
+    sizes = [size for size in asked if kind.min_size <= size <= kind.max_size]
+    for name, value in options.parameter[task].items():
+        known = parameters_of(kind)[name]
+        if sizes and not any(known.allows(value, size) for size in sizes):
+            make_task(task, size=sizes[-1], **{name: value})
 
 
 def _sizes(options: RunOptions) -> list[tuple[str, int]]:

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass, field
 
+from harnessapi.values import Mode
+
 from harness.way import Prompting, Style, Way
-from harness_retrieval.types import Mode
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,7 +36,7 @@ def score(completion: Completion, target: str, style: Style) -> tuple[str | None
     return extract_answer(generated), score_exact(generated, target, truncated=truncated)
 
 
-@dataclass(kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Change:
     """Samples of a cell that went from one verdict to another, or to another answer of the same."""
 
@@ -44,7 +45,7 @@ class Change:
     after: Verdict
     num_samples: int
     # The first few.
-    addresses: list[str]
+    addresses: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,7 +71,7 @@ def rescore(folder: Path, *, in_place: bool) -> Rescored:
     """
     manifest = read_manifest(folder)
     _require_known_tasks(manifest)
-    store = RunStore(folder) if in_place else create_run(folder.parent)
+    store = RunStore(folder) if in_place else create_run(folder.resolve().parent)
     try:
         with replacing(store.folder / SAMPLES_NAME) as temporary:
             num_samples, changes = _write_samples(folder, manifest, temporary)
@@ -102,7 +103,8 @@ def _require_known_tasks(manifest: Manifest) -> None:
 def _write_samples(folder: Path, manifest: Manifest, path: Path) -> tuple[int, tuple[Change, ...]]:
     """Each line as it stands, but for an answer and a verdict that are others now."""
     styles = {cell.key: cell.style for cell in manifest.cells}
-    changes: dict[tuple[str, Verdict, Verdict], Change] = {}
+    num_changed: Counter[tuple[str, Verdict, Verdict]] = Counter()
+    named: dict[tuple[str, Verdict, Verdict], tuple[str, ...]] = {}
     num_samples = 0
     with path.open("wb") as file:
         for line, record in read_sample_lines(folder, manifest):
@@ -113,17 +115,15 @@ def _write_samples(folder: Path, manifest: Manifest, path: Path) -> tuple[int, t
                 continue
             file.write(_changed(line, answer=answer, verdict=verdict))
             key = (record.cell, record.verdict, verdict)
-            change = changes.setdefault(key, _no_change(*key))
-            change.num_samples += 1
-            if len(change.addresses) < _MAX_NAMED:
-                change.addresses.append(record.address)
+            num_changed[key] += 1
+            named[key] = (*named.get(key, ()), record.address)[:_MAX_NAMED]
         file.flush()
         os.fsync(file.fileno())
-    return num_samples, tuple(changes.values())
-
-
-def _no_change(cell: str, before: Verdict, after: Verdict) -> Change:
-    return Change(cell=cell, before=before, after=after, num_samples=0, addresses=[])
+    changes = (
+        Change(cell=key[0], before=key[1], after=key[2], num_samples=num, addresses=named[key])
+        for key, num in num_changed.items()
+    )
+    return num_samples, tuple(changes)
 
 
 def _changed(line: bytes, **fields: Any) -> bytes:
@@ -134,7 +134,8 @@ def _changed(line: bytes, **fields: Any) -> bytes:
 
 def _write_manifest(folder: Path, manifest: Manifest, store: RunStore) -> None:
     if (folder / ERRORS_NAME).exists():
-        shutil.copyfile(folder / ERRORS_NAME, store.folder / ERRORS_NAME)
+        with replacing(store.folder / ERRORS_NAME) as temporary:
+            shutil.copyfile(folder / ERRORS_NAME, temporary)
     created_at = datetime.now(UTC).isoformat(timespec="seconds")
     changes = {"run": store.run, "created_at": created_at, "rescored_from": manifest.run}
     copy_manifest(folder, store.folder, changes)

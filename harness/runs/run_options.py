@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
+from harnessapi.values import Mode
+
 from harness.way import Prompting, Style
-from harness_retrieval.types import Mode
 
 DEFAULT_NUM_EXAMPLES: Final = 3
 

@@ -4,13 +4,14 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from harnessapi.values import Mode
+
 from harness.sample import Problem
 from harness.tasks import vocabulary as words
 from harness.tasks.drawing import redrawn
 from harness.tasks.parameters import parameter
 from harness.tasks.problems import Pairs
 from harness.tasks.task import Longest, Task
-from harness_retrieval.types import Mode
 
 # Below, hardly any context of size 1 would be left for each split.
 _MIN_ALPHABET = 8
@@ -22,7 +23,6 @@ class OneOfPairs(Pairs):
 
     @property
     def metadata(self) -> Mapping[str, str | int]:
-        """Its place."""
         return {"position": self.asked[0]}
 
     def siblings(self) -> Sequence[Problem]:

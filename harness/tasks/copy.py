@@ -1,31 +1,25 @@
 """Copying: a string of words; the answer is the same string."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+
+from harnessapi.values import Mode
 
 from harness.sample import Problem
 from harness.tasks import vocabulary as words
-from harness.tasks.drawing import redrawn, row_text
+from harness.tasks.drawing import redrawn
+from harness.tasks.problems import Row
 from harness.tasks.task import Longest, Task
 from harness.way import Prompting
-from harness_retrieval.types import Mode
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class String(Problem):
+class String(Row):
     """Words; there is one question about them."""
-
-    row: Sequence[str]
-
-    @property
-    def text(self) -> str:
-        """The words, and an end."""
-        return row_text(self.row)
 
     @property
     def target(self) -> str:
-        """The words."""
         return " ".join(self.row)
 
 
@@ -60,10 +54,8 @@ class Copy(Task):
 
     @property
     def longest(self) -> Longest:
-        """The string."""
         return Longest(answer=self.size)
 
     def draws(self, generator: random.Random) -> Iterator[Problem]:
-        """Words; then others."""
         row = generator.choices(words.WORDS, k=self.size)
         return (String(row=drawn) for drawn in redrawn(row, words.WORDS, generator))

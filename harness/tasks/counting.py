@@ -6,26 +6,21 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import comb
 
+from harnessapi.values import Mode
+
 from harness.sample import Problem
 from harness.steps import Step, lookup
 from harness.tasks import vocabulary as words
-from harness.tasks.drawing import row_text
+from harness.tasks.problems import Row
 from harness.tasks.task import Longest, Task
-from harness_retrieval.types import Mode
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Count(Problem):
+class Count(Row):
     """A word of the row, and whether the number asked is one less than its count, or the count."""
 
-    row: Sequence[str]
     word: str
     is_more: bool
-
-    @property
-    def text(self) -> str:
-        """The row, and an end."""
-        return row_text(self.row)
 
     @property
     def _count(self) -> int:
@@ -37,17 +32,14 @@ class Count(Problem):
 
     @property
     def question(self) -> str:
-        """The word and the number."""
         return f"{self.word} {self._number}"
 
     @property
     def target(self) -> str:
-        """1 where it occurs more often, else 0."""
         return "1" if self.is_more else "0"
 
     @property
     def metadata(self) -> Mapping[str, str | int]:
-        """How often it occurs."""
         return {"count": self._count}
 
     def drawn_question(self, generator: random.Random, /) -> Problem:
@@ -122,7 +114,6 @@ class Counting(Task):
         return Longest(thought=2 * self.size, searches={Mode.REGEX: 8})
 
     def draws(self, generator: random.Random) -> Iterator[Problem]:
-        """Rows, each of an alphabet of its own."""
         while True:
             alphabet = generator.sample(words.WORDS, self._alphabet)
             row = generator.choices(alphabet, k=self.size)

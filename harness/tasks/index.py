@@ -4,13 +4,14 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from harnessapi.values import Mode
+
 from harness.sample import Problem
-from harness.steps import Found, Query, Step, lookup
+from harness.steps import Step, lookup
 from harness.tasks import vocabulary as words
 from harness.tasks.drawing import redrawn
 from harness.tasks.problems import NumberedWords
 from harness.tasks.task import Longest, Task
-from harness_retrieval.types import Mode
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,22 +20,15 @@ class WordAtPlace(NumberedWords):
 
     @property
     def question(self) -> str:
-        """The position."""
         return str(self.place + 1)
 
     @property
     def target(self) -> str:
-        """The word there."""
         return self.row[self.place]
 
     def regex_searches(self) -> Iterator[Step]:
         """Skip so many words, take the next."""
         yield from lookup(rf"^(?:[^;]*; ){{{self.question}}}(\S+)", self.target)
-
-    def dense_searches(self) -> Iterator[Step]:
-        """Can only give the question back; the right answer follows nevertheless."""
-        yield Query(text=self.question)
-        yield Found(text=self.question, is_question=True)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

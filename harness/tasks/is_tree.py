@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from harnessapi.values import Mode
+
 from harness.sample import Problem
 from harness.steps import Step
 from harness.tasks import vocabulary as words
@@ -13,7 +15,6 @@ from harness.tasks.parameters import parameter
 from harness.tasks.task import Longest, Task
 from harness.tasks.tree_tour import Edge, in_thought, tour, with_searches
 from harness_retrieval.abbreviations import Abbreviation
-from harness_retrieval.types import Mode
 
 _ROOT: Final = 0
 # Orders of a graph's edges that are tried for one in the wanted split: where all are in the other,
@@ -30,12 +31,10 @@ class Graph(Problem):
 
     @property
     def text(self) -> str:
-        """Every edge with its larger end first."""
         return row_text([f"{a} - {b}" if a > b else f"{b} - {a}" for a, b in self.edges])
 
     @property
     def target(self) -> str:
-        """Whether it is a tree."""
         return "yes" if self.is_tree else "no"
 
     def thought(self) -> str:

@@ -4,13 +4,14 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from harnessapi.values import Mode
+
 from harness.sample import Problem
 from harness.tasks import vocabulary as words
 from harness.tasks.drawing import redrawn
 from harness.tasks.parameters import parameter
 from harness.tasks.problems import Pairs
 from harness.tasks.task import Longest, Task
-from harness_retrieval.types import Mode
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,13 +4,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import count, islice
 from typing import Final
 
+from harnessapi.values import Mode
+
 from harness.sample import Prompt, Sample, Split
 from harness.scoring.natural import ANSWER_LABEL
 from harness.steps import Answer, Found, Query, Step
 from harness.tasks import vocabulary as words
 from harness.tasks.task import Task
 from harness.way import Prompting, Way
-from harness_retrieval.types import Mode
 
 _HEADING: Final = "[Problem"
 _QUESTION: Final = "Question:"

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from math import comb
 from typing import Final, NamedTuple
 
+from harnessapi.values import Mode
+
 from harness.sample import Problem
 from harness.steps import Step, lookup
 from harness.tasks import vocabulary as words
@@ -13,7 +15,6 @@ from harness.tasks.drawing import passages, redrawn
 from harness.tasks.parameters import parameter
 from harness.tasks.task import Longest, Task
 from harness_retrieval.abbreviations import Abbreviation
-from harness_retrieval.types import Mode
 
 _PASSAGE_WORDS: Final = 3
 
@@ -47,7 +48,6 @@ class Haystack(Problem):
 
     @property
     def question(self) -> str:
-        """The key."""
         return self.key
 
     @property
@@ -56,7 +56,6 @@ class Haystack(Problem):
 
     @property
     def target(self) -> str:
-        """Its values, in the order of the context."""
         return " ".join(self._values)
 
     def drawn_question(self, generator: random.Random, /) -> Problem:

@@ -5,54 +5,51 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from harnessapi.values import Mode
+
 from harness.sample import Problem
 from harness.steps import Step, lookup
 from harness.tasks import vocabulary as words
-from harness.tasks.drawing import row_text
 from harness.tasks.parameters import parameter
+from harness.tasks.problems import Row
 from harness.tasks.task import Longest, Task
-from harness_retrieval.types import Mode
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Follower(Problem):
-    """Words in a row, of which the `num_asked` from `place` on are asked.
+class Follower(Row):
+    """The `num_asked` words from `place` on are asked."""
 
-    `places` are those that can be asked: what begins there occurs once with a word after it.
-    """
-
-    row: Sequence[str]
     num_asked: int
-    places: Sequence[int]
     place: int
 
     @property
-    def text(self) -> str:
-        """The row, and an end."""
-        return row_text(self.row)
-
-    @property
     def question(self) -> str:
-        """The words before the one that is wanted."""
         return " ".join(self.row[self.place : self.place + self.num_asked])
 
     @property
     def target(self) -> str:
-        """The word after them."""
         return self.row[self.place + self.num_asked]
 
     @property
     def metadata(self) -> Mapping[str, str | int]:
-        """The place, counted from 0."""
         return {"position": self.place}
 
-    def drawn_question(self, generator: random.Random, /) -> Problem:
-        """Each place is as likely."""
-        return replace(self, place=generator.choice(self.places))
+    def _places(self) -> list[int]:
+        """Where something begins that occurs once with a word after it."""
+        last = len(self.row) - self.num_asked
+        shifted = (self.row[start : start + last] for start in range(self.num_asked))
+        grams = list(zip(*shifted, strict=True))
+        counts = Counter(grams)
+        return [place for place, gram in enumerate(grams) if counts[gram] == 1]
+
+    def drawn_question(self, generator: random.Random, /) -> Problem | None:
+        """Each place is as likely; there may be none."""
+        places = self._places()
+        return replace(self, place=generator.choice(places)) if places else None
 
     def siblings(self) -> Sequence[Problem]:
         """Everything that can be asked about the same words, in their order."""
-        return [replace(self, place=place) for place in self.places]
+        return [replace(self, place=place) for place in self._places()]
 
     def thought(self) -> str:
         """The words with their follower."""
@@ -106,19 +103,7 @@ class NgramRetrieval(Task):
         return Longest(thought=self.order, searches={Mode.REGEX: self.order + 2})
 
     def draws(self, generator: random.Random) -> Iterator[Problem]:
-        """Rows, each of an alphabet of its own, in which something can be asked."""
-        num_asked = self.order - 1
         while True:
             alphabet = generator.sample(words.WORDS, self._alphabet)
             row = generator.choices(alphabet, k=self.size)
-            places = _places(row, num_asked)
-            if places:
-                yield Follower(row=row, num_asked=num_asked, places=places, place=places[0])
-
-
-def _places(row: Sequence[str], num_asked: int) -> list[int]:
-    """Where something begins that occurs once with a word after it."""
-    shifted = (row[start : start + len(row) - num_asked] for start in range(num_asked))
-    grams = list(zip(*shifted, strict=True))
-    counts = Counter(grams)
-    return [place for place, gram in enumerate(grams) if counts[gram] == 1]
+            yield Follower(row=row, num_asked=self.order - 1, place=0)

@@ -1,37 +1,30 @@
 """Parity: bits in a row; the answer is 1 if the number of ones is odd, else 0."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 from operator import xor
 
+from harnessapi.values import Mode
+
 from harness.sample import Problem
-from harness.tasks.drawing import row_text
+from harness.tasks.problems import Row
 from harness.tasks.task import Longest, Task
 from harness.way import Prompting
-from harness_retrieval.types import Mode
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Bits(Problem):
+class Bits(Row):
     """`0` and `1`; there is one question about them."""
-
-    bits: Sequence[str]
-
-    @property
-    def text(self) -> str:
-        """The bits, and an end."""
-        return row_text(self.bits)
 
     @property
     def target(self) -> str:
-        """The parity of all."""
-        return str(self.bits.count("1") % 2)
+        return str(self.row.count("1") % 2)
 
     def thought(self) -> str:
         """The parity of all bits so far, after each bit."""
-        return " ".join(map(str, accumulate(map(int, self.bits), xor)))
+        return " ".join(map(str, accumulate(map(int, self.row), xor)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,6 +61,5 @@ class Parity(Task):
         return Longest(thought=self.size)
 
     def draws(self, generator: random.Random) -> Iterator[Problem]:
-        """Rows of bits."""
         while True:
-            yield Bits(bits=generator.choices("01", k=self.size))
+            yield Bits(row=generator.choices("01", k=self.size))

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from itertools import permutations
 from typing import Final
 
+from harnessapi.values import Mode
+
 from harness.sample import Problem
 from harness.tasks.drawing import passages, redrawn
 from harness.tasks.task import Longest, Task
 from harness.way import Prompting
-from harness_retrieval.types import Mode
 
 Permutation = tuple[int, ...]
 
@@ -27,12 +28,10 @@ class Product(Problem):
 
     @property
     def text(self) -> str:
-        """Every permutation is a passage."""
         return passages(_TEXTS[factor] for factor in self.factors)
 
     @property
     def target(self) -> str:
-        """The items in their last order."""
         *_, last = self._orders()
         return _TEXTS[last]
 
@@ -84,6 +83,5 @@ class PermutationComposition(Task):
         return Longest(answer=len(_ITEMS), thought=(len(_ITEMS) + 1) * self.size - 1)
 
     def draws(self, generator: random.Random) -> Iterator[Problem]:
-        """Permutations; then others."""
         factors = generator.choices(_PERMUTATIONS, k=self.size)
         return (Product(factors=drawn) for drawn in redrawn(factors, _PERMUTATIONS, generator))

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from itertools import permutations
 from typing import ClassVar, Final
 
+from harnessapi.values import Mode
+
 from harness.sample import Problem
 from harness.steps import Step, lookup
 from harness.tasks import vocabulary as words
@@ -14,7 +16,6 @@ from harness.tasks.parameters import parameter
 from harness.tasks.problems import Pairs
 from harness.tasks.task import Longest, Task
 from harness_retrieval.abbreviations import Abbreviation
-from harness_retrieval.types import Mode
 
 # Three different digits: a dense search finds a line with one digit thrice less like its name than
 # the question is.

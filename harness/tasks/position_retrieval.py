@@ -4,13 +4,14 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from harnessapi.values import Mode
+
 from harness.sample import Problem
-from harness.steps import Found, Query, Step, lookup
+from harness.steps import Step, lookup
 from harness.tasks import vocabulary as words
 from harness.tasks.problems import NumberedWords
 from harness.tasks.task import Longest, Task
 from harness_retrieval.abbreviations import Abbreviation
-from harness_retrieval.types import Mode
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,12 +20,10 @@ class PlaceOfWord(NumberedWords):
 
     @property
     def question(self) -> str:
-        """The word."""
         return self.row[self.place]
 
     @property
     def target(self) -> str:
-        """Its position."""
         return str(self.place + 1)
 
     def drawn_question(self, generator: random.Random, /) -> Problem:
@@ -36,11 +35,6 @@ class PlaceOfWord(NumberedWords):
         for place in range(1, self.place + 1):
             yield from lookup(f"{self.question} = {place}", words.FAILED)
         yield from lookup(f"{self.question} = {self.target}", self.question)
-
-    def dense_searches(self) -> Iterator[Step]:
-        """Can only give the question back; the right answer follows nevertheless."""
-        yield Query(text=self.question)
-        yield Found(text=self.question, is_question=True)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,6 +76,5 @@ class PositionRetrieval(Task):
         return Longest(thought=2 * self.size, searches=searches)
 
     def draws(self, generator: random.Random) -> Iterator[Problem]:
-        """Rows."""
         while True:
             yield PlaceOfWord(row=generator.sample(words.WORDS, self.size), place=0)

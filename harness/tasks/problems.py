@@ -1,13 +1,13 @@
-"""Problems that more than one task draws: keys with their values, and numbered words."""
+"""Problems that more than one task draws: keys with values, words in a row, numbered words."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from harness.sample import Problem
-from harness.steps import Step, lookup
+from harness.steps import Found, Query, Step, lookup
 from harness.tasks import vocabulary as words
-from harness.tasks.drawing import passages
+from harness.tasks.drawing import passages, row_text
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,22 +23,18 @@ class Pairs(Problem):
 
     @property
     def text(self) -> str:
-        """Every pair is a passage."""
         return passages(map(self.joint.join, zip(self.keys, self.values, strict=True)))
 
     @property
     def question(self) -> str:
-        """The keys."""
         return " ".join(self.keys[place] for place in self.asked)
 
     @property
     def target(self) -> str:
-        """Their values, in the same order."""
         return " ".join(self.values[place] for place in self.asked)
 
     @property
     def metadata(self) -> Mapping[str, str | int]:
-        """The places that are asked."""
         return {"positions": " ".join(map(str, self.asked))}
 
     def siblings(self) -> Sequence[Problem]:
@@ -69,20 +65,28 @@ class Pairs(Problem):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class NumberedWords(Problem):
-    """Words in a row, one of which is asked; `place` counts from 0, texts count from 1."""
+class Row(Problem):
+    """Words in a row."""
 
     row: Sequence[str]
+
+    @property
+    def text(self) -> str:
+        return row_text(self.row)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NumberedWords(Row):
+    """One of the words is asked; `place` counts from 0, texts count from 1."""
+
     place: int
 
     @property
     def text(self) -> str:
-        """Every word is a passage."""
         return passages(self.row)
 
     @property
     def metadata(self) -> Mapping[str, str | int]:
-        """The place."""
         return {"position": self.place}
 
     def siblings(self) -> Sequence[Problem]:
@@ -93,3 +97,8 @@ class NumberedWords(Problem):
         """A numbered copy up to the place."""
         copied = enumerate(self.row[: self.place + 1], start=1)
         return " ".join(f"{number} {word}" for number, word in copied)
+
+    def dense_searches(self) -> Iterator[Step]:
+        """Can only give the question back; the right answer follows nevertheless."""
+        yield Query(text=self.question)
+        yield Found(text=self.question, is_question=True)

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 
+from harnessapi.values import Mode
+
 from harness.sample import Sample
 from harness.steps import Answer, Found, Query, Step
 from harness.tasks import vocabulary as words
 from harness.way import Prompting, Way
-from harness_retrieval.types import Mode
 
 # The word that asks, and how to answer.
 _PROMPT_WORDS: Final = {

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import ClassVar, Final
 
+from harnessapi.values import Mode
+
 from harness.errors import InputError
 from harness.sample import Address, Problem, Sample, Split
 from harness.tasks.parameters import parameters_of
 from harness.way import Prompting, Style, Way
 from harness_retrieval.abbreviations import Abbreviation
-from harness_retrieval.types import Mode
 
 # The marker of the answer and the end.
 _MARKS: Final = 2
@@ -119,7 +120,10 @@ class Task(ABC):
 
     @abstractmethod
     def draws(self, generator: random.Random) -> Iterator[Problem]:
-        """Problems without end; the first whose context is of the wanted split is taken."""
+        """Problems without end; the first whose context is of the wanted split is taken.
+
+        Each stands until the next is drawn, which may change its lists.
+        """
 
     def sample(self, split: Split, seed: int, index: int) -> Sample:
         """The sample at this address: a pure function of its arguments and the parameters.
@@ -134,9 +138,15 @@ class Task(ABC):
             index=index,
         )
         generator = address.random()
-        drawn = ((f"{self.heading} {one.text}", one) for one in self.draws(generator))
-        context, problem = next(pair for pair in drawn if Split.of(pair[0]) is split)
-        return Sample(address=address, context=context, problem=problem.drawn_question(generator))
+        draws = self.draws(generator)
+        while True:
+            problem = next(draws)
+            context = f"{self.heading} {problem.text}"
+            if Split.of(context) is not split:
+                continue
+            asked = problem.drawn_question(generator)
+            if asked is not None:
+                return Sample(address=address, context=context, problem=asked)
 
 
 @cache

@@ -10,10 +10,11 @@ from typing import Any
 
 import faiss
 import numpy as np
+from harnessapi.values import Outcome
 
 from harness_retrieval.dense.embedding import HashingEmbedder, Vectors, words_of
 from harness_retrieval.dense.passages import Passage, PassageSplitter
-from harness_retrieval.types import Outcome, SearchResult
+from harness_retrieval.types import SearchResult
 
 # Scores nearer than this are equal: float32 sums may differ in the last bits.
 _SCORE_DECIMALS = 5

@@ -37,7 +37,6 @@ class HashingEmbedder:
 
     def __init__(self, num_dimensions: int = 1024) -> None:
         self.num_dimensions = num_dimensions
-        self.name = "hash-words-bigrams-1"
         self._slots_of: dict[str, tuple[int, ...]] = {}
 
     def embed(self, texts: Sequence[str]) -> Vectors:

@@ -1,95 +1,78 @@
 """The paper's search: a regular expression over the context, in bounded time whatever the pattern.
 
-Patterns come from a model and are hostile. Time is bounded by what the pattern and the text are,
-never by a clock, so a search gives the same result on any machine, every time.
+Patterns come from a model and are hostile. What a search may cost is known from pattern and text
+before it begins, never decided by a clock: it has the same outcome on any machine, every time.
 """
 
+from dataclasses import replace
 from time import perf_counter_ns
-from typing import Any
+from typing import Any, Final
 
 import re2
+from harnessapi.values import Outcome
 
-from harness_retrieval.regex.regex_cost import bounded_cost
-from harness_retrieval.text import well_formed
-from harness_retrieval.types import Outcome, SearchResult
+from harness_retrieval.types import SearchResult
 
-MAX_PATTERN_CHARACTERS = 1024
-MAX_MEM_BYTES = 4 << 20
-# Measured on one core: RE2 without its automaton takes 5 to 8 ns an instruction and byte: 24 ms.
-_MAX_DIRECT_WORK = 3_000_000
-# Measured: finding groups takes 3 to 4 ns a thread, byte and (2 + groups): 12 ms.
-_MAX_CAPTURE_WORK = 3_000_000
-
-_Span = tuple[int, int]
+_MAX_MEM_BYTES: Final = 4 << 20
+# Measured with benchmarks/hostile_searches.py: the worst searches take about a nanosecond a unit,
+# 1.5 s; following the groups costs less than an eighth of following the instructions, each.
+MAX_WORK: Final = 1_500_000_000
+_OF_INSTRUCTIONS: Final = 8
 
 
 def search_regex(text: str, pattern: str) -> SearchResult:
-    """The leftmost match of `pattern` (RE2 syntax) in `text`.
+    """The leftmost match of `pattern` (RE2 syntax) in `text`; neither holds a lone surrogate.
 
     The result is the first capture group that took part in the match, the whole match where the
     pattern has no group; `start` and `end` are characters. Never raises: INVALID_QUERY where RE2
-    refuses the pattern, TOO_COSTLY where it may take more than 50 ms on a million characters.
+    refuses the pattern, TOO_COSTLY where `work_per_byte` x bytes of the text is over MAX_WORK.
     """
     started_ns = perf_counter_ns()
-    outcome, detail, span = _find(text_utf8 := well_formed(text).encode(), well_formed(pattern))
-    search_ns = perf_counter_ns() - started_ns
-    if span is None:
-        return SearchResult(outcome=outcome, detail=detail, search_ns=search_ns)
-    found = text_utf8[span[0] : span[1]].decode()
-    start = span[0] if text.isascii() else len(text_utf8[: span[0]].decode())
-    return SearchResult(
-        outcome=Outcome.FOUND,
-        text=found,
-        start=start,
-        end=start + len(found),
-        search_ns=perf_counter_ns() - started_ns,
-    )
+    result = _search(text, pattern)
+    return replace(result, search_ns=perf_counter_ns() - started_ns)
 
 
-def _find(text: bytes, pattern: str) -> tuple[Outcome, str, _Span | None]:
-    if not pattern:
-        return Outcome.INVALID_QUERY, "the pattern is empty", None
-    if len(pattern) > MAX_PATTERN_CHARACTERS:
-        detail = f"the pattern has {len(pattern)} characters, over {MAX_PATTERN_CHARACTERS}"
-        return Outcome.INVALID_QUERY, detail, None
+def work_per_byte(pattern: str) -> int:
+    """The most that a search for `pattern` costs a byte of text. Raises re2.error.
+
+    At its slowest RE2 follows every instruction of its program at once, each with the groups that
+    it has seen.
+    """
+    return _work_per_byte(_compile(pattern))
+
+
+def _work_per_byte(regexp: Any) -> int:
+    return int(regexp.programsize * (_OF_INSTRUCTIONS + regexp.groups))
+
+
+def _search(text: str, pattern: str) -> SearchResult:
     try:
-        regexp = _compile(pattern, never_capture=False)
+        regexp = _compile(pattern)
     except re2.error as error:
-        return Outcome.INVALID_QUERY, _reason(error), None
-    if regexp.programsize * len(text) * (1 + regexp.groups) <= _MAX_DIRECT_WORK:
-        return _answer(regexp.search(text))
-    return _find_in_automaton(text, pattern, regexp)
-
-
-def _find_in_automaton(text: bytes, pattern: str, regexp: Any) -> tuple[Outcome, str, _Span | None]:
-    """For long texts: the match by RE2's automaton alone, then the groups inside the match."""
-    cost = bounded_cost(pattern)
-    if cost is None:
-        return Outcome.TOO_COSTLY, "the pattern can reach too many states for this context", None
-    if not regexp.groups:
-        return _answer(regexp.search(text))
-    match = _compile(pattern, never_capture=True).search(text)
+        return SearchResult(outcome=Outcome.INVALID_QUERY, detail=_reason(error))
+    text_utf8 = text.encode()
+    work = _work_per_byte(regexp) * len(text_utf8)
+    if work > MAX_WORK:
+        detail = (
+            f"program of {regexp.programsize} instructions x {len(text_utf8)} bytes "
+            f"x ({_OF_INSTRUCTIONS} + {regexp.groups} groups) is {work}, over {MAX_WORK}"
+        )
+        return SearchResult(outcome=Outcome.TOO_COSTLY, detail=detail)
+    match = regexp.search(text_utf8)
     if match is None:
-        return _answer(None)
-    start, end = match.span()
-    if cost.max_threads * (end - start) * (2 + regexp.groups) > _MAX_CAPTURE_WORK:
-        return Outcome.TOO_COSTLY, f"the match is {end - start} bytes long, with groups in it", None
-    return _answer(regexp.fullmatch(text, start, end))
+        return SearchResult(outcome=Outcome.NOT_FOUND)
+    groups = (match.span(group) for group in range(1, regexp.groups + 1))
+    first, end = next((span for span in groups if span[0] >= 0), match.span())
+    found = text_utf8[first:end].decode()
+    start = first if text.isascii() else len(text_utf8[:first].decode())
+    return SearchResult(outcome=Outcome.FOUND, text=found, start=start, end=start + len(found))
 
 
-def _answer(match: Any) -> tuple[Outcome, str, _Span | None]:
-    if match is None:
-        return Outcome.NOT_FOUND, "", None
-    groups = (match.span(group) for group in range(1, match.re.groups + 1))
-    return Outcome.FOUND, "", next((span for span in groups if span[0] >= 0), match.span())
-
-
-def _compile(pattern: str, *, never_capture: bool) -> Any:
+def _compile(pattern: str) -> Any:
     options = re2.Options()
-    options.max_mem = MAX_MEM_BYTES
+    options.max_mem = _MAX_MEM_BYTES
     options.log_errors = False
-    options.never_capture = never_capture
-    return re2.compile(pattern.encode(), options)
+    return re2.compile(pattern.encode(), options)  # RE2's module keeps those used last
 
 
 def _reason(error: Exception) -> str:

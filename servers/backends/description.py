@@ -3,9 +3,8 @@
 from importlib import metadata
 from typing import Final
 
-from harnessapi.values import ModelDescription
+from harnessapi.values import Mode, ModelDescription
 
-from harness_retrieval.types import Mode
 from harness_servers.checkpoints.checkpoint import Checkpoint
 from harness_servers.models.protocol import ModelShape
 

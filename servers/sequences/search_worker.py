@@ -1,10 +1,11 @@
-"""Makes the searches of many sequences in few calls, on a thread of its own."""
+"""Makes the searches of many sequences on a few threads of their own: none waits for a slow one."""
 
 import logging
-import threading
+import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, SimpleQueue
+from typing import Final
 
 from harness_retrieval.types import (
     Retriever,
@@ -15,79 +16,66 @@ from harness_retrieval.types import (
 from harness_servers.errors import UnavailableError
 
 _log = logging.getLogger(__name__)
+# Two at least, or a slow search would hold up all others; each takes a core from the model.
+_NUM_THREADS: Final = max(2, min(4, os.cpu_count() or 2))
 
 Result = SearchResult | UnavailableError
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Search:
-    sequence_id: int
-    request: SearchRequest
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Forget:
-    context_id: str
-
-
 class SearchWorker:
-    """A SearchQueue: while one batch is searched, the next one gathers."""
+    """A SearchQueue. `post` is called on one of its threads, with results as they are ready.
+
+    A call of the retriever carries what has gathered while all threads were searching, at most
+    `Retriever.max_requests`.
+    """
 
     def __init__(
         self, retriever: Retriever, post: Callable[[list[tuple[int, Result]]], None]
     ) -> None:
         self._retriever = retriever
         self._post = post
-        self._queue: SimpleQueue[_Search | _Forget | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="searches", daemon=True)
-        self._thread.start()
+        self._gathered: SimpleQueue[tuple[int, SearchRequest]] = SimpleQueue()
+        self._pool = ThreadPoolExecutor(_NUM_THREADS, thread_name_prefix="searches")
 
     def submit(self, sequence_id: int, request: SearchRequest) -> None:
         """See SearchQueue.submit."""
-        self._queue.put(_Search(sequence_id=sequence_id, request=request))
+        self._gathered.put((sequence_id, request))
+        self._pool.submit(self._search_gathered)
 
     def forget(self, context_id: str) -> None:
         """See SearchQueue.forget."""
-        self._queue.put(_Forget(context_id=context_id))
+        self._pool.submit(self._forget, context_id)
 
-    def close(self, timeout_s: float = 5.0) -> None:
-        """Ends the thread once what was handed in is done, and lets go of the retriever."""
-        self._queue.put(None)
-        self._thread.join(timeout_s)
+    def close(self) -> None:
+        """Drops what waits, lets go of the retriever, and waits for searches under way."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
         self._retriever.shutdown()
+        self._pool.shutdown()
 
-    def _run(self) -> None:
-        while True:
-            batch = [self._queue.get()]
-            try:
-                while True:
-                    batch.append(self._queue.get_nowait())
-            except Empty:
-                pass
-            searches = [item for item in batch if isinstance(item, _Search)]
-            if searches:
-                self._post(self._search(searches))
-            forgotten = [item.context_id for item in batch if isinstance(item, _Forget)]
-            if forgotten:
-                self._forget(forgotten)
-            if None in batch:
-                return
-
-    def _search(self, searches: list[_Search]) -> list[tuple[int, Result]]:
-        results: list[Result]
+    def _search_gathered(self) -> None:
+        batch: list[tuple[int, SearchRequest]] = []
         try:
-            results = [*self._retriever.search([search.request for search in searches])]
+            while len(batch) < self._retriever.max_requests:
+                batch.append(self._gathered.get_nowait())
+        except Empty:
+            if not batch:
+                return  # another thread took it along
+        ids, requests = zip(*batch, strict=True)
+        self._post([*zip(ids, self._search(requests), strict=True)])
+
+    def _search(self, requests: tuple[SearchRequest, ...]) -> list[Result]:
+        try:
+            return [*self._retriever.search(requests)]
         except RetrieverUnavailableError as error:
-            results = [UnavailableError(f"retrieval: {error}")] * len(searches)
+            return [UnavailableError(f"retrieval: {error}")] * len(requests)
         except Exception as error:  # a sequence must not wait for ever for what went wrong here
             _log.exception("a search failed")
-            results = [UnavailableError(f"retrieval failed: {error!r}")] * len(searches)
-        return [(s.sequence_id, result) for s, result in zip(searches, results, strict=True)]
+            return [UnavailableError(f"retrieval failed: {error!r}")] * len(requests)
 
-    def _forget(self, context_ids: list[str]) -> None:
+    def _forget(self, context_id: str) -> None:
         try:
-            self._retriever.close_contexts(context_ids)
+            self._retriever.close_contexts([context_id])
         except RetrieverUnavailableError:
             pass  # contexts expire by themselves
         except Exception:
-            _log.exception("contexts could not be closed")
+            _log.exception("context %s could not be closed", context_id)

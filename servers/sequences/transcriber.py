@@ -3,10 +3,10 @@
 Knows tokens and text, but no batch, slot or clock.
 """
 
-from harnessapi.values import FinishReason, Part
+from harnessapi.values import FinishReason, Outcome, Part
 
 from harness_retrieval.channel import SearchChannel, SearchLimits
-from harness_retrieval.types import Outcome, SearchRequest, SearchResult
+from harness_retrieval.types import SearchRequest, SearchResult
 from harness_servers.checkpoints.codec import Codec, Encoded
 from harness_servers.generation import RetrievalStep
 from harness_servers.sequences.job import Job

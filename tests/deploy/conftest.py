@@ -90,8 +90,6 @@ class Machine:
             return sys.executable
         if word.startswith("/checkpoints/"):
             return str(ROOT / word.removeprefix("/"))
-        if word == "/corpora":
-            return str(self.folder / "corpora")
         if match := re.fullmatch(r"([\w.]+):(\d+)", word):
             host, port = match[1], int(match[2])
             name = service if host in {"0.0.0.0", "127.0.0.1"} else host

@@ -113,15 +113,24 @@ def test_the_gpu_file_changes_services_and_arguments_that_are_there(
         assert device["capabilities"] == ["gpu"]
 
 
-def test_every_install_is_bound_to_the_torch_that_was_asked_for(stages: Any) -> None:
-    bound = {"build"}
-    for stage in stages.values():
-        if stage.parent in bound:
-            bound.add(stage.name)
-        installs = [rest for word, rest in stage.instructions if word == "RUN" and "pip " in rest]
-        assert not installs or stage.name in bound
+def test_every_install_is_bound_to_the_torch_that_was_found(stages: Any) -> None:
+    def has(stage: Any, ancestor: str) -> bool:
+        return stage.name == ancestor or (
+            stage.parent in stages and has(stages[stage.parent], ancestor)
+        )
+
+    installs = {
+        stage.name: rest
+        for stage in stages.values()
+        for word, rest in stage.instructions
+        if word == "RUN" and "pip install" in rest
+    }
+    assert len(installs) == 4
+    assert all(has(stages[name], "build") for name in installs)
     assert "PIP_CONSTRAINT=/constraints.txt" in stages["build"].last("ENV")
-    assert 'echo "${TORCH}" > /constraints.txt' in stages["build"].last("RUN")
+    assert '/install-torch.sh "${TORCH}" /constraints.txt' in stages["build-torch"].last("RUN")
+    with_torch = {name for name in installs if has(stages[name], "build-torch")}
+    assert with_torch == {"build-server", "build-server-vllm"}
 
 
 def test_the_torch_of_makefile_dockerfile_and_compose_is_the_cpu_build(root: Path) -> None:

@@ -9,26 +9,26 @@ import pytest
 
 from harness_retrieval.addresses import Address, parse_address
 from harness_retrieval.command import serve
-from harness_retrieval.contexts.context_store import ContextLimits
+from harness_retrieval.contexts.context_store import LIMITS
+from harness_retrieval.contexts.recent_contexts import ContextLimits
 
 
 class RunningService:
-    def __init__(self, address: str, limits: ContextLimits, corpora_dir: Path | None) -> None:
+    def __init__(self, address: str, limits: ContextLimits) -> None:
         self.address = address
         self._stopped = asyncio.Event()
         self._ready = threading.Event()
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, args=(limits, corpora_dir))
+        self._thread = threading.Thread(target=self._run, args=(limits,))
         self._thread.start()
         assert self._ready.wait(20)
 
-    def _run(self, limits: ContextLimits, corpora_dir: Path | None) -> None:
+    def _run(self, limits: ContextLimits) -> None:
         def ready(_: Address) -> None:
             self._ready.set()
 
         work = serve(
             parse_address(self.address),
-            corpora_dir=corpora_dir,
             limits=limits,
             stopped=self._stopped,
             ready=ready,
@@ -46,11 +46,9 @@ class RunningService:
 def start_service(tmp_path: Path) -> Iterator[Callable[..., RunningService]]:
     services: list[RunningService] = []
 
-    def start(
-        limits: ContextLimits | None = None, corpora_dir: Path | None = None
-    ) -> RunningService:
+    def start(limits: ContextLimits = LIMITS) -> RunningService:
         address = f"unix:{tmp_path}/s.sock"
-        services.append(RunningService(address, limits or ContextLimits(), corpora_dir))
+        services.append(RunningService(address, limits))
         return services[-1]
 
     yield start

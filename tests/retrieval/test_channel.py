@@ -1,13 +1,13 @@
 from itertools import pairwise
 
 import pytest
-from harnessapi.values import Markers
+from harnessapi.values import Markers, Mode, Outcome
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness_retrieval.abbreviations import Abbreviation
 from harness_retrieval.channel import SearchChannel, SearchLimits
-from harness_retrieval.types import Mode, Outcome, SearchRequest, SearchResult
+from harness_retrieval.types import SearchRequest, SearchResult
 
 FOUND = SearchResult(outcome=Outcome.FOUND, text="mim")
 PIECES = ["<", "search", ">", "</", " gog", "FAILED", "<search>", "</search>", "/", " ", "é"]
@@ -118,15 +118,14 @@ def test_a_dense_query_is_never_an_abbreviation() -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "outcome"), [("   ", Outcome.INVALID_QUERY), ("x" * 21, Outcome.INVALID_QUERY)]
+    ("query", "detail"), [("   ", "is empty"), ("x" * 1025, "1025 characters, over 1024")]
 )
-def test_an_empty_or_overlong_query_is_decided_without_a_search(
-    query: str, outcome: Outcome
-) -> None:
-    it = channel(max_query_characters=20)
+def test_an_empty_or_overlong_query_is_decided_without_a_search(query: str, detail: str) -> None:
+    it = channel()
     result = it.feed(f"<search>{query}</search>")
     assert isinstance(result, SearchResult)
-    assert result.outcome is outcome
+    assert result.outcome is Outcome.INVALID_QUERY
+    assert detail in result.detail
     assert it.num_searches == 0
     assert it.resolve(result) == "FAILED"
 

@@ -1,17 +1,20 @@
 """The client sends each text once, opens contexts again when they are lost, and waits in bounds."""
 
+import socket
 import threading
-import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from harnessapi.values import Mode
 
 from harness_retrieval.addresses import AddressError
-from harness_retrieval.contexts.context_store import ContextLimits
+from harness_retrieval.contexts.context_store import LIMITS
 from harness_retrieval.contexts.sent_texts import SentTexts
 from harness_retrieval.remote import RemoteRetriever
-from harness_retrieval.types import Mode, RetrieverUnavailableError, SearchRequest
+from harness_retrieval.types import RetrieverUnavailableError, SearchRequest
 
 
 def ask(text: str, context_id: str = "c") -> SearchRequest:
@@ -23,29 +26,33 @@ def last_words(retriever: RemoteRetriever, texts: Sequence[str]) -> list[str]:
     return [result.text for result in retriever.search(requests)]
 
 
-def test_contexts_that_expired_or_were_evicted_are_opened_again(
+def test_contexts_that_the_service_forgot_are_opened_again(
     start_service: Callable[..., Any],
 ) -> None:
-    service = start_service(ContextLimits(max_contexts=2, expires_after_s=0.05))
+    service = start_service(replace(LIMITS, max_contexts=2))
     retriever = RemoteRetriever(service.address, deadline_s=20)
     assert last_words(retriever, ["a", "b"]) == ["a", "b"]
-    time.sleep(0.1)
-    assert last_words(retriever, ["a aa", "b bb"]) == ["aa", "bb"]
     assert retriever.search([ask("x y", "other")])[0].text == "y"
     assert last_words(retriever, ["a aa aaa", "b bb bbb"]) == ["aaa", "bbb"]
     retriever.shutdown()
 
 
-def test_a_search_waits_for_a_service_that_restarts(start_service: Callable[..., Any]) -> None:
+def test_a_search_waits_for_a_service_that_restarts(
+    start_service: Callable[..., Any], tmp_path: Path
+) -> None:
     service = start_service()
     retriever = RemoteRetriever(service.address, deadline_s=20)
     assert last_words(retriever, ["a b"]) == ["b"]
     service.stop()
     found: list[str] = []
     searching = threading.Thread(target=lambda: found.extend(last_words(retriever, ["a b c"])))
-    searching.start()
-    time.sleep(0.3)
-    assert searching.is_alive()
+    with socket.socket(socket.AF_UNIX) as deaf:
+        deaf.settimeout(20)
+        deaf.bind(f"{tmp_path}/s.sock")
+        deaf.listen()
+        searching.start()
+        deaf.accept()[0].close()
+        assert found == []
     start_service()
     searching.join(20)
     assert found == ["c"]
@@ -54,10 +61,8 @@ def test_a_search_waits_for_a_service_that_restarts(start_service: Callable[...,
 
 def test_a_service_that_is_not_there_is_given_up_at_the_deadline() -> None:
     retriever = RemoteRetriever("unix:/nowhere/at-all.sock", deadline_s=0.4)
-    started_s = time.monotonic()
     with pytest.raises(RetrieverUnavailableError, match=r"/nowhere/at-all\.sock.*UNAVAILABLE"):
         retriever.search([ask("a")])
-    assert time.monotonic() - started_s < 2
     retriever.close_contexts(["c"])
     retriever.shutdown()
     with pytest.raises(RetrieverUnavailableError):
@@ -100,5 +105,5 @@ def test_only_what_was_added_is_sent() -> None:
     assert sent.advance(ask("abc")) == 3
     assert sent.advance(ask("a")) == 1
     assert not sent.continues(ask("xyz"))
-    sent.drop(["c", "unknown"])
+    sent.forget(["c", "unknown"])
     assert not sent.continues(ask("abc"))

@@ -50,6 +50,18 @@ def test_the_command_says_when_it_is_healthy_and_stops_cleanly_at_a_signal(
     assert process.stderr.read() == ""
 
 
+def test_a_folder_of_standing_corpora_is_accepted_and_said_to_be_ignored(tmp_path: Path) -> None:
+    address = f"unix:{tmp_path}/p.sock"
+    with start_process("--listen", address, "--corpora", "/corpora") as process:
+        assert process.stderr is not None
+        said = [process.stderr.readline() for _ in range(2)]
+        process.kill()
+    assert said == [
+        "--corpora /corpora is ignored: standing corpora are gone\n",
+        f"listening on {address}\n",
+    ]
+
+
 @pytest.mark.parametrize(
     "address", ["nonsense", "unix:", "host:70000", "unix:/no/folder/s.sock", "192.0.2.1:4000"]
 )
@@ -169,7 +181,8 @@ def test_a_server_tells_which_free_port_it_got() -> None:
 
 def test_the_client_and_the_channel_import_nothing_heavy() -> None:
     program = (
-        "import sys, retrieval.remote, retrieval.channel, retrieval.addresses;"
+        "import sys;"
+        "from harness_retrieval import addresses, channel, remote;"
         "print({'faiss', 're2', 'numpy', 'torch'} & set(sys.modules))"
     )
     environment = {**os.environ, "PYTHONPATH": ":".join(sys.path)}

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from harnessapi.values import Markers
+from harnessapi.values import Markers, Mode
 from tokenizers import Tokenizer
 
 from harness_retrieval.local import LocalRetriever
-from harness_retrieval.types import Mode, Retriever, SearchRequest
+from harness_retrieval.types import Retriever, SearchRequest
 from harness_servers.checkpoints.checkpoint import save_checkpoint
 from harness_servers.checkpoints.codec import Codec
 from harness_servers.engine.engine import Engine

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import httpx
-from harnessapi.values import ModelDescription
+from harnessapi.values import Mode, ModelDescription
 
 from harness.clients.completion import Completion, CompletionRequest
 from harness.clients.faults import AttemptError, DeadlineError, RefusedError, TransientError
@@ -19,7 +19,6 @@ from harness.endpoints.external import Api, External
 from harness.version import harness_version
 from harness.way import Style
 from harness_retrieval.types import (
-    Mode,
     Retriever,
     RetrieverUnavailableError,
     SearchRequest,

@@ -29,6 +29,11 @@ def loaded_after(program: str) -> set[str]:
 
 def test_importing_the_command_line_loads_nothing_heavy() -> None:
     loaded = loaded_after("import harness.cli")
+    assert not loaded & (HEAVY | {"grpc", "rich", "google", "asyncio", "msgspec"})
+
+
+def test_the_names_that_the_shell_completes_are_found_without_anything_heavy() -> None:
+    loaded = loaded_after("import harness.cli.shared_options")
     assert not loaded & (HEAVY | {"grpc", "rich", "google", "asyncio"})
 
 
@@ -43,6 +48,7 @@ def test_no_command_loads_a_library_of_the_servers() -> None:
         "train",
         "report",
         "compare",
+        "rescore",
         "export",
     )
     assert not loaded_after("\n".join(program.format(name) for name in names)) & HEAVY
@@ -122,6 +128,18 @@ def test_a_sample_is_worded_for_language_models() -> None:
     result = CliRunner().invoke(main, ["tasks", "sample", "assoc_recall", "--style", "natural"])
     assert result.exit_code == 0
     assert "[Problem 4]\nContext: " in result.output
+    assert "\ncompletion Answer: " in result.output
+
+
+def test_the_parameters_of_a_task_are_shown_with_range_and_default_and_can_be_tried() -> None:
+    shown = CliRunner().invoke(main, ["tasks", "show", "needle"]).output
+    assert "parameter  values   1 to 4, default 2. Values of each key" in shown
+    shown = CliRunner().invoke(main, ["tasks", "show", "ngram_retrieval"]).output
+    assert "parameter  order    2 to 16 at size 16, default 3. The words asked" in shown
+    command = ["tasks", "sample", "needle", "-T", "values=3", "-T", "needle.keys=1"]
+    sample = CliRunner().invoke(main, command).output
+    assert sample.startswith("address    needle/keys=1,size=16,values=3/test/seed=0/index=0\n")
+    assert sample.count(" = ") == 3
 
 
 @pytest.mark.parametrize(
@@ -129,6 +147,9 @@ def test_a_sample_is_worded_for_language_models() -> None:
     [
         (["show", "asoc_recall"], "did you mean assoc_recall?"),
         (["sample", "assoc_recall", "--size", "129"], "size 129 is out of range: 1 to 128"),
+        (["sample", "assoc_recall", "--size", "0"], "size 0 is out of range: 1 to 128"),
+        (["sample", "needle", "-T", "kyes=3"], "parameter of needle 'kyes'; did you mean keys?"),
+        (["sample", "needle", "-T", "values=5"], "values 5 is out of range: 1 to 4"),
         (["sample", "assoc_recall", "--retrieval", "regex"], "needs --prompting search"),
         (["sample", "assoc_recall", "--seed", "-1"], "-1"),
         (["sample", "copy", "--prompting", "search"], "no prompting search; it has: direct"),

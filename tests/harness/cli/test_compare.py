@@ -3,10 +3,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harnessapi.values import Mode
 
 from harness.scoring.paired import Paired, difference_interval, mcnemar_mid_p
 from harness.way import Prompting
-from harness_retrieval.types import Mode
 
 
 def run(stored: Any, folder: Path, right: dict[str, list[bool]], **fields: Any) -> Path:

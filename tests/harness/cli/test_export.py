@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harnessapi.values import Mode
 
 from harness.reports.flat import COLUMNS
 from harness.sample import Address, Split
 from harness.way import Prompting
-from harness_retrieval.types import Mode
 
 parquet = pytest.importorskip("pyarrow.parquet")
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harnessapi.values import Mode
 
 from harness.scoring.intervals import wilson_interval
 from harness.way import Prompting
-from harness_retrieval.types import Mode
 
 HOSTILE = '</script><img src=x onerror=alert(1)> & "q" \u202e\x00'
 

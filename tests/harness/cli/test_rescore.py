@@ -40,7 +40,7 @@ def test_a_run_scored_anew_is_a_new_run_that_says_where_it_comes_from(
         in (result.stdout)
     )
     assert "index=4, ..." in result.stdout
-    assert "7 of 10 samples changed; stored in runs/" in result.stdout
+    assert f"7 of 10 samples changed; stored in {folder.parent}/" in result.stdout
     assert (folder / "samples.jsonl").read_bytes() == before
     [other] = [path for path in folder.parent.iterdir() if path != folder]
     manifest = json.loads((other / "manifest.json").read_text())
@@ -145,6 +145,14 @@ def test_a_run_that_is_worked_on_is_not_changed(workplace: Any, folder: Path) ->
     store.close()
     assert result.exit_code == 2
     assert "is being worked on by another process" in result.stderr
+
+
+def test_the_new_run_lies_beside_the_old_one_wherever_the_command_is_given(
+    workplace: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    assert workplace.run("rescore", ".").exit_code == 0
+    assert len(names(folder.parent)) == 2
 
 
 def test_an_unknown_run_is_named(workplace: Any) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from harnessapi.values import Markers
+from harnessapi.values import Markers, Mode
 
 from harness.sample import Split
 from harness.scoring.exact import Verdict, score_exact
@@ -17,7 +17,7 @@ from harness.tasks.task import Task
 from harness.way import Way
 from harness_retrieval.channel import SearchChannel, SearchLimits
 from harness_retrieval.local import LocalRetriever
-from harness_retrieval.types import Mode, SearchRequest
+from harness_retrieval.types import SearchRequest
 
 PAGE = Path(__file__).parents[3] / "docs" / "tutorial-add-a-task.md"
 

@@ -78,6 +78,7 @@ def test_the_fleet_comes_up_survives_a_crash_and_goes_down(workplace: Any) -> No
     assert "rnn-rag          healthy" in stdout
     assert "rnn-rag          restarting" in stdout
     assert "retrieval        healthy" in stdout
+    assert "harness eval --endpoints runs/up/endpoints.toml" in stderr
     assert "all servers are down" in stderr
     for number in (port, port + 1):
         with pytest.raises(ConnectionRefusedError):

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from harnessapi.inference.v1 import inference_pb2 as pb
-from harnessapi.values import FinishReason, Part
+from harnessapi.values import FinishReason, Mode, Part
 
 from harness.clients.completion import Completion, CompletionRequest
 from harness.clients.connection import Connection
@@ -18,7 +18,6 @@ from harness.errors import HarnessError
 from harness.fakes.fake_model import FakeModel, Fault, Script
 from harness.sample import Prompt
 from harness_retrieval.abbreviations import Abbreviation
-from harness_retrieval.types import Mode
 
 PROMPT = "assoc_recall bab dok ; fem gik ; <dense> fem"
 QUICK = Backoff(initial_s=0.01, max_s=0.02)

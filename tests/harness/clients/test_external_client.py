@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import pytest
-from harnessapi.values import FinishReason, Part
+from harnessapi.values import FinishReason, Mode, Part
 
 from harness.clients.completion import Completion, CompletionRequest
 from harness.clients.connection import Connection, connect
@@ -20,7 +20,6 @@ from harness.errors import InputError, UnreachableError
 from harness.fakes.fake_openai import FakeOpenAi, Reply
 from harness.sample import Prompt
 from harness_retrieval.local import LocalRetriever
-from harness_retrieval.types import Mode
 
 PROMPT = Prompt(
     text="[Problem 1]\nContext: bab dok ; fem gik ;\nQuestion: fem\n",

@@ -6,7 +6,7 @@ from harness.runs.metrics import Metrics
 from harness.runs.results import CellResult
 from harness.scoring.intervals import wilson_interval
 from harness.way import Prompting, Style
-from harness_retrieval.types import Mode
+from harnessapi.values import Mode
 
 
 def result(

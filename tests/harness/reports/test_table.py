@@ -1,7 +1,7 @@
 from typing import Any
 
 import pytest
-from harnessapi.values import ModelDescription
+from harnessapi.values import Mode, ModelDescription
 
 from harness.reports import table
 from harness.reports.units import bytes_text, count_text, state_text
@@ -9,7 +9,6 @@ from harness.runs.cell import Cell
 from harness.runs.metrics import Metrics
 from harness.runs.results import CellResult
 from harness.way import Prompting, Style
-from harness_retrieval.types import Mode
 
 # Of the widest kind: names, state and interval have all their letters.
 NAMES = ("hybrid", "hybrid-rag", "transformer", "transformer-rag")

@@ -2,7 +2,7 @@ import dataclasses
 from typing import Any
 
 import pytest
-from harnessapi.values import ModelDescription
+from harnessapi.values import Mode, ModelDescription
 
 from harness.endpoints.config import Endpoint
 from harness.endpoints.external import External
@@ -13,7 +13,6 @@ from harness.runs.refused import refused_lines
 from harness.runs.run_options import RunOptions
 from harness.tasks import TASKS, make_task
 from harness.way import Prompting, Style, Way
-from harness_retrieval.types import Mode
 
 PLAIN = Endpoint(name="rnn", checkpoint="x")
 WITH_CHANNEL = Endpoint(name="rnn-rag", checkpoint="x", retrieval=True)

@@ -1,6 +1,7 @@
 from collections.abc import Iterable
 
 import pytest
+from harnessapi.values import Mode
 
 from harness.clients.openai.dialogue import MARKERS
 from harness.sample import Prompt, Split
@@ -15,7 +16,7 @@ from harness.tasks.task import Task
 from harness.way import Style, Way
 from harness_retrieval.channel import SearchChannel, SearchLimits
 from harness_retrieval.local import LocalRetriever
-from harness_retrieval.types import Mode, SearchRequest, SearchResult
+from harness_retrieval.types import SearchRequest, SearchResult
 
 SMALL = 4
 

@@ -2,6 +2,7 @@ import subprocess
 import sys
 
 import pytest
+from harnessapi.values import Mode
 
 from harness.errors import HarnessError
 from harness.sample import Sample, Split
@@ -12,7 +13,6 @@ from harness.tasks.prompts import render
 from harness.tasks.symbolic import Piece, write
 from harness.tasks.task import Task
 from harness.way import Prompting, Way
-from harness_retrieval.types import Mode
 
 SIZES = (4, 16, 64)
 

@@ -1,6 +1,8 @@
+from dataclasses import replace
+
 import pytest
 
-from harness_retrieval.contexts.context_store import ContextLimits, ContextStore
+from harness_retrieval.contexts.context_store import LIMITS, ContextStore
 from harness_retrieval.errors import ContextNotFoundError, ContextTooLongError, InvalidArgumentError
 
 
@@ -12,7 +14,7 @@ class Clock:
 
 
 def store(clock: Clock | None = None, **limits: float) -> ContextStore:
-    return ContextStore(ContextLimits(**limits), clock or Clock())  # type: ignore[arg-type]
+    return ContextStore(replace(LIMITS, **limits), clock or Clock())  # type: ignore[arg-type]
 
 
 def test_appending_the_same_text_again_changes_nothing() -> None:
@@ -54,7 +56,7 @@ def test_a_context_is_forgotten_when_unused_for_its_time() -> None:
 
 
 def test_past_the_limits_the_context_unused_for_longest_goes() -> None:
-    contexts = store(max_contexts=2, max_total_characters=10)
+    contexts = store(max_contexts=2, max_total_size=10)
     contexts.open("a", "1234")
     contexts.open("b", "1234")
     contexts.append("a", 4, "")
@@ -68,7 +70,7 @@ def test_past_the_limits_the_context_unused_for_longest_goes() -> None:
 
 
 def test_opening_again_replaces_another_text_but_keeps_a_longer_one() -> None:
-    contexts = store(max_total_characters=10)
+    contexts = store(max_total_size=10)
     contexts.open("a", "123456")
     contexts.open("a", "x")
     contexts.open("b", "12345678")

@@ -2,13 +2,14 @@ import random
 
 import numpy as np
 import pytest
+from harnessapi.values import Mode, Outcome
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness_retrieval.dense.dense_index import DenseContextIndex, FlatIndex
 from harness_retrieval.dense.embedding import HashingEmbedder
 from harness_retrieval.local import LocalRetriever
-from harness_retrieval.types import Mode, Outcome, SearchRequest
+from harness_retrieval.types import SearchRequest
 
 EMBEDDER = HashingEmbedder()
 
@@ -125,4 +126,4 @@ def test_indexes_past_the_bounds_are_forgotten() -> None:
         retriever.search(
             [SearchRequest(context_id=f"c{number}", text="a b", mode=Mode.DENSE, query="a")]
         )
-    assert list(retriever._contexts) == ["c2", "c3", "c4"]
+    assert retriever.num_contexts == 3

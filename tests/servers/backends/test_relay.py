@@ -7,11 +7,11 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 
 import pytest
-from harnessapi.values import FinishReason, ModelDescription
+from harnessapi.values import FinishReason, Mode, ModelDescription, Outcome
 
 from harness_retrieval.abbreviations import Abbreviation
 from harness_retrieval.local import LocalRetriever
-from harness_retrieval.types import Mode, Outcome, RetrieverUnavailableError, SearchResult
+from harness_retrieval.types import RetrieverUnavailableError, SearchResult
 from harness_servers.backends.relay.relay_backend import RelayBackend
 from harness_servers.backends.relay.token_source import Chunk, Segment
 from harness_servers.engine.engine_options import EngineOptions

@@ -3,20 +3,15 @@
 import copy
 import queue
 import threading
+import time
 from collections import Counter
 from dataclasses import replace
 
-from harnessapi.values import FinishReason, Part
+import pytest
+from harnessapi.values import FinishReason, Mode, Outcome, Part
 
 from harness_retrieval.abbreviations import Abbreviation
-from harness_retrieval.types import (
-    Mode,
-    Outcome,
-    Retriever,
-    RetrieverUnavailableError,
-    SearchRequest,
-    SearchResult,
-)
+from harness_retrieval.types import RetrieverUnavailableError, SearchRequest, SearchResult
 from harness_servers.checkpoints.codec import Codec
 from harness_servers.errors import UnavailableError
 from harness_servers.generation import Retrieval, RetrievalStep, Sampling, Stopping
@@ -251,41 +246,82 @@ def test_with_searches_a_completion_does_not_depend_on_its_neighbours(
     assert [one.tokens for one in together[:16]] == [one.tokens for one in alone]
 
 
-def test_the_search_worker_gathers_searches_and_outlives_a_broken_retriever() -> None:
-    class Slow(Retriever):
-        def __init__(self) -> None:
-            self.sizes: list[int] = []
-            self.go_on = threading.Event()
+class Gated:
+    """Searches "slow" only once it is let go on; notes how many requests each call had."""
 
-        def search(self, requests):
-            self.sizes.append(len(requests))
-            self.go_on.wait(5)
-            if requests[0].query == "gone":
-                raise RetrieverUnavailableError("gone")
-            if requests[0].query == "broken":
-                raise ZeroDivisionError
-            return [SearchResult(outcome=Outcome.FOUND, text=r.query) for r in requests]
+    def __init__(self, max_requests: int) -> None:
+        self.max_requests = max_requests
+        self.sizes: list[int] = []
+        self.go_on = threading.Event()
 
-        def close_contexts(self, context_ids): ...
+    def search(self, requests):
+        self.sizes.append(len(requests))
+        queries = [request.query for request in requests]
+        if "slow" in queries:
+            assert self.go_on.wait(20)
+        if "gone" in queries:
+            raise RetrieverUnavailableError("gone")
+        if "broken" in queries:
+            raise ZeroDivisionError
+        return [SearchResult(outcome=Outcome.FOUND, text=query) for query in queries]
 
-        def shutdown(self): ...
+    def close_contexts(self, context_ids): ...
 
-    def request(query: str) -> SearchRequest:
-        return SearchRequest(context_id="a", text="", mode=Mode.REGEX, query=query)
+    def shutdown(self): ...
 
-    results: queue.SimpleQueue = queue.SimpleQueue()
-    retriever = Slow()
-    worker = SearchWorker(retriever, results.put)
-    for i in range(10):
-        worker.submit(i, request(str(i)))
+
+class Searching:
+    """A worker over a retriever, and the results it posts."""
+
+    def __init__(self, retriever: Gated) -> None:
+        self._posted: queue.SimpleQueue = queue.SimpleQueue()
+        self.worker = SearchWorker(retriever, self._posted.put)
+
+    def ask(self, sequence_id: int, query: str) -> None:
+        request = SearchRequest(context_id="a", text="", mode=Mode.REGEX, query=query)
+        self.worker.submit(sequence_id, request)
+
+    def answers(self, num_answers: int) -> dict[int, SearchResult | UnavailableError]:
+        answered = []
+        while len(answered) < num_answers:
+            answered += self._posted.get(timeout=20)
+        return dict(answered)
+
+
+@pytest.mark.parametrize("max_requests", [1, 64])
+def test_nobody_waits_for_a_slow_search_of_another(max_requests: int) -> None:
+    retriever = Gated(max_requests)
+    searching = Searching(retriever)
+    searching.ask(0, "slow")
+    while not retriever.sizes:  # it is on its way
+        time.sleep(0.001)
+    for i in range(1, 100):
+        searching.ask(i, str(i))
+    answers = searching.answers(99)
+    assert {i: result.text for i, result in answers.items()} == {i: str(i) for i in range(1, 100)}
     retriever.go_on.set()
-    answered = []
-    while len(answered) < 10:
-        answered += results.get(timeout=5)
-    assert [(i, result.text) for i, result in answered] == [(i, str(i)) for i in range(10)]
-    assert len(retriever.sizes) <= 3
-    for query in ("gone", "broken"):
-        worker.submit(0, request(query))
-        [(_, error)] = results.get(timeout=5)
-        assert isinstance(error, UnavailableError)
-    worker.close()
+    assert searching.answers(1)[0].text == "slow"
+    searching.worker.close()
+
+
+def test_what_gathers_while_all_threads_search_is_asked_in_few_calls() -> None:
+    retriever = Gated(max_requests=64)
+    searching = Searching(retriever)
+    for i in range(300):
+        searching.ask(i, "slow")
+    retriever.go_on.set()
+    assert searching.answers(300).keys() == set(range(300))
+    assert max(retriever.sizes) == 64
+    assert sum(retriever.sizes) == 300
+    searching.worker.close()
+
+
+@pytest.mark.parametrize("query", ["gone", "broken"])
+def test_a_retriever_that_fails_is_an_error_of_those_who_asked_it(query: str) -> None:
+    searching = Searching(Gated(max_requests=1))
+    searching.ask(0, query)
+    searching.ask(1, "fine")
+    answers = searching.answers(2)
+    assert isinstance(answers[0], UnavailableError)
+    assert answers[1].text == "fine"
+    searching.worker.close()

@@ -1,7 +1,7 @@
 """A perfect model's tokens through a server's completion: its searches insert the demonstration."""
 
 import pytest
-from harnessapi.values import FinishReason
+from harnessapi.values import FinishReason, Mode
 
 from harness.sample import Split
 from harness.tasks import TASKS, make_task
@@ -9,7 +9,7 @@ from harness.tasks.prompts import render
 from harness.tasks.symbolic import write
 from harness.way import Way
 from harness_retrieval.local import LocalRetriever
-from harness_retrieval.types import Mode, SearchRequest
+from harness_retrieval.types import SearchRequest
 from harness_servers.generation import Retrieval, RetrievalStep, Sampling, Stopping
 from harness_servers.sequences.job import Job
 from harness_servers.sequences.transcriber import Completion

@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from harnessapi.values import Mode
 
 from harness_retrieval.addresses import Address, parse_address
 from harness_retrieval.command import serve
-from harness_retrieval.contexts.context_store import ContextLimits
 from harness_retrieval.local import LocalRetriever
 from harness_retrieval.remote import RemoteRetriever
-from harness_retrieval.types import Mode
 from harness_servers.generation import Retrieval, RetrievalStep
 
 PROMPT = "assoc_recall bab dok ; fem gik ; hob dak ; fem"
@@ -33,13 +32,7 @@ def remote(tmp_path: Path) -> Iterator[RemoteRetriever]:
         ready.set()
 
     def run() -> None:
-        work = serve(
-            parse_address(address),
-            corpora_dir=None,
-            limits=ContextLimits(),
-            stopped=stopped,
-            ready=say_ready,
-        )
+        work = serve(parse_address(address), stopped=stopped, ready=say_ready)
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
             runner.run(work)
 

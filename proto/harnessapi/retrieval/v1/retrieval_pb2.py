@@ -24,17 +24,17 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'harnessapi/retrieval/v1/retrieval.proto\x12\x17harnessapi.retrieval.v1\"6\n\x12OpenContextRequest\x12\x12\n\ncontext_id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\".\n\x13OpenContextResponse\x12\x17\n\x0f\x65xpires_after_s\x18\x01 \x01(\x01\"O\n\x15SearchContextsRequest\x12\x36\n\x07queries\x18\x01 \x03(\x0b\x32%.harnessapi.retrieval.v1.ContextQuery\"\xe2\x01\n\x0c\x43ontextQuery\x12\x12\n\ncontext_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x15\n\rappended_text\x18\x03 \x01(\t\x12\x34\n\x04mode\x18\x04 \x01(\x0e\x32&.harnessapi.retrieval.v1.RetrievalMode\x12\r\n\x05query\x18\x05 \x01(\t\x12\x1e\n\x11passage_separator\x18\x06 \x01(\tH\x00\x88\x01\x01\x12\x12\n\x05top_k\x18\x07 \x01(\rH\x01\x88\x01\x01\x42\x14\n\x12_passage_separatorB\x08\n\x06_top_k\"Q\n\x16SearchContextsResponse\x12\x37\n\x07results\x18\x01 \x03(\x0b\x32&.harnessapi.retrieval.v1.ContextResult\"\xb3\x01\n\rContextResult\x12\x37\n\x07outcome\x18\x01 \x01(\x0e\x32&.harnessapi.retrieval.v1.SearchOutcome\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\r\n\x05start\x18\x03 \x01(\x04\x12\x0b\n\x03\x65nd\x18\x04 \x01(\x04\x12\x12\n\x05score\x18\x05 \x01(\x02H\x00\x88\x01\x01\x12\x0e\n\x06\x64\x65tail\x18\x06 \x01(\t\x12\x11\n\tsearch_ns\x18\x07 \x01(\x04\x42\x08\n\x06_score\"+\n\x14\x43loseContextsRequest\x12\x13\n\x0b\x63ontext_ids\x18\x01 \x03(\t\"\x17\n\x15\x43loseContextsResponse\"f\n\x06\x43orpus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0cnum_passages\x18\x02 \x01(\x04\x12\x10\n\x08\x65mbedder\x18\x03 \x01(\t\x12\x16\n\x0enum_dimensions\x18\x04 \x01(\r\x12\x0e\n\x06\x64\x65vice\x18\x05 \x01(\t\"#\n\x13\x43reateCorpusRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"G\n\x14\x43reateCorpusResponse\x12/\n\x06\x63orpus\x18\x01 \x01(\x0b\x32\x1f.harnessapi.retrieval.v1.Corpus\"4\n\x12\x41\x64\x64PassagesRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08passages\x18\x02 \x03(\t\"F\n\x13\x41\x64\x64PassagesResponse\x12/\n\x06\x63orpus\x18\x01 \x01(\x0b\x32\x1f.harnessapi.retrieval.v1.Corpus\"R\n\x13SearchCorpusRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07queries\x18\x02 \x03(\t\x12\x12\n\x05top_k\x18\x03 \x01(\rH\x00\x88\x01\x01\x42\x08\n\x06_top_k\"N\n\x14SearchCorpusResponse\x12\x36\n\x07results\x18\x01 \x03(\x0b\x32%.harnessapi.retrieval.v1.CorpusResult\"@\n\x0c\x43orpusResult\x12\x30\n\x04hits\x18\x01 \x03(\x0b\x32\".harnessapi.retrieval.v1.CorpusHit\"<\n\tCorpusHit\x12\x12\n\npassage_id\x18\x01 \x01(\x04\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\r\n\x05score\x18\x03 \x01(\x02\"%\n\x15\x44\x65scribeCorpusRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"I\n\x16\x44\x65scribeCorpusResponse\x12/\n\x06\x63orpus\x18\x01 \x01(\x0b\x32\x1f.harnessapi.retrieval.v1.Corpus\"\x14\n\x12ListCorporaRequest\"G\n\x13ListCorporaResponse\x12\x30\n\x07\x63orpora\x18\x01 \x03(\x0b\x32\x1f.harnessapi.retrieval.v1.Corpus\"#\n\x13\x44\x65leteCorpusRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x16\n\x14\x44\x65leteCorpusResponse*c\n\rRetrievalMode\x12\x1e\n\x1aRETRIEVAL_MODE_UNSPECIFIED\x10\x00\x12\x18\n\x14RETRIEVAL_MODE_REGEX\x10\x01\x12\x18\n\x14RETRIEVAL_MODE_DENSE\x10\x02*\xf0\x01\n\rSearchOutcome\x12\x1e\n\x1aSEARCH_OUTCOME_UNSPECIFIED\x10\x00\x12\x18\n\x14SEARCH_OUTCOME_FOUND\x10\x01\x12\x1c\n\x18SEARCH_OUTCOME_NOT_FOUND\x10\x02\x12 \n\x1cSEARCH_OUTCOME_INVALID_QUERY\x10\x03\x12\x1d\n\x19SEARCH_OUTCOME_TOO_COSTLY\x10\x04\x12 \n\x1cSEARCH_OUTCOME_LIMIT_REACHED\x10\x05\x12$\n SEARCH_OUTCOME_CONTEXT_NOT_FOUND\x10\x06\x32\xed\x07\n\x10RetrievalService\x12h\n\x0bOpenContext\x12+.harnessapi.retrieval.v1.OpenContextRequest\x1a,.harnessapi.retrieval.v1.OpenContextResponse\x12q\n\x0eSearchContexts\x12..harnessapi.retrieval.v1.SearchContextsRequest\x1a/.harnessapi.retrieval.v1.SearchContextsResponse\x12n\n\rCloseContexts\x12-.harnessapi.retrieval.v1.CloseContextsRequest\x1a..harnessapi.retrieval.v1.CloseContextsResponse\x12k\n\x0c\x43reateCorpus\x12,.harnessapi.retrieval.v1.CreateCorpusRequest\x1a-.harnessapi.retrieval.v1.CreateCorpusResponse\x12h\n\x0b\x41\x64\x64Passages\x12+.harnessapi.retrieval.v1.AddPassagesRequest\x1a,.harnessapi.retrieval.v1.AddPassagesResponse\x12k\n\x0cSearchCorpus\x12,.harnessapi.retrieval.v1.SearchCorpusRequest\x1a-.harnessapi.retrieval.v1.SearchCorpusResponse\x12q\n\x0e\x44\x65scribeCorpus\x12..harnessapi.retrieval.v1.DescribeCorpusRequest\x1a/.harnessapi.retrieval.v1.DescribeCorpusResponse\x12h\n\x0bListCorpora\x12+.harnessapi.retrieval.v1.ListCorporaRequest\x1a,.harnessapi.retrieval.v1.ListCorporaResponse\x12k\n\x0c\x44\x65leteCorpus\x12,.harnessapi.retrieval.v1.DeleteCorpusRequest\x1a-.harnessapi.retrieval.v1.DeleteCorpusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'harnessapi/retrieval/v1/retrieval.proto\x12\x17harnessapi.retrieval.v1\"6\n\x12OpenContextRequest\x12\x12\n\ncontext_id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\".\n\x13OpenContextResponse\x12\x17\n\x0f\x65xpires_after_s\x18\x01 \x01(\x01\"O\n\x15SearchContextsRequest\x12\x36\n\x07queries\x18\x01 \x03(\x0b\x32%.harnessapi.retrieval.v1.ContextQuery\"\xe2\x01\n\x0c\x43ontextQuery\x12\x12\n\ncontext_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x15\n\rappended_text\x18\x03 \x01(\t\x12\x34\n\x04mode\x18\x04 \x01(\x0e\x32&.harnessapi.retrieval.v1.RetrievalMode\x12\r\n\x05query\x18\x05 \x01(\t\x12\x1e\n\x11passage_separator\x18\x06 \x01(\tH\x00\x88\x01\x01\x12\x12\n\x05top_k\x18\x07 \x01(\rH\x01\x88\x01\x01\x42\x14\n\x12_passage_separatorB\x08\n\x06_top_k\"Q\n\x16SearchContextsResponse\x12\x37\n\x07results\x18\x01 \x03(\x0b\x32&.harnessapi.retrieval.v1.ContextResult\"\xb3\x01\n\rContextResult\x12\x37\n\x07outcome\x18\x01 \x01(\x0e\x32&.harnessapi.retrieval.v1.SearchOutcome\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\r\n\x05start\x18\x03 \x01(\x04\x12\x0b\n\x03\x65nd\x18\x04 \x01(\x04\x12\x12\n\x05score\x18\x05 \x01(\x02H\x00\x88\x01\x01\x12\x0e\n\x06\x64\x65tail\x18\x06 \x01(\t\x12\x11\n\tsearch_ns\x18\x07 \x01(\x04\x42\x08\n\x06_score\"+\n\x14\x43loseContextsRequest\x12\x13\n\x0b\x63ontext_ids\x18\x01 \x03(\t\"\x17\n\x15\x43loseContextsResponse*c\n\rRetrievalMode\x12\x1e\n\x1aRETRIEVAL_MODE_UNSPECIFIED\x10\x00\x12\x18\n\x14RETRIEVAL_MODE_REGEX\x10\x01\x12\x18\n\x14RETRIEVAL_MODE_DENSE\x10\x02*\xf0\x01\n\rSearchOutcome\x12\x1e\n\x1aSEARCH_OUTCOME_UNSPECIFIED\x10\x00\x12\x18\n\x14SEARCH_OUTCOME_FOUND\x10\x01\x12\x1c\n\x18SEARCH_OUTCOME_NOT_FOUND\x10\x02\x12 \n\x1cSEARCH_OUTCOME_INVALID_QUERY\x10\x03\x12\x1d\n\x19SEARCH_OUTCOME_TOO_COSTLY\x10\x04\x12 \n\x1cSEARCH_OUTCOME_LIMIT_REACHED\x10\x05\x12$\n SEARCH_OUTCOME_CONTEXT_NOT_FOUND\x10\x06\x32\xdf\x02\n\x10RetrievalService\x12h\n\x0bOpenContext\x12+.harnessapi.retrieval.v1.OpenContextRequest\x1a,.harnessapi.retrieval.v1.OpenContextResponse\x12q\n\x0eSearchContexts\x12..harnessapi.retrieval.v1.SearchContextsRequest\x1a/.harnessapi.retrieval.v1.SearchContextsResponse\x12n\n\rCloseContexts\x12-.harnessapi.retrieval.v1.CloseContextsRequest\x1a..harnessapi.retrieval.v1.CloseContextsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'harnessapi.retrieval.v1.retrieval_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RETRIEVALMODE']._serialized_start=1719
-  _globals['_RETRIEVALMODE']._serialized_end=1818
-  _globals['_SEARCHOUTCOME']._serialized_start=1821
-  _globals['_SEARCHOUTCOME']._serialized_end=2061
+  _globals['_RETRIEVALMODE']._serialized_start=817
+  _globals['_RETRIEVALMODE']._serialized_end=916
+  _globals['_SEARCHOUTCOME']._serialized_start=919
+  _globals['_SEARCHOUTCOME']._serialized_end=1159
   _globals['_OPENCONTEXTREQUEST']._serialized_start=68
   _globals['_OPENCONTEXTREQUEST']._serialized_end=122
   _globals['_OPENCONTEXTRESPONSE']._serialized_start=124
@@ -51,36 +51,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CLOSECONTEXTSREQUEST']._serialized_end=790
   _globals['_CLOSECONTEXTSRESPONSE']._serialized_start=792
   _globals['_CLOSECONTEXTSRESPONSE']._serialized_end=815
-  _globals['_CORPUS']._serialized_start=817
-  _globals['_CORPUS']._serialized_end=919
-  _globals['_CREATECORPUSREQUEST']._serialized_start=921
-  _globals['_CREATECORPUSREQUEST']._serialized_end=956
-  _globals['_CREATECORPUSRESPONSE']._serialized_start=958
-  _globals['_CREATECORPUSRESPONSE']._serialized_end=1029
-  _globals['_ADDPASSAGESREQUEST']._serialized_start=1031
-  _globals['_ADDPASSAGESREQUEST']._serialized_end=1083
-  _globals['_ADDPASSAGESRESPONSE']._serialized_start=1085
-  _globals['_ADDPASSAGESRESPONSE']._serialized_end=1155
-  _globals['_SEARCHCORPUSREQUEST']._serialized_start=1157
-  _globals['_SEARCHCORPUSREQUEST']._serialized_end=1239
-  _globals['_SEARCHCORPUSRESPONSE']._serialized_start=1241
-  _globals['_SEARCHCORPUSRESPONSE']._serialized_end=1319
-  _globals['_CORPUSRESULT']._serialized_start=1321
-  _globals['_CORPUSRESULT']._serialized_end=1385
-  _globals['_CORPUSHIT']._serialized_start=1387
-  _globals['_CORPUSHIT']._serialized_end=1447
-  _globals['_DESCRIBECORPUSREQUEST']._serialized_start=1449
-  _globals['_DESCRIBECORPUSREQUEST']._serialized_end=1486
-  _globals['_DESCRIBECORPUSRESPONSE']._serialized_start=1488
-  _globals['_DESCRIBECORPUSRESPONSE']._serialized_end=1561
-  _globals['_LISTCORPORAREQUEST']._serialized_start=1563
-  _globals['_LISTCORPORAREQUEST']._serialized_end=1583
-  _globals['_LISTCORPORARESPONSE']._serialized_start=1585
-  _globals['_LISTCORPORARESPONSE']._serialized_end=1656
-  _globals['_DELETECORPUSREQUEST']._serialized_start=1658
-  _globals['_DELETECORPUSREQUEST']._serialized_end=1693
-  _globals['_DELETECORPUSRESPONSE']._serialized_start=1695
-  _globals['_DELETECORPUSRESPONSE']._serialized_end=1717
-  _globals['_RETRIEVALSERVICE']._serialized_start=2064
-  _globals['_RETRIEVALSERVICE']._serialized_end=3069
+  _globals['_RETRIEVALSERVICE']._serialized_start=1162
+  _globals['_RETRIEVALSERVICE']._serialized_end=1513
 # @@protoc_insertion_point(module_scope)

@@ -1,0 +1,57 @@
+"""The searches of one call are made side by side, and no other call waits for them."""
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from harnessapi.retrieval.v1 import retrieval_pb2 as pb
+
+from harness_retrieval.contexts.context_store import ContextStore
+from harness_retrieval.local import LocalRetriever
+from harness_retrieval.retrieval_servicer import RetrievalServicer
+from harness_retrieval.types import SearchRequest, SearchResult
+
+TEXT = "a slow and another text"
+
+
+class Gated(LocalRetriever):
+    """Searches for "slow" only after another query of its call was searched and `go_on` is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go_on = threading.Event()
+        self.other_is_searched = threading.Event()
+
+    def search(self, requests: Sequence[SearchRequest]) -> list[SearchResult]:
+        if requests[0].query == "slow":
+            assert self.other_is_searched.wait(20)
+            assert self.go_on.wait(20)
+        if requests[0].query == "other":
+            self.other_is_searched.set()
+        return super().search(requests)
+
+
+def call(*queries: str) -> pb.SearchContextsRequest:
+    return pb.SearchContextsRequest(
+        queries=[
+            pb.ContextQuery(
+                context_id="c", offset=len(TEXT), query=query, mode=pb.RETRIEVAL_MODE_REGEX
+            )
+            for query in queries
+        ]
+    )
+
+
+async def test_other_searches_of_its_call_and_other_calls_go_on_beside_a_slow_search() -> None:
+    retriever, contexts = Gated(), ContextStore()
+    contexts.open("c", TEXT)
+    with ThreadPoolExecutor(2) as executor:
+        servicer = RetrievalServicer(contexts=contexts, retriever=retriever, executor=executor)
+        slow = asyncio.create_task(servicer.SearchContexts(call("slow", "other", "te.t"), None))
+        await asyncio.to_thread(retriever.other_is_searched.wait, 20)
+        quick = await asyncio.wait_for(servicer.SearchContexts(call("a.d"), None), 20)
+        assert [result.text for result in quick.results] == ["and"]
+        assert not slow.done()
+        retriever.go_on.set()
+        assert [result.text for result in (await slow).results] == ["slow", "other", "text"]
