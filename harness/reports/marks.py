@@ -9,12 +9,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from harnessapi.values import Mode
 from markupsafe import Markup
 
 from harness.reports.svg import tag
 from harness.runs.results import CellResult
 from harness.way import Prompting, Way
-from harnessapi.values import Mode
 
 # Family, as GetModel has it, to colour (a class in page.css) and marker.
 _FAMILIES: Final = {

@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
+from harnessapi.values import Mode
+
 from harness.errors import InputError
 from harness.reports.chart import Curve
 from harness.reports.marks import mark_of
@@ -13,7 +15,6 @@ from harness.runs.results import CellResult
 from harness.scoring.bound import recall_bound
 from harness.tasks import make_task
 from harness.way import Prompting, Way
-from harnessapi.values import Mode
 
 _CHANCE: Final = "chance: the best guess that looks up nothing"
 _NUM_BOUND_POINTS: Final = 48

@@ -29,8 +29,7 @@ def state(cell: CellResult) -> str:
 
 def is_untrained(cell: CellResult) -> bool:
     """Its model says which tasks it was trained on, and this is none of them."""
-    trained = cell.model.trained_tasks
-    return bool(trained) and cell.asked.task not in trained
+    return cell.asked.is_trained(cell.model) is False
 
 
 def accuracy(cell: CellResult) -> str:

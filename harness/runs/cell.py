@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from harnessapi.values import Mode
+from harnessapi.values import Mode, ModelDescription
 
 from harness.way import Prompting, Style, Way
 
@@ -32,6 +32,12 @@ class Cell:
         """The task for people: `needle`, `needle keys=4 values=2`."""
         given = (f"{name}={value}" for name, value in sorted(self.parameters.items()))
         return " ".join([self.task, *given])
+
+    def is_trained(self, model: ModelDescription) -> bool | None:
+        """Whether the model was trained on the task; None where it does not say what it was."""
+        if self.style is not Style.SYMBOLIC or not model.trained_tasks:
+            return None
+        return self.task in model.trained_tasks
 
     @property
     def key(self) -> str:

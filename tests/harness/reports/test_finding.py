@@ -1,4 +1,4 @@
-from harnessapi.values import ModelDescription
+from harnessapi.values import Mode, ModelDescription
 
 from harness.reports.finding import finding
 from harness.runs.cell import Cell
@@ -6,7 +6,6 @@ from harness.runs.metrics import Metrics
 from harness.runs.results import CellResult
 from harness.scoring.intervals import wilson_interval
 from harness.way import Prompting, Style
-from harnessapi.values import Mode
 
 
 def result(
