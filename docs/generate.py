@@ -1,13 +1,14 @@
-"""Writes the pages that come from the code; `--check` fails when one of them is stale."""
+"""Writes what comes from the code, pages and a picture; `--check` fails where one is stale."""
 
 import argparse
 import sys
 from pathlib import Path
 
 from cli_page import cli_page
+from picture import picture
 from tasks_page import tasks_page
 
-PAGES = {"cli.md": cli_page, "tasks.md": tasks_page}
+PAGES = {"cli.md": cli_page, "tasks.md": tasks_page, "picture.svg": picture}
 FOLDER = Path(__file__).parent
 
 

@@ -85,6 +85,8 @@ def _facts(task: Task) -> Iterator[tuple[str, str]]:
     yield "searches", f"{_modes(task) or 'none'}{preferred}"
     for mode, reason in task.impossible.items():
         yield f"impossible with {mode}", reason
+    for sign, meaning in task.notation.items():
+        yield f"sign `{sign}`", meaning
     yield "prompt", ", ".join(f"{_prompt_tokens(task.name, s)} tokens" for s in task.default_sizes)
     completions = (f"{way.name} {task.max_completion_tokens(way)}" for way in task.ways())
     yield "completion", f"at most {', '.join(completions)} tokens"

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
 from harness.cli.shared_options import RUNS_FOLDER, CommaList
 from harness.errors import InputError
 from harness.reports.comparison import Comparison, compare
 from harness.reports.comparison_table import print_comparisons
 from harness.reports.sides import Side, narrow, open_side
+from harness.reports.text_table import open_console
 from harness.runs.store import find_run
 
 
@@ -57,7 +57,7 @@ def compare_command(first: str, second: str, as_json: bool, out: Path, **chosen:
         for comparison in comparisons:
             click.echo(json.dumps(comparison.as_json()))
     else:
-        print_comparisons(Console(), one, other, comparisons)
+        print_comparisons(open_console(), one, other, comparisons)
     _say_what_is_left_out((one, other), comparisons)
 
 

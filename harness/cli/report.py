@@ -82,10 +82,12 @@ def _report(
     folders: list[Path], html_file: Path | None, samples_dir: Path | None, *, as_json: bool
 ) -> Report:
     picks = Picks()
-    pages = SamplePages(samples_dir) if samples_dir else None
+    pages = None
+    if samples_dir and html_file:
+        pages = SamplePages(samples_dir, os.path.relpath(html_file, samples_dir))
 
     def visitor(manifest: Manifest) -> Visitor:
-        visits = [one.visitor(manifest) for one in (picks, pages) if one and html_file]
+        visits = [one.visitor(manifest) for one in (picks, pages) if one]
 
         def visit(record: SampleRecord) -> None:
             for one in visits:

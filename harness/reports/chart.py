@@ -5,31 +5,43 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from harness.reports.html import Markup, join, tag
-from harness.reports.marks import Mark, marker
+from markupsafe import Markup
+
+from harness.reports.marks import Mark, marker, point_class, swatch
+from harness.reports.svg import join, tag
 
 # User units; a panel is about as wide on the screen, so letters keep their size.
-_WIDTH: Final = 360.0
-_HEIGHT: Final = 250.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 12.0, 10.0, 40.0
+WIDTH: Final = 360.0
+HEIGHT: Final = 250.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 8.0, 10.0, 40.0
+# Between an edge and the first mark: room for marks that are moved aside, and for half a tick.
+_INSET: Final = 32.0
 _MIN_TICK_DISTANCE: Final = 30.0
+# Marks nearer than this would cover each other; they are moved so far apart.
+_MARK_WIDTH: Final = 8.0
+# Bands of more series than these would cover each other: the whiskers have to do.
+_MAX_BANDS: Final = 8
+# Of the way to the next mark: no further aside.
+_MAX_ASIDE: Final = 0.8
+
+# A place on the drawing.
+Place = tuple[float, float]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Point:
-    """A measured accuracy with its interval; `title` is the tooltip. Hollow: with search."""
+    """A measured accuracy with its interval; `title` is the tooltip."""
 
     x: float
     y: float
     low: float
     high: float
     title: str
-    is_hollow: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Series:
-    """Points of one endpoint; joined by a line with a band where the points are one curve."""
+    """Points of one endpoint asked in one way; with a line and a band where they are one curve."""
 
     label: str
     mark: Mark
@@ -58,44 +70,79 @@ class Chart:
     curves: tuple[Curve, ...] = ()
 
 
-def draw(chart: Chart) -> Markup:
+def draw(chart: Chart, **attributes: float) -> Markup:
     """The chart without its legend. Every horizontal value has to be above 0."""
-    across = _scale(_extent(chart))
+    across = _scale(chart)
+    drawn = list(zip(chart.series, _places(chart, across), strict=True))
     return tag(
         "svg",
         tag("title", chart.title),
         _grid(),
         _x_axis(chart, across),
         [_curve(curve, across) for curve in chart.curves],
-        [_band(series, across) for series in chart.series if series.has_line],
-        [_series(series, across) for series in chart.series],
-        viewBox=f"0 0 {_WIDTH:g} {_HEIGHT:g}",
+        [_band(*one) for one in drawn if one[0].has_line and len(drawn) <= _MAX_BANDS],
+        [_series(*one) for one in drawn],
+        viewBox=f"0 0 {WIDTH:g} {HEIGHT:g}",
         role="img",
         class_="chart",
+        **attributes,
     )
 
 
-def _extent(chart: Chart) -> tuple[float, float]:
-    values = [p.x for s in chart.series for p in s.points]
+def legend(chart: Chart) -> list[tuple[Markup, str]]:
+    """(swatch, name) of all that is drawn."""
+    series = ((swatch(one.mark, has_line=one.has_line), one.label) for one in chart.series)
+    curves = ((swatch(one.mark, f"curve {one.kind}"), one.label) for one in chart.curves)
+    return [*series, *curves]
+
+
+def _scale(chart: Chart) -> Callable[[float], float]:
+    values = [p.x for s in chart.series for p in s.points] + [x for x, _ in chart.ticks]
     values += [x for curve in chart.curves for x, _ in curve.points]
-    return min(values), max(values)
-
-
-def _scale(extent: tuple[float, float]) -> Callable[[float], float]:
-    low, high = (math.log2(value) for value in extent)
+    low, high = math.log2(min(values)), math.log2(max(values))
     if high - low < 1:
         low, high = low - 0.5, high + 0.5
-    margin = 0.04 * (high - low)
-    low, high = low - margin, high + margin
-    return lambda x: _LEFT + (math.log2(x) - low) / (high - low) * (_WIDTH - _LEFT - _RIGHT)
+    left, right = _LEFT + _INSET, WIDTH - _RIGHT - _INSET
+    return lambda x: left + (math.log2(x) - low) / (high - low) * (right - left)
+
+
+def _places(chart: Chart, across: Callable[[float], float]) -> list[list[Place]]:
+    """Where the marks of each series stand: side by side where they would cover each other."""
+    places = [[(across(p.x), _down(p.y)) for p in series.points] for series in chart.series]
+    clusters: list[list[tuple[int, int]]] = []
+    for number, series in enumerate(places):
+        for index, place in enumerate(series):
+            near = (c for c in clusters if any(_is_near(place, places[s][i]) for s, i in c))
+            cluster: list[tuple[int, int]] | None = next(near, None)
+            if cluster is None:
+                clusters.append(cluster := [])
+            cluster.append((number, index))
+    moved = [list(series) for series in places]
+    for cluster in clusters:
+        middle = sum(places[s][i][0] for s, i in cluster) / len(cluster)
+        step = min(_MARK_WIDTH, _MAX_ASIDE * _room(places, middle) / len(cluster))
+        for order, (s, i) in enumerate(cluster if len(cluster) > 1 else []):
+            x = middle + (order - (len(cluster) - 1) / 2) * step
+            moved[s][i] = (x, places[s][i][1])
+    return moved
+
+
+def _is_near(one: Place, other: Place) -> bool:
+    return all(abs(a - b) < _MARK_WIDTH for a, b in zip(one, other, strict=True))
+
+
+def _room(places: list[list[Place]], x: float) -> float:
+    """The distance to the next marks that do not stand here."""
+    distances = (abs(other - x) for series in places for other, _ in series)
+    return min((d for d in distances if d >= _MARK_WIDTH), default=2 * _INSET)
 
 
 def _down(y: float) -> float:
-    return _TOP + (1 - y) * (_HEIGHT - _TOP - _BOTTOM)
+    return _TOP + (1 - y) * (HEIGHT - _TOP - _BOTTOM)
 
 
 def _grid() -> Markup:
-    right = _WIDTH - _RIGHT
+    right = WIDTH - _RIGHT
     lines = [
         join(
             tag("line", x1=_LEFT, x2=right, y1=_down(y), y2=_down(y), class_="grid"),
@@ -103,7 +150,7 @@ def _grid() -> Markup:
         )
         for y in (0.0, 0.25, 0.5, 0.75, 1.0)
     ]
-    middle = (_TOP + _HEIGHT - _BOTTOM) / 2
+    middle = (_TOP + HEIGHT - _BOTTOM) / 2
     name = tag(
         "text",
         "accuracy",
@@ -117,15 +164,15 @@ def _grid() -> Markup:
 def _x_axis(chart: Chart, across: Callable[[float], float]) -> Markup:
     shown: list[Markup] = []
     free_from = 0.0
-    base = _HEIGHT - _BOTTOM
+    base = HEIGHT - _BOTTOM
     for value, text in chart.ticks:
         x = across(value)
         shown.append(tag("line", x1=x, x2=x, y1=base, y2=base + 4, class_="axis-line"))
         if x >= free_from:
             shown.append(tag("text", text, x=x, y=base + 16, class_="tick", text_anchor="middle"))
             free_from = x + max(_MIN_TICK_DISTANCE, 7.0 * len(text))
-    middle = (_LEFT + _WIDTH - _RIGHT) / 2
-    name = tag("text", chart.x_label, x=middle, y=_HEIGHT - 6, class_="axis", text_anchor="middle")
+    middle = (_LEFT + WIDTH - _RIGHT) / 2
+    name = tag("text", chart.x_label, x=middle, y=HEIGHT - 6, class_="axis", text_anchor="middle")
     return join(shown, name)
 
 
@@ -136,37 +183,41 @@ def _path(points: Sequence[tuple[float, float]]) -> str:
 def _curve(curve: Curve, across: Callable[[float], float]) -> Markup:
     """The line, under a tooltip that says what it is."""
     drawn = [(across(x), _down(y)) for x, y in curve.points]
-    colour = f" {curve.mark.colour}" if curve.mark else ""
-    shapes = [tag("path", d=_path(drawn))] if len(drawn) > 1 else []
-    if curve.mark or len(drawn) == 1:
-        shape = curve.mark.shape if curve.mark else "dash"
-        shapes.append(tag("g", [marker(shape, x, y, size=3.0) for x, y in drawn], class_="point"))
-    return tag("g", tag("title", curve.label), shapes, class_=f"curve {curve.kind}{colour}")
+    mark, shapes = curve.mark, []
+    if len(drawn) > 1:
+        dash = mark.dash if mark else None
+        shapes.append(tag("path", d=_path(drawn), stroke_dasharray=dash))
+    if mark or len(drawn) == 1:
+        shape = mark.shape if mark else "dash"
+        points = [marker(shape, x, y, size=3.0) for x, y in drawn]
+        shapes.append(tag("g", points, class_=point_class(mark)))
+    kind = f"curve {curve.kind} {mark.classes if mark else ''}"
+    return tag("g", tag("title", curve.label), shapes, class_=kind)
 
 
-def _band(series: Series, across: Callable[[float], float]) -> Markup:
-    if len(series.points) < 2:
+def _band(series: Series, places: Sequence[Place]) -> Markup:
+    if len(places) < 2:
         return Markup()
-    upper = [(across(p.x), _down(p.high)) for p in series.points]
-    lower = [(across(p.x), _down(p.low)) for p in reversed(series.points)]
-    return tag("path", d=_path([*upper, *lower]) + " Z", class_=f"band {series.mark.colour}")
+    moved = list(zip(series.points, places, strict=True))
+    upper = [(x, _down(p.high)) for p, (x, _) in moved]
+    lower = [(x, _down(p.low)) for p, (x, _) in reversed(moved)]
+    return tag("path", d=_path([*upper, *lower]) + " Z", class_=f"band {series.mark.classes}")
 
 
-def _series(series: Series, across: Callable[[float], float]) -> Markup:
+def _series(series: Series, places: Sequence[Place]) -> Markup:
+    mark = series.mark
     shapes = []
-    if series.has_line and len(series.points) > 1:
-        line = _path([(across(p.x), _down(p.y)) for p in series.points])
-        shapes.append(tag("path", d=line, class_="line", stroke_dasharray=series.mark.dash))
-    for point in series.points:
-        x = across(point.x)
-        whisker = tag("line", x1=x, x2=x, y1=_down(point.low), y2=_down(point.high))
+    if series.has_line and len(places) > 1:
+        line = _path(places)
+        shapes.append(tag("path", d=line, class_="line", stroke_dasharray=mark.dash))
+    for point, (x, y) in zip(series.points, places, strict=True):
         shapes.append(
             tag(
                 "g",
                 tag("title", point.title),
-                whisker,
-                marker(series.mark.shape, x, _down(point.y), size=4.5),
-                class_="point hollow" if point.is_hollow else "point",
+                tag("line", x1=x, x2=x, y1=_down(point.low), y2=_down(point.high)),
+                marker(mark.shape, x, y, size=4.5),
+                class_=point_class(mark),
             )
         )
-    return tag("g", shapes, class_=f"series {series.mark.colour}")
+    return tag("g", shapes, class_=f"series {mark.classes}")

@@ -1,52 +1,47 @@
 """A comparison as a table for a terminal."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from harness.reports.comparison import Comparison
 from harness.reports.rows import number
 from harness.reports.sides import Side
-from harness.reports.terminal import new_table
+from harness.reports.text_table import TextTable, print_table
 
-_COLUMNS = (
-    ("task", "left"),
-    ("size", "right"),
-    ("A", "left"),
-    ("B", "left"),
-    ("n", "right"),
-    ("acc. A", "right"),
-    ("acc. B", "right"),
-    ("A - B", "right"),
-    ("95% interval", "right"),
-    ("b: only A", "right"),
-    ("c: only B", "right"),
-    ("p", "right"),
-    ("unpaired", "right"),
+_HEADINGS: Final = (
+    "task",
+    "size",
+    "A",
+    "B",
+    "n",
+    "acc. A",
+    "acc. B",
+    "A - B",
+    "95% interval",
+    "b: only A",
+    "c: only B",
+    "p",
+    "unpaired",
 )
+_LEFT: Final = ("task", "A", "B")
 
 
 def print_comparisons(
     console: Console, first: Side, second: Side, comparisons: Sequence[Comparison]
 ) -> None:
     """A row a pair of cells, below which runs A and B are."""
-    if not console.is_terminal:
-        console = Console(width=200)
     for name, side in (("A", first), ("B", second)):
-        console.print(Text(f"{name}: {side.endpoint} of run {side.manifest.run}"))
+        console.print(
+            f"{name}: {side.endpoint} of run {side.manifest.run}", markup=False, highlight=False
+        )
     console.print()
-    console.print(_table(comparisons))
-
-
-def _table(comparisons: Sequence[Comparison]) -> Table:
-    table = new_table("paired by sample")
-    for name, justify in _COLUMNS:
-        table.add_column(name, justify="left" if justify == "left" else "right")
-    for comparison in comparisons:
-        table.add_row(*(Text(text) for text in _texts(comparison)))
-    return table
+    texts = [_texts(comparison) for comparison in comparisons]
+    print_table(
+        console,
+        TextTable(headings=_HEADINGS, rows=texts, left=_LEFT, title="paired by sample"),
+    )
 
 
 def _texts(comparison: Comparison) -> list[str]:

@@ -1,21 +1,18 @@
 """The figures of a report, from its cells: accuracy against size, and against state."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from markupsafe import Markup
+
 from harness.errors import InputError
-from harness.reports.chart import Chart, Point, Series
-from harness.reports.marks import Mark, marks_of
-from harness.reports.paper import SIZES, beside
-from harness.reports.references import (
-    bound_curves,
-    by_label,
-    chance_curve,
-    paper_curve,
-    state_bound,
-)
+from harness.reports.chart import Chart, Point, Series, draw, legend
+from harness.reports.marks import Mark, SeriesKey, marks_of, series_key
+from harness.reports.paper import SIZES
+from harness.reports.references import bound_curves, chance_curve, paper_curves, state_bound
+from harness.reports.rows import is_untrained
 from harness.reports.units import bytes_text
 from harness.runs.results import CellResult
 from harness.tasks import make_task
@@ -25,6 +22,8 @@ _TICK_STEPS: Final = (1, 2, 4, 8)
 _MAX_STATE_TICKS: Final = 6
 
 Cells = Sequence[CellResult]
+Marks = Mapping[SeriesKey, Mark]
+Drawn = tuple[Series, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,22 +33,32 @@ class Figure:
     heading: str
     chart: Chart
 
+    @property
+    def drawing(self) -> Markup:
+        """As SVG, without its legend."""
+        return draw(self.chart)
+
+    @property
+    def legend(self) -> list[tuple[Markup, str]]:
+        """(swatch, name) of all that is drawn."""
+        return legend(self.chart)
+
 
 def against_size(cells: Cells) -> list[Figure]:
-    """One chart for each task and way."""
-    marks = _marks(cells)
-    groups: dict[tuple[str, str], list[CellResult]] = {}
+    """One chart for each task: with and without a search in the same one."""
+    marks = marks_of(cells)
+    groups: dict[str, list[CellResult]] = {}
     for cell in _measured(cells):
-        groups.setdefault((cell.asked.task_label, cell.way), []).append(cell)
+        groups.setdefault(cell.asked.task_label, []).append(cell)
     return [
-        Figure(heading=f"{task}, {way}", chart=_size_chart(f"{task}, {way}", chosen, marks))
-        for (task, way), chosen in groups.items()
+        Figure(heading=task, chart=_size_chart(task, chosen, marks))
+        for task, chosen in groups.items()
     ]
 
 
 def against_state(cells: Cells) -> list[Figure]:
     """One chart for each task and size; endpoints of unknown state are not in it."""
-    marks = _marks(cells)
+    marks = marks_of(cells)
     groups: dict[tuple[str, int], list[CellResult]] = {}
     for cell in _measured(cells):
         if cell.state_bytes:
@@ -60,32 +69,31 @@ def against_state(cells: Cells) -> list[Figure]:
     ]
 
 
-def _marks(cells: Cells) -> dict[str, Mark]:
-    return marks_of([(cell.label, cell.model.family) for cell in cells])
-
-
 def _measured(cells: Cells) -> list[CellResult]:
     return [cell for cell in cells if cell.metrics.n]
 
 
-def _size_chart(title: str, cells: list[CellResult], marks: dict[str, Mark]) -> Chart:
+def _series(cells: Cells, marks: Marks, x: Callable[[CellResult], float], **fields: bool) -> Drawn:
+    """A series each endpoint and way, its points from left to right."""
+    chosen: dict[SeriesKey, list[CellResult]] = {}
+    for cell in sorted(cells, key=x):
+        chosen.setdefault(series_key(cell), []).append(cell)
+    return tuple(
+        Series(
+            label=", ".join(key),
+            mark=mark,
+            points=tuple(_point(cell, x(cell)) for cell in chosen[key]),
+            **fields,
+        )
+        for key, mark in marks.items()
+        if key in chosen
+    )
+
+
+def _size_chart(title: str, cells: list[CellResult], marks: Marks) -> Chart:
     first = cells[0].asked
     sizes = sorted({cell.asked.size for cell in cells})
-    series = tuple(
-        Series(
-            label=label,
-            mark=marks[label],
-            points=tuple(
-                _point(cell, x=cell.asked.size)
-                for cell in sorted(chosen, key=lambda cell: cell.asked.size)
-            ),
-        )
-        for label, chosen in by_label(cells).items()
-    )
-    models = {cell.model.family: cell.model.num_parameters for cell in cells}
-    # The paper ran its tasks with one set of parameters, which are the defaults here.
-    beside_it = [] if first.parameters else beside(first.task, first.prompting, models)
-    paper = [paper_curve(curve) for curve in beside_it]
+    paper = paper_curves(cells)
     if paper:
         sizes = sorted({*sizes, *SIZES})
     curves = [chance_curve(first, sizes), *bound_curves(cells), *paper]
@@ -93,21 +101,13 @@ def _size_chart(title: str, cells: list[CellResult], marks: dict[str, Mark]) -> 
         title=f"{title}: accuracy against size",
         x_label=_size_unit(first.task),
         ticks=tuple((float(size), str(size)) for size in sizes),
-        series=series,
+        series=_series(cells, marks, lambda cell: cell.asked.size),
         curves=tuple(curve for curve in curves if curve.points),
     )
 
 
-def _state_chart(title: str, cells: list[CellResult], marks: dict[str, Mark]) -> Chart:
-    series = tuple(
-        Series(
-            label=label,
-            mark=marks[label],
-            points=tuple(_point(cell, x=cell.state_bytes or 1) for cell in chosen),
-            has_line=False,
-        )
-        for label, chosen in by_label(cells).items()
-    )
+def _state_chart(title: str, cells: list[CellResult], marks: Marks) -> Chart:
+    series = _series(cells, marks, lambda cell: cell.state_bytes or 1, has_line=False)
     states = [point.x for one in series for point in one.points]
     low, high = math.floor(math.log2(min(states))), math.ceil(math.log2(max(states)))
     curves = [*state_bound(cells, low, high)]
@@ -123,25 +123,22 @@ def _state_chart(title: str, cells: list[CellResult], marks: dict[str, Mark]) ->
     )
 
 
-def _point(cell: CellResult, *, x: float) -> Point:
+def _point(cell: CellResult, x: float) -> Point:
     metrics, asked = cell.metrics, cell.asked
     low, high = metrics.ci95
     title = (
         f"{cell.label}, {asked.task_label} size {asked.size}, {cell.way}: "
         f"{metrics.accuracy or 0:.3f} ({low:.3f}-{high:.3f}), {metrics.correct} of {metrics.n}"
     )
+    if is_untrained(cell):
+        title += "; not trained on it"
     if cell.state_bytes:
         title += f"; state {bytes_text(round(cell.state_bytes))}"
-    if cell.bound is not None:
+    if cell.bound is not None and cell.bound < 1:
         title += f"; bound {cell.bound:.3f}"
-    return Point(
-        x=x,
-        y=metrics.accuracy or 0.0,
-        low=low,
-        high=high,
-        title=title,
-        is_hollow=asked.retrieval is not None,
-    )
+    elif cell.bits_shown is not None:
+        title += f"; bits shown {cell.bits_shown:.0f}"
+    return Point(x=x, y=metrics.accuracy or 0.0, low=low, high=high, title=title)
 
 
 def _size_unit(task: str) -> str:

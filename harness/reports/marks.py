@@ -1,15 +1,20 @@
-"""How the families look in every chart: a colour and a marker each, so neither alone has to tell.
+"""How series look in every chart: colour and marker tell the family, line and filling the way.
 
 The colours are those of Okabe and Ito (2008), which colour-blind readers can tell apart, made a
 little darker or lighter for the two themes in page.css.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from harness.reports.html import Markup, tag
+from harnessapi.values import Mode
+from markupsafe import Markup
+
+from harness.reports.svg import tag
+from harness.runs.results import CellResult
+from harness.way import Prompting, Way
 
 # Family, as GetModel has it, to colour (a class in page.css) and marker.
 _FAMILIES: Final = {
@@ -19,36 +24,60 @@ _FAMILIES: Final = {
     "TRANSFORMER": ("transformer", "triangle"),
 }
 _OTHER: Final = ("other", "cross")
-# Endpoints of one family: the first has a whole line.
-_DASHES: Final = (None, "7 3", "2 3", "9 3 2 3", "4 2 1 2 1 2")
+_DASHES: Final = {Prompting.DIRECT: "2 3", Prompting.COT: None, Prompting.SEARCH: "9 4"}
+_REGEX_DASH: Final = "9 3 2 3"
+# Further series of one family and way have another shade (page.css).
+_NUM_SHADES: Final = 3
 _CORNERS: Final = {"square": (4, 45.0), "diamond": (4, 0.0), "triangle": (3, -90.0)}
+
+# The label of an endpoint, and the name of a way.
+SeriesKey = tuple[str, str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mark:
-    """`dash` as SVG has it; None is a whole line."""
+    """`dash` as SVG has it, None is a whole line; hollow means one thing: with a search."""
 
     colour: str
     shape: str
     dash: str | None = None
+    is_hollow: bool = False
+    shade: int = 0
+
+    @property
+    def classes(self) -> str:
+        """Those of page.css."""
+        return f"{self.colour} shade-{self.shade}"
 
 
-def mark_of(family: str, number: int = 0) -> Mark:
-    """The mark of the n-th endpoint of a family, counted from 0."""
+def series_key(cell: CellResult) -> SeriesKey:
+    """What tells the series of a chart apart."""
+    return cell.label, cell.way
+
+
+def mark_of(family: str, way: Way, shade: int = 0) -> Mark:
+    """The mark of a family asked so."""
     colour, shape = _FAMILIES.get(family, _OTHER)
-    return Mark(colour=colour, shape=shape, dash=_DASHES[number % len(_DASHES)])
+    return Mark(
+        colour=colour,
+        shape=shape,
+        dash=_REGEX_DASH if way.retrieval is Mode.REGEX else _DASHES[way.prompting],
+        is_hollow=way.retrieval is not None,
+        shade=shade % _NUM_SHADES,
+    )
 
 
-def marks_of(families: Sequence[tuple[str, str]]) -> dict[str, Mark]:
-    """Marks of (label, family) pairs by label: endpoints of one family differ in their dashes."""
-    marks: dict[str, Mark] = {}
-    counts: dict[str, int] = {}
-    for label, family in families:
-        if label not in marks:
-            colour = mark_of(family).colour
-            number = counts.get(colour, 0)
-            marks[label] = mark_of(family, number)
-            counts[colour] = number + 1
+def marks_of(cells: Iterable[CellResult]) -> dict[SeriesKey, Mark]:
+    """The marks of all series; no two are the same until the shades are used up."""
+    marks: dict[SeriesKey, Mark] = {}
+    counts: dict[Mark, int] = {}
+    for cell in cells:
+        if series_key(cell) not in marks:
+            family, way = cell.model.family, cell.asked.way
+            first = mark_of(family, way)
+            number = counts.get(first, 0)
+            marks[series_key(cell)] = mark_of(family, way, shade=number)
+            counts[first] = number + 1
     return marks
 
 
@@ -67,25 +96,28 @@ def marker(shape: str, x: float, y: float, *, size: float) -> Markup:
     return tag("path", d=f"{strokes} M{x + low:.1f} {y + high:.1f} L{x + high:.1f} {y + low:.1f}")
 
 
-def swatch(
-    mark: Mark | None, kind: str = "series", *, has_line: bool = True, is_hollow: bool = False
-) -> Markup:
+def swatch(mark: Mark | None, kind: str = "series", *, has_line: bool = True) -> Markup:
     """What stands before a name in a legend."""
-    colour = f" {mark.colour}" if mark else ""
     shapes = []
     if has_line:
         dash = mark.dash if mark else None
-        shapes.append(tag("path", d="M1 7 H31", class_="line", stroke_dasharray=dash))
+        shapes.append(tag("path", d="M1 7 H35", class_="line", stroke_dasharray=dash))
     if mark:
-        kind_of_point = "point hollow" if is_hollow else "point"
-        shapes.append(tag("g", marker(mark.shape, 16, 7, size=4.0), class_=kind_of_point))
+        shapes.append(tag("g", marker(mark.shape, 18, 7, size=4.0), class_=point_class(mark)))
     return tag(
         "svg",
-        tag("g", shapes, class_=f"{kind}{colour}"),
-        viewBox="0 0 32 14",
+        tag("g", shapes, class_=f"{kind} {mark.classes if mark else ''}"),
+        viewBox="0 0 36 14",
+        width="36",
+        height="14",
         class_="swatch",
         aria_hidden="true",
     )
+
+
+def point_class(mark: Mark | None) -> str:
+    """Those of page.css for a mark on its line."""
+    return "point hollow" if mark and mark.is_hollow else "point"
 
 
 def _polygon(x: float, y: float, radius: float, num_corners: int, turn: float) -> Markup:

@@ -1,8 +1,9 @@
-"""What a report says below its tables: cells that were refused, searches that cannot work."""
+"""What a report says below its tables: what was refused, not trained, or cannot work."""
 
 from collections.abc import Iterable
 
 from harness.reports.collect import ReportRun
+from harness.reports.rows import UNTRAINED, is_untrained
 from harness.runs.refused import refused_lines
 from harness.runs.results import CellResult
 from harness.tasks import TASKS
@@ -13,6 +14,16 @@ def refused_notes(runs: Iterable[ReportRun]) -> list[str]:
     return [
         f"run {run.number}: {line}" for run in runs for line in refused_lines(run.manifest.refused)
     ]
+
+
+def untrained_notes(cells: Iterable[CellResult]) -> list[str]:
+    """At most one line: what the mark beside an accuracy means, and whom it is about."""
+    tasks: dict[str, dict[str, None]] = {}
+    for cell in cells:
+        if is_untrained(cell):
+            tasks.setdefault(cell.label, {})[cell.asked.task] = None
+    told = "; ".join(f"{label}: {', '.join(names)}" for label, names in tasks.items())
+    return [f"{UNTRAINED} not trained on it ({told})"] if told else []
 
 
 def impossible_notes(cells: Iterable[CellResult]) -> list[str]:

@@ -4,26 +4,21 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
+from harnessapi.values import Mode
+
 from harness.errors import InputError
 from harness.reports.chart import Curve
 from harness.reports.marks import mark_of
-from harness.reports.paper import SIZES, PaperCurve
+from harness.reports.paper import SIZES, PaperCurve, beside
 from harness.runs.cell import Cell
 from harness.runs.results import CellResult
 from harness.scoring.bound import recall_bound
 from harness.tasks import make_task
+from harness.way import Prompting, Way
 
 _CHANCE: Final = "chance: the best guess that looks up nothing"
 _NUM_BOUND_POINTS: Final = 48
 Cells = Sequence[CellResult]
-
-
-def by_label(cells: Cells) -> dict[str, list[CellResult]]:
-    """The cells of each endpoint."""
-    found: dict[str, list[CellResult]] = {}
-    for cell in cells:
-        found.setdefault(cell.label, []).append(cell)
-    return found
 
 
 def chance_curve(asked: Cell, sizes: list[int]) -> Curve:
@@ -42,24 +37,32 @@ def _chance(asked: Cell, size: int) -> float | None:
         return None
 
 
+def is_bounding(cells: Cells) -> bool:
+    """Some state is too small for all that it would have to hold: its bound is under 1."""
+    return any(cell.bound is not None and cell.bound < 1 for cell in cells)
+
+
 def bound_curves(cells: Cells) -> list[Curve]:
     """Of the states that are all that is left of the context; the same bounds are one curve."""
+    points: dict[str, set[tuple[float, float]]] = {}
+    for cell in cells:
+        if cell.bound is not None:
+            points.setdefault(cell.label, set()).add((float(cell.asked.size), cell.bound))
     endpoints: dict[tuple[tuple[float, float], ...], list[str]] = {}
-    for label, chosen in by_label(cells).items():
-        points = [(float(c.asked.size), c.bound) for c in chosen if c.bound is not None]
-        if points:
-            endpoints.setdefault(tuple(sorted(points)), []).append(label)
+    for label, own in points.items():
+        if any(bound < 1 for _, bound in own):
+            endpoints.setdefault(tuple(sorted(own)), []).append(label)
     return [
-        Curve(label=f"bound of the state of {', '.join(labels)}", kind="bound", points=points)
-        for points, labels in endpoints.items()
+        Curve(label=f"bound of the state of {', '.join(labels)}", kind="bound", points=own)
+        for own, labels in endpoints.items()
     ]
 
 
 def state_bound(cells: Cells, low: int, high: int) -> list[Curve]:
     """Recall against bits of state at this size, from where it begins to rise."""
-    cell = next((cell for cell in cells if cell.bound is not None), None)
-    if cell is None:
+    if not is_bounding(cells):
         return []
+    cell = next(cell for cell in cells if cell.bound is not None)
     words, size = cell.parameters["alphabet"], cell.asked.size
     enough = math.log2(max(2.0, size * math.log2(max(2, words)) / 8))
     # No lower than a byte.
@@ -72,12 +75,28 @@ def state_bound(cells: Cells, low: int, high: int) -> list[Curve]:
     ]
 
 
-def paper_curve(curve: PaperCurve) -> Curve:
+def paper_curves(cells: Cells) -> list[Curve]:
+    """The paper's figures of the promptings and families of these cells, of one task."""
+    task, found = cells[0].asked.task, []
+    # The paper ran its tasks with one set of parameters, which are the defaults here.
+    if not cells[0].asked.parameters:
+        for prompting in dict.fromkeys(cell.asked.prompting for cell in cells):
+            models = {
+                cell.model.family: cell.model.num_parameters
+                for cell in cells
+                if cell.asked.prompting is prompting
+            }
+            found += [_paper_curve(curve) for curve in beside(task, prompting, models)]
+    return found
+
+
+def _paper_curve(curve: PaperCurve) -> Curve:
     """A range is drawn along its middle."""
+    retrieval = Mode.REGEX if curve.prompting is Prompting.SEARCH else None
     return Curve(
         label=curve.label,
         kind="paper",
-        mark=mark_of(curve.families[0]),
+        mark=mark_of(curve.families[0], Way(prompting=curve.prompting, retrieval=retrieval)),
         points=tuple(
             (float(size), (low + high) / 2)
             for size, (low, high) in zip(SIZES, curve.accuracies, strict=True)

@@ -8,6 +8,7 @@ from harness.reports.units import bytes_text, count_text
 from harness.runs.results import CellResult
 
 NOTHING: Final = "-"
+UNTRAINED: Final = "†"
 Texts = Mapping[str, Callable[[CellResult], str]]
 
 
@@ -26,6 +27,16 @@ def state(cell: CellResult) -> str:
     return bytes_text(round(cell.state_bytes)) if cell.state_bytes else NOTHING
 
 
+def is_untrained(cell: CellResult) -> bool:
+    """Its model says which tasks it was trained on, and this is none of them."""
+    return cell.asked.is_trained(cell.model) is False
+
+
+def accuracy(cell: CellResult) -> str:
+    """With a mark where the model was not trained on the task."""
+    return number(cell.metrics.accuracy, 3) + (UNTRAINED if is_untrained(cell) else "")
+
+
 _ASKED: Final[Texts] = {
     "run": lambda cell: str(cell.number),
     "task": lambda cell: cell.asked.task_label,
@@ -37,7 +48,7 @@ _ENDPOINT: Final[Texts] = {
     "family": lambda cell: cell.model.family,
 }
 _ACCURACY: Final[Texts] = {
-    "accuracy": lambda cell: number(cell.metrics.accuracy, 3),
+    "accuracy": accuracy,
     "95% interval": lambda cell: interval(cell.metrics.ci95),
 }
 STATE: Final[Texts] = {

@@ -1,15 +1,14 @@
 """Which samples a report shows, and a page for each: collected while the runs are read."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from harness.errors import InputError
 from harness.reports.collect import Visitor
-from harness.reports.document import END, document
-from harness.reports.html import Markup, escape, tag
-from harness.reports.sample_body import KEY, sample_body, verdict
+from harness.reports.document import document, write_document
+from harness.reports.notation import notations
 from harness.runs.manifest import Manifest
 from harness.runs.records import SampleRecord
 
@@ -68,16 +67,22 @@ class OneSample:
                 "a report names its samples, like assoc_recall/alphabet=128,size=16/test/"
                 "seed=0/index=3"
             )
-        bodies = [_completion(run, record) for run, record in found]
-        return document(self.address, KEY, bodies)
+        return document("samples.html", **_values(self.address, found, {}))
 
 
 class SamplePages:
-    """Writes a page a sample and a list a cell into a folder, as the samples come by."""
+    """Writes a page a sample as they come by, and at the end a list a cell.
 
-    def __init__(self, folder: Path) -> None:
+    `report`: from the folder to the page of the report.
+    """
+
+    def __init__(self, folder: Path, report: str) -> None:
         self.folder = folder
-        self._begun: set[str] = set()
+        self._report = report
+        # By run and cell: its last sample, which waits for the next, with the page before it; and
+        # the addresses by verdict.
+        self._waiting: dict[tuple[str, str], tuple[SampleRecord, str | None]] = {}
+        self._addresses: dict[tuple[str, str], dict[str, list[str]]] = {}
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -87,35 +92,44 @@ class SamplePages:
         """Writes the samples of one run."""
 
         def visit(record: SampleRecord) -> None:
-            name = page_name(manifest.run, record.cell, record.address)
-            body = document(record.address, KEY, _completion(manifest.run, record))
-            try:
-                (self.folder / name).write_text(body, encoding="utf-8")
-                self._list(manifest.run, record, name)
-            except OSError as error:
-                raise InputError(f"cannot write sample pages to {self.folder}: {error}") from None
+            key = (manifest.run, record.cell)
+            previous = self._write_waiting(key, page_name(*key, record.address))
+            self._waiting[key] = (record, previous)
+            lists = self._addresses.setdefault(key, {})
+            lists.setdefault(record.verdict.value, []).append(record.address)
 
         return visit
 
     def finish(self) -> None:
-        """Ends the lists."""
-        for name in self._begun:
-            self._append(self.folder / name, END)
+        """Writes what waits, and the lists."""
+        for (run, cell), lists in self._addresses.items():
+            self._write_waiting((run, cell), None)
+            write_document(
+                self.folder / page_name(run, cell),
+                "cell.html",
+                title=f"{cell} of run {run}",
+                report=self._report,
+                lists={
+                    verdict: [(one, page_name(run, cell, one)) for one in addresses]
+                    for verdict, addresses in sorted(lists.items())
+                },
+            )
 
-    def _list(self, run: str, record: SampleRecord, name: str) -> None:
-        """A line in the list of its cell."""
-        path = self.folder / page_name(run, record.cell)
-        if path.name not in self._begun:
-            self._begun.add(path.name)
-            begin = document(f"{record.cell} of run {run}").removesuffix(END)
-            path.write_text(begin, encoding="utf-8")
-        entry = tag("p", tag("a", record.address, href=name), " ", verdict(record))
-        self._append(path, f"{entry}\n")
-
-    def _append(self, path: Path, text: str) -> None:
-        # Opened each time: a run has more cells than a process may have open files.
-        with path.open("a", encoding="utf-8") as file:
-            file.write(text)
+    def _write_waiting(self, key: tuple[str, str], following: str | None) -> str | None:
+        """The page that waits for what follows it; returns its name, None where none waits."""
+        if key not in self._waiting:
+            return None
+        (run, cell), (record, previous) = key, self._waiting.pop(key)
+        name = page_name(run, cell, record.address)
+        links = {
+            "back to the report": self._report,
+            "all of this cell": page_name(run, cell),
+            "previous": previous,
+            "next": following,
+        }
+        path = self.folder / name
+        write_document(path, "samples.html", **_values(record.address, [(run, record)], links))
+        return name
 
 
 def page_name(run: str, cell: str, address: str = "") -> str:
@@ -124,8 +138,13 @@ def page_name(run: str, cell: str, address: str = "") -> str:
     return f"{'sample' if address else 'cell'}-{digest}.html"
 
 
-def _completion(run: str, record: SampleRecord) -> Markup:
-    heading = tag("h2", f"{record.cell} ", verdict(record))
-    return tag(
-        "section", heading, tag("p", "run ", escape(run), class_="note"), sample_body(record)
-    )
+def _values(
+    address: str, completions: Sequence[tuple[str, SampleRecord]], links: Mapping[str, str | None]
+) -> dict[str, Any]:
+    """What samples.html shows: completions of one sample, with their runs."""
+    return {
+        "title": address,
+        "links": links,
+        "notations": notations([address.partition("/")[0]]),
+        "completions": completions,
+    }

@@ -8,15 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Final
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
+from harness.reports.rows import NOTHING, interval, number
+from harness.reports.text_table import TextTable, open_console, plain, print_listed, print_table
 from harness.reports.units import count_text, state_text
 from harness.runs.results import CellResult
-
-# Wide enough for every column, where the output is a file or a pipe.
-_WIDTH_WITHOUT_TERMINAL: Final = 200
 
 Rows = Sequence[CellResult]
 Columns = Mapping[str, Callable[[CellResult], str]]
@@ -33,43 +30,40 @@ _MODEL: Final[Columns] = {
 _ASKED: Final[Columns] = {
     "task": lambda row: row.asked.task_label,
     "prompting": lambda row: row.asked.prompting.value,
-    "retrieval": lambda row: row.asked.retrieval.value if row.asked.retrieval else _NOTHING,
+    "retrieval": lambda row: row.asked.retrieval.value if row.asked.retrieval else NOTHING,
 }
 _FIGURES: Final[Columns] = {
     "size": lambda row: str(row.asked.size),
-    "accu-\nracy": lambda row: _number(row.metrics.accuracy, 3),
-    "95%\ninterval": lambda row: "{:.3f}-{:.3f}".format(*row.metrics.ci95),
-    "tokens\n/s": lambda row: _number(row.metrics.tokens_per_s, 0),
-    "TTFT\np50 ms": lambda row: _number(row.metrics.ttft_ms_p50, 0),
+    "accu-\nracy": lambda row: number(row.metrics.accuracy, 3),
+    "95%\ninterval": lambda row: interval(row.metrics.ci95),
+    "tokens\n/s": lambda row: number(row.metrics.tokens_per_s, 0),
+    "TTFT\np50 ms": lambda row: number(row.metrics.ttft_ms_p50, 0),
 }
 _COUNTS: Final[Columns] = {
     "n": lambda row: str(row.metrics.n),
     "no\nanswer": lambda row: str(row.metrics.no_answer),
     "trun-\ncated": lambda row: str(row.metrics.truncated),
     "err-\nored": lambda row: str(row.metrics.errored),
-    "sear-\nches": lambda row: _number(row.metrics.searches_per_sample, 2),
+    "sear-\nches": lambda row: number(row.metrics.searches_per_sample, 2),
 }
 _ALL: Final[Columns] = {**_MODEL, **_ASKED, **_FIGURES, **_COUNTS}
 _LEFT: Final = {_NAME, "family", *_ASKED}
-_NOTHING: Final = "-"
 
 
-def print_results(results: Rows) -> None:
+def print_results(results: Rows, console: Console | None = None) -> None:
     """Prints to standard output: one table, or in a narrow terminal one for each endpoint."""
-    wide = Console(width=_WIDTH_WITHOUT_TERMINAL)
-    console = Console() if wide.is_terminal else wide
+    console = console or open_console()
     said = _common(results, {**_ASKED, **_COUNTS})
     _say(console, said)
-    for padding in (1, 0):
-        table = _table(results, _columns(results, said), padding)
-        if wide.measure(table).maximum <= console.width:
-            console.print(table)
-            return
+    table = _table(results, _columns(results, said))
+    if table.fits(console.width):
+        print_table(console, table)
+        return
     for rows in _by_endpoint(results):
         own = _common(rows, {**_MODEL, **_ASKED, **_COUNTS})
         console.print()
         _say(console, {name: text for name, text in own.items() if name not in said})
-        console.print(_table(rows, _columns(rows, own), padding=1))
+        print_table(console, _table(rows, _columns(rows, own)))
 
 
 def _by_endpoint(results: Rows) -> list[list[CellResult]]:
@@ -98,44 +92,38 @@ def _columns(results: Rows, said: Mapping[str, str]) -> Columns:
 def _words(row: CellResult, columns: Columns) -> list[str]:
     """One line of what the columns say of a row, or none."""
     words = [text(row) for text in columns.values()]
-    line = " ".join(word for word in words if word != _NOTHING)
+    line = " ".join(word for word in words if word != NOTHING)
     return [line] if line else []
 
 
 def _say(console: Console, texts: Mapping[str, str]) -> None:
     """`task assoc_recall, n 200, no answer 0`: the headings of columns in one line."""
-    headed = [f"{name} {text}" for name, text in texts.items() if text != _NOTHING]
-    line = ", ".join(headed).replace("-\n", "").replace("\n", " ")
-    console.print(line, highlight=False, markup=False)
+    told = {plain(name): plain(text) for name, text in texts.items() if text != NOTHING}
+    print_listed(console, (f"{name} {text}" for name, text in told.items()))
 
 
-def _table(results: Rows, columns: Columns, padding: int) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, padding, 0, 0))
-    for name in columns:
-        table.add_column(name, justify="left" if name in _LEFT else "right", no_wrap=True)
+def _table(results: Rows, columns: Columns) -> TextTable:
+    texts: list[list[str]] = []
+    ends: list[int] = []
     for rows in _by_endpoint(results):
-        for number, row in enumerate(rows, start=1):
-            is_last = number == len(rows)
-            table.add_row(
-                *(
-                    _part(text(row), number, is_last=is_last) if name in _MODEL else text(row)
+        for place, row in enumerate(rows, start=1):
+            is_last = place == len(rows)
+            texts.append(
+                [
+                    _part(text(row), place, is_last=is_last) if name in _MODEL else text(row)
                     for name, text in columns.items()
-                ),
-                end_section=is_last,
+                ]
             )
-    return table
+        ends.append(len(texts))
+    return TextTable(headings=list(columns), rows=texts, left=_LEFT, ends=ends)
 
 
-def _part(text: str, number: int, *, is_last: bool) -> str:
+def _part(text: str, place: int, *, is_last: bool) -> str:
     """Of a text about an endpoint: the n-th line in its n-th row, the rest in the last row."""
     lines = text.split("\n")
-    return "\n".join(lines[number - 1 :] if is_last else lines[number - 1 : number])
+    return "\n".join(lines[place - 1 :] if is_last else lines[place - 1 : place])
 
 
 def _told(row: CellResult, text: str) -> str:
     """A server that does not tell its parameters does not tell its state."""
-    return text if row.model.num_parameters else _NOTHING
-
-
-def _number(value: float | None, digits: int) -> str:
-    return _NOTHING if value is None else f"{value:,.{digits}f}"
+    return text if row.model.num_parameters else NOTHING

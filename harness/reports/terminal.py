@@ -3,27 +3,21 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from harness.reports import rows
 from harness.reports.collect import Report
-from harness.reports.notes import impossible_notes, refused_notes
+from harness.reports.notes import impossible_notes, refused_notes, untrained_notes
 from harness.reports.pooling import pool
+from harness.reports.text_table import TextTable, open_console, print_table
 from harness.runs.results import CellResult
 
 Row = TypeVar("Row")
-# Wide enough for every column, where the output is a file or a pipe.
-_WIDTH_WITHOUT_TERMINAL = 200
 
 
-def print_report(report: Report) -> None:
+def print_report(report: Report, console: Console | None = None) -> None:
     """Prints to standard output: which runs, then family x task x way, sizes, states and costs."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_WIDTH_WITHOUT_TERMINAL)
+    console = console or open_console()
     for run in report.runs:
         manifest = run.manifest
         names = ", ".join(endpoint.name for endpoint in manifest.endpoints)
@@ -33,15 +27,20 @@ def print_report(report: Report) -> None:
         )
         if run.num_missing:
             line += f", {run.num_missing} missing: harness eval --resume {run.folder}"
-        console.print(Text(line))
+        console.print(line, markup=False, highlight=False)
     cells = sorted(report.cells, key=rows.by_state)
     shown = "run" if len(report.runs) > 1 else ""
     _print(console, "family x task x way, added up over sizes", rows.POOLS, pool(report.cells))
     _print_sizes(console, report.cells)
     _print(console, "accuracy against state", _without_run(rows.STATE, shown), cells)
     _print(console, "costs and failures, a sample", _without_run(rows.COSTS, shown), cells)
-    for line in (*impossible_notes(report.cells), *refused_notes(report.runs)):
-        console.print(Text(f"\n{line}"))
+    notes = [
+        *untrained_notes(report.cells),
+        *impossible_notes(report.cells),
+        *refused_notes(report.runs),
+    ]
+    for line in notes:
+        console.print(f"\n{line}", markup=False, highlight=False)
 
 
 def _without_run(columns: rows.Texts, shown: str) -> rows.Texts:
@@ -55,22 +54,21 @@ def _print_sizes(console: Console, cells: Sequence[CellResult]) -> None:
         asked = cell.asked
         grid.setdefault((asked.task_label, cell.way, cell.label), {})[asked.size] = cell
     sizes = sorted({cell.asked.size for cell in cells})
-    table = new_table("accuracy against size")
-    for name in ("task", "way", "endpoint"):
-        table.add_column(name)
-    for size in sizes:
-        table.add_column(str(size), justify="right")
-    for key, by_size in sorted(grid.items()):
-        values = [_accuracy(by_size.get(size)) for size in sizes]
-        table.add_row(*(Text(text) for text in (*key, *values)))
-    console.print()
-    console.print(table)
+    _print_texts(
+        console,
+        "accuracy against size",
+        ["task", "way", "endpoint", *(f"size {size}" for size in sizes)],
+        [
+            [*key, *(_accuracy(by_size.get(size)) for size in sizes)]
+            for key, by_size in sorted(grid.items())
+        ],
+    )
 
 
 def _accuracy(cell: CellResult | None) -> str:
     if cell is None:
         return ""
-    return f"{rows.number(cell.metrics.accuracy, 3)}\n{rows.interval(cell.metrics.ci95)}"
+    return f"{rows.accuracy(cell)}\n{rows.interval(cell.metrics.ci95)}"
 
 
 def _print(
@@ -79,23 +77,12 @@ def _print(
     columns: Mapping[str, Callable[[Row], str]],
     values: Sequence[Row],
 ) -> None:
-    table = new_table(title)
-    for name in columns:
-        table.add_column(name, justify="left" if name in rows.LEFT else "right")
-    for value in values:
-        table.add_row(*(Text(text(value)) for text in columns.values()))
+    rows_of_texts = [[text(value) for text in columns.values()] for value in values]
+    _print_texts(console, title, list(columns), rows_of_texts)
+
+
+def _print_texts(
+    console: Console, title: str, headings: Sequence[str], texts: Sequence[Sequence[str]]
+) -> None:
     console.print()
-    console.print(table)
-
-
-def new_table(title: str) -> Table:
-    """The style of every table of a report."""
-    return Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
+    print_table(console, TextTable(headings=headings, rows=texts, left=rows.LEFT, title=title))

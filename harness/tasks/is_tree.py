@@ -65,6 +65,11 @@ class IsTree(Task):
         "is a tree, that is connected and without a cycle, else answer no."
     )
     heading = "is_tree"
+    notation = {
+        "2 - 0": "an edge between vertices 2 and 0",
+        "2 ~ 0": "a record: vertex 0 is the father of 2 on the tour; the root's father is itself",
+        "= 3": "a record: so many vertices have been met beside the root",
+    }
     size_unit = "vertices"
     min_size = 4
     retrieval_modes = (Mode.REGEX,)

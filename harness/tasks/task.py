@@ -44,6 +44,8 @@ class Task(ABC):
     # What every context begins with in the symbolic style: the task's word, and a separator where
     # passages follow, so that the first is a passage like all others.
     heading: ClassVar[str]
+    # Signs of its own in contexts and completions, and what they mean.
+    notation: ClassVar[Mapping[str, str]] = {}
     # What the size counts, and the sizes that can be expressed.
     size_unit: ClassVar[str]
     min_size: ClassVar[int] = 1

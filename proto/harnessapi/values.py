@@ -88,5 +88,5 @@ class ModelDescription:
     modes: tuple[Mode, ...] = ()
     # The styles of prompts that it reads.
     styles: tuple[str, ...] = ()
-    # The tasks that it was trained on.
+    # Tasks that it was trained on; empty: not said.
     trained_tasks: tuple[str, ...] = ()

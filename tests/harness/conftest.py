@@ -70,15 +70,18 @@ class Workplace:
     def start_program(
         self, program: str, *arguments: str, terminal: int | None = None
     ) -> "subprocess.Popen[str]":
+        """With a terminal it is as wide as that one, whatever this process is told of its own."""
         output = subprocess.PIPE if terminal is None else terminal
+        environment = {k: v for k, v in os.environ.items() if k not in {"COLUMNS", "LINES"}}
         return subprocess.Popen(
             [sys.executable, "-c", program, *arguments],
             cwd=self.folder,
             env={
-                **os.environ,
+                **environment,
                 "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
                 "TMPDIR": str(self.temporary),
             },
+            stdin=terminal,
             stdout=output,
             stderr=output,
             text=True,

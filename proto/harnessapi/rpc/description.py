@@ -8,7 +8,8 @@ from harnessapi.rpc.enums import MODES
 from harnessapi.values import Markers, ModelDescription
 
 _APART: Final = {"family", "markers", "modes"}
-_SAME: Final = tuple(f.name for f in fields(ModelDescription) if f.name not in _APART)
+_TOLD: Final = pb.GetModelResponse.DESCRIPTOR.fields_by_name
+_SAME: Final = tuple(f.name for f in fields(ModelDescription) if f.name in {*_TOLD} - _APART)
 _FAMILY: Final = "MODEL_FAMILY_"
 
 
