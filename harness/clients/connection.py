@@ -5,9 +5,10 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from harnessapi.values import ModelDescription
+from msgspec.structs import replace
 
 from harness.clients.completion import Completion, CompletionRequest
 from harness.clients.faults import AttemptError, RefusedError, TransientError
@@ -41,21 +42,6 @@ class Backoff:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Tried(Generic[_Result]):
-    """What became of a call: its result, or the error of its last attempt."""
-
-    result: _Result | None
-    error: AttemptError | None
-    num_attempts: int
-    backoff_ms: float
-    # The fault of every attempt but the last.
-    faults: tuple[str, ...] = ()
-
-
-Attempts = Tried[Completion]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Connection:
     """`server` is None where the server is not ours."""
 
@@ -67,65 +53,67 @@ class Connection:
 
     async def complete(
         self, request: CompletionRequest, *, deadline_s: float, generator: random.Random
-    ) -> Attempts:
-        """One sample with retries. Raises EndpointLostError where going on makes no sense."""
-        return await self.retrying(
+    ) -> Completion:
+        """One sample with retries: the completion says how many, and so does an AttemptError.
+
+        Raises EndpointLostError where going on makes no sense.
+        """
+        completion, faults, backoff_ms = await self._retrying(
             lambda left_s: self.client.complete(request, timeout_s=left_s),
             deadline_s=deadline_s,
             generator=generator,
         )
+        if not faults:
+            return completion
+        times = replace(completion.times, backoff_ms=backoff_ms)
+        return replace(completion, times=times, num_attempts=len(faults) + 1, faults=faults)
 
     async def count_tokens(self, prompt: Prompt, *, deadline_s: float) -> int:
         """How long the server finds a prompt; 0 where it does not say. Raises AttemptError."""
-        tried = await self.retrying(
+        num_tokens, *_ = await self._retrying(
             lambda left_s: self.client.count_tokens(prompt, timeout_s=left_s),
             deadline_s=deadline_s,
             generator=random.Random(prompt.text),
         )
-        if tried.result is None:
-            raise tried.error or AttemptError("UNKNOWN", "no result and no error")
-        return tried.result
+        return num_tokens
 
-    async def retrying(
+    async def _retrying(
         self,
         attempt: Callable[[float], Awaitable[_Result]],
         *,
         deadline_s: float,
         generator: random.Random,
-    ) -> Tried[_Result]:
-        """Attempts until there is a result, a permanent error, or `deadline_s` since the first.
+    ) -> tuple[_Result, tuple[str, ...], float]:
+        """The result, the fault of each attempt before it, and the milliseconds between them.
 
-        An attempt is given the seconds that are left for it. Raises EndpointLostError where the
-        server is gone for good, or is another one.
+        Attempts until there is a result, a permanent error, or `deadline_s` since the first; each
+        is given the seconds that are left for it. Raises the error of the last one.
         """
         end = time.monotonic() + deadline_s
         left_s = deadline_s
-        waited_s = 0.0
         faults: list[str] = []
+        backoff_ms = 0.0
         while True:
-            result, error = await _try_once(attempt, left_s)
+            try:
+                return await attempt(left_s), tuple(faults), backoff_ms
+            except AttemptError as error:
+                last = error
+            last.faults, last.backoff_ms = tuple(faults), backoff_ms
             left_s = end - time.monotonic()
             # A server that wants to be left alone for longer than there is time is not asked again.
-            if not isinstance(error, TransientError) or left_s <= error.retry_after_s:
-                break
-            faults.append(str(error))
+            if not isinstance(last, TransientError) or left_s <= last.retry_after_s:
+                raise last
+            faults.append(str(last))
             # Jitter comes on top: all who were turned away at once would come back at once.
-            wait_s = min(left_s, error.retry_after_s + self.backoff.wait_s(len(faults), generator))
-            waited_s += wait_s
+            wait_s = min(left_s, last.retry_after_s + self.backoff.wait_s(len(faults), generator))
+            backoff_ms += wait_s * 1e3
             await asyncio.sleep(wait_s)
             if time.monotonic() < end:
                 await self._check()
             left_s = end - time.monotonic()
             if left_s <= 0:  # The attempt that failed was the last: its fault is the error.
-                faults.pop()
-                break
-        return Tried(
-            result=result,
-            error=error,
-            num_attempts=len(faults) + 1,
-            backoff_ms=waited_s * 1e3,
-            faults=tuple(faults),
-        )
+                last.backoff_ms = backoff_ms
+                raise last
 
     async def _check(self) -> None:
         if self.server is not None and self.server.gave_up is not None:
@@ -165,12 +153,3 @@ async def connect(
     except AttemptError as error:
         raise UnreachableError(f"endpoint '{endpoint.name}' ({endpoint.place}): {error}") from None
     return Connection(endpoint=endpoint, client=client, model=model, server=server)
-
-
-async def _try_once(
-    attempt: Callable[[float], Awaitable[_Result]], timeout_s: float
-) -> tuple[_Result | None, AttemptError | None]:
-    try:
-        return await attempt(timeout_s), None
-    except AttemptError as error:
-        return None, error

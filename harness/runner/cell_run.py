@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from harness.clients.completion import CompletionRequest
-from harness.clients.connection import Attempts, Connection
+from harness.clients.connection import Connection
 from harness.clients.faults import AttemptError, RefusedError, TransientError
 from harness.errors import EndpointLostError, InputError, UnreachableError
 from harness.runner.recording import error_record, sample_record
@@ -123,39 +123,35 @@ async def _ask_missing(
 ) -> None:
     for sample in queue:
         prompt = run.prompt(sample)
-        started_at_s = time.time()
-        attempts = await run.connection.complete(
-            CompletionRequest(
-                prompt=prompt,
-                mode=run.cell.retrieval,
-                max_new_tokens=run.cell.max_new_tokens,
-                abbreviations=run.task.abbreviations,
-            ),
-            deadline_s=run.deadline_s,
-            generator=random.Random(f"{run.cell.key} {sample.address.key}"),
+        request = CompletionRequest(
+            prompt=prompt,
+            mode=run.cell.retrieval,
+            max_new_tokens=run.cell.max_new_tokens,
+            abbreviations=run.task.abbreviations,
         )
-        if attempts.result is not None:
+        generator = random.Random(f"{run.cell.key} {sample.address.key}")
+        started_at_s = time.time()
+        try:
+            completion = await run.connection.complete(
+                request, deadline_s=run.deadline_s, generator=generator
+            )
+        except AttemptError as error:
+            store.add_error(error_record(run.cell, sample, error, started_at_s))
+            listener.sample_finished(None)
+            _stop_if_hopeless(run, error)
+        else:
             record = sample_record(
-                run.cell,
-                sample,
-                attempts,
-                attempts.result,
-                prompt=prompt.text,
-                started_at_s=started_at_s,
+                run.cell, sample, completion, prompt=prompt.text, started_at_s=started_at_s
             )
             store.add(record)
             listener.sample_finished(record.verdict)
-        else:
-            store.add_error(error_record(run.cell, sample, attempts, started_at_s))
-            listener.sample_finished(None)
-            _stop_if_hopeless(run, attempts)
 
 
-def _stop_if_hopeless(run: CellRun, attempts: Attempts) -> None:
-    if isinstance(attempts.error, RefusedError):
-        raise InputError(f"{run.cell.key}: the server refuses a request: {attempts.error.detail}")
-    if isinstance(attempts.error, TransientError):
+def _stop_if_hopeless(run: CellRun, error: AttemptError) -> None:
+    if isinstance(error, RefusedError):
+        raise InputError(f"{run.cell.key}: the server refuses a request: {error.detail}")
+    if isinstance(error, TransientError):
         raise EndpointLostError(
             f"endpoint '{run.cell.endpoint}' did not answer within {run.deadline_s:g} s, "
-            f"in {attempts.num_attempts} attempts; the last one: {attempts.error}"
+            f"in {error.num_attempts} attempts; the last one: {error}"
         )
