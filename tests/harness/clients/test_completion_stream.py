@@ -145,7 +145,7 @@ async def test_without_time_for_another_attempt_the_last_fault_is_the_error(chec
         server=None,
         backoff=QUICK,
     )
-    with pytest.raises(AttemptError, match="^UNAVAILABLE: away$") as caught:
+    with pytest.raises(AttemptError, match=r"^UNAVAILABLE: away$") as caught:
         await connection.complete(request(), deadline_s=0.2, generator=random.Random(0))
     await client.close()
     assert caught.value.num_attempts == len(caught.value.faults) + 1 == len(calls)
