@@ -15,9 +15,9 @@ from pathlib import Path
 import torch
 
 from harness_servers.checkpoints.checkpoint import load_checkpoint
+from harness_servers.engine.model_runner import keep_freed_memory
 from harness_servers.engine.pool import StatePool, state_bytes
 from harness_servers.models.protocol import SequenceModel
-from harness_servers.process.allocator import keep_freed_memory
 
 _CHUNK = 512
 _NUM_WARM = 20

@@ -21,7 +21,7 @@ from benchmarks.peers import PeerError, Transformers, Vllm
 from benchmarks.prompts import make_prompts
 from benchmarks.serving import InProcess, Measured, Row, summarize, through_grpc
 from harness_servers.checkpoints.checkpoint import load_checkpoint
-from harness_servers.process.allocator import keep_freed_memory
+from harness_servers.engine.model_runner import keep_freed_memory
 
 DEFAULT_CHECKPOINT = Path("checkpoints/ssm")
 GRPC = "engine through gRPC"
@@ -56,6 +56,7 @@ async def measure(
     keep_freed_memory()
     loaded = load_checkpoint(checkpoint)
     in_process = InProcess(loaded, options.sequences)
+    await in_process.start()
     peers = start_peers(checkpoint, options)
     # What importing them has made stays, and is not to be looked through in a round.
     gc.collect()
@@ -77,7 +78,7 @@ async def measure(
                     del peers[way], measured[way]
                 else:
                     measured[way].append(one)
-    in_process.close()
+    await in_process.close()
     for peer in peers.values():
         peer.close()
     return {way: counted[1:] for way, counted in measured.items()}

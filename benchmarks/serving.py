@@ -9,13 +9,12 @@ import asyncio
 import contextlib
 import json
 import os
-import queue
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -31,13 +30,11 @@ from harness.tasks.assoc_recall import AssocRecall
 from harness.tasks.prompts import render
 from harness.way import Prompting, Way
 from harness_retrieval.local import LocalRetriever
+from harness_servers.backends.engine_backend import EngineBackend
 from harness_servers.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from harness_servers.engine.engine_options import EngineOptions
-from harness_servers.engine.worker import EngineWorker
-from harness_servers.generation import Finished, Retrieval, Sampling, Stopping
-from harness_servers.process.allocator import keep_freed_memory
-from harness_servers.sequences.delivery import Delivery
-from harness_servers.sequences.job import Job
+from harness_servers.engine.model_runner import keep_freed_memory
+from harness_servers.generation import Finished, Job, Retrieval, Sampling, Stopping
 
 DEFAULT_CHECKPOINT = Path("checkpoints/rnn")
 
@@ -80,54 +77,61 @@ class Load:
         return [render(task, sample, way) for sample in samples]
 
 
+def measured(ends: Sequence[Finished | pb.Finished], seconds: float) -> Measured:
+    """What these completions are together."""
+    return Measured(
+        num_samples=len(ends),
+        num_tokens=sum(end.num_generated_tokens for end in ends),
+        num_searches=sum(end.num_searches for end in ends),
+        seconds=seconds,
+    )
+
+
 class InProcess:
-    """The engine on its thread, without gRPC, asyncio or a second process."""
+    """The engine on its thread, without gRPC or a second process. Belongs to one event loop."""
 
     def __init__(self, checkpoint: Checkpoint, num_slots: int) -> None:
         self._codec = checkpoint.codec
-        self._deliveries: queue.SimpleQueue[list[Delivery]] = queue.SimpleQueue()
-        self._worker = EngineWorker(
-            model=checkpoint.model,
-            codec=checkpoint.codec,
+        self._backend = EngineBackend(
+            checkpoint=checkpoint,
             retriever=LocalRetriever(),
             options=EngineOptions(num_slots=num_slots),
-            deliver=self._deliveries.put,
-            on_failure=lambda _error: None,
+            max_prompt_tokens=2**31,
+            name="benchmark",
         )
-        self._worker.start()
+
+    async def start(self) -> None:
+        """Warms the engine up."""
+        await self._backend.start()
 
     async def run(self, prompts: list[str], max_new_tokens: int, *, searches: bool) -> Measured:
         """All prompts at once, to their ends."""
         began = time.perf_counter()
         retrieval = Retrieval(mode=Mode.REGEX) if searches else None
         stopping = Stopping(max_new_tokens=max_new_tokens, ignore_eos=True)
-        for prompt in prompts:
-            self._worker.submit(
-                Job(
-                    prompt_ids=self._codec.encode(prompt).ids,
-                    sampling=Sampling(),
-                    stopping=stopping,
-                    retrieval=retrieval,
-                    arrived_ns=time.monotonic_ns(),
-                )
-            )
-        finished: list[Finished] = []
-        while len(finished) < len(prompts):
-            for delivery in self._deliveries.get():
-                if delivery.error is not None:
-                    raise delivery.error
-                if isinstance(delivery.events[-1], Finished):
-                    finished.append(delivery.events[-1])
-        return Measured(
-            num_samples=len(prompts),
-            num_tokens=sum(end.num_generated_tokens for end in finished),
-            num_searches=sum(end.num_searches for end in finished),
-            seconds=time.perf_counter() - began,
+        ends = await asyncio.gather(
+            *[self._complete(prompt, stopping, retrieval) for prompt in prompts]
         )
+        return measured(ends, time.perf_counter() - began)
 
-    def close(self) -> None:
+    async def _complete(
+        self, prompt: str, stopping: Stopping, retrieval: Retrieval | None
+    ) -> Finished:
+        job = Job(
+            prompt_ids=self._codec.encode(prompt).ids,
+            sampling=Sampling(),
+            stopping=stopping,
+            retrieval=retrieval,
+            arrived_ns=time.monotonic_ns(),
+        )
+        *_, last = [event async for event in self._backend.generate(job)]
+        if not isinstance(last, Finished):
+            raise RuntimeError("a completion ended without Finished")
+        return last
+
+    async def close(self) -> None:
         """Ends the engine."""
-        self._worker.close()
+        await self._backend.close()
 
 
 class ThroughGrpc:
@@ -142,12 +146,7 @@ class ThroughGrpc:
         ends = await asyncio.gather(
             *[self._complete(prompt, max_new_tokens, searches=searches) for prompt in prompts]
         )
-        return Measured(
-            num_samples=len(prompts),
-            num_tokens=sum(end.num_generated_tokens for end in ends),
-            num_searches=sum(end.num_searches for end in ends),
-            seconds=time.perf_counter() - began,
-        )
+        return measured(ends, time.perf_counter() - began)
 
     async def _complete(self, prompt: str, max_new_tokens: int, *, searches: bool) -> pb.Finished:
         request = pb.GenerateRequest(
@@ -172,6 +171,7 @@ async def measure(
     torch.set_num_threads(threads)
     keep_freed_memory()
     in_process = InProcess(load_checkpoint(checkpoint_folder), load.num_sequences)
+    await in_process.start()
     limit = load.max_new_tokens
     async with through_grpc(checkpoint_folder, load.num_sequences, threads) as remote:
         ways: dict[str, Callable[[list[str]], Awaitable[Measured]]] = {
@@ -180,13 +180,13 @@ async def measure(
             "rnn-rag, engine in process": lambda p: in_process.run(p, limit, searches=True),
             "rnn-rag, through gRPC": lambda p: remote.run(p, limit, searches=True),
         }
-        measured: dict[str, list[Measured]] = {way: [] for way in ways}
+        rounds: dict[str, list[Measured]] = {way: [] for way in ways}
         for repetition in range(repetitions + 1):
             prompts = load.prompts(repetition)
             for way, run in ways.items():
-                measured[way].append(await run(prompts))
-    in_process.close()
-    return [summarize(way, rows[1:]) for way, rows in measured.items()]
+                rounds[way].append(await run(prompts))
+    await in_process.close()
+    return [summarize(way, rows[1:]) for way, rows in rounds.items()]
 
 
 @contextlib.asynccontextmanager

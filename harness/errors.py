@@ -29,6 +29,16 @@ class IncompleteError(HarnessError):
     exit_status = 4
 
 
+class EndpointLostError(IncompleteError):
+    """One endpoint is gone for good, or is another one; the others can still be asked."""
+
+
+def one_line(error: HarnessError) -> str:
+    """The first line of a message and its last: of what a program said, that tells the most."""
+    lines = str(error).splitlines() or [""]
+    return lines[0] if len(lines) == 1 else f"{lines[0]} {lines[-1].strip()}"
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
     """The error for a name that does not exist; it suggests near ones and lists them all."""
     names = list(known)

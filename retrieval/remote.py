@@ -9,38 +9,34 @@ from typing import TypeVar
 import grpc
 from harnessapi.retrieval.v1 import retrieval_pb2 as pb
 from harnessapi.retrieval.v1 import retrieval_pb2_grpc as pb_grpc
+from harnessapi.rpc.options import channel_options
+from harnessapi.rpc.targets import parse_target
 
-from harness_retrieval.addresses import parse_address
 from harness_retrieval.contexts.sent_texts import SentTexts
 from harness_retrieval.limits import refuse
 from harness_retrieval.types import RetrieverUnavailableError, SearchRequest, SearchResult
-from harness_retrieval.wire import MAX_MESSAGE_BYTES, query_to_wire, result_from_wire
+from harness_retrieval.wire import query_to_wire, result_from_wire
 
 _FIRST_BACKOFF_S = 0.05
 _MAX_BACKOFF_S = 1.0
 _CLOSE_TIMEOUT_S = 5.0
-_OPTIONS = [
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-]
 _Response = TypeVar("_Response")
 
 
 class RemoteRetriever:
     """A Retriever over one channel. `deadline_s` holds for a whole call of `search`, retries too.
 
-    Raises AddressError for an address that cannot be read; connects when first used.
+    Raises TargetError for an address that cannot be read; connects when first used.
     """
 
     max_requests = 16
 
     def __init__(self, address: str, *, deadline_s: float = 30.0) -> None:
-        self._address = parse_address(address)
+        self._target = parse_target(address)
         self._deadline_s = deadline_s
-        self._channel = grpc.insecure_channel(self._address.target, options=_OPTIONS)
+        self._channel = grpc.insecure_channel(
+            self._target.name, options=channel_options(self._target)
+        )
         self._stub = pb_grpc.RetrievalServiceStub(self._channel)
         self._sent = SentTexts()
 
@@ -64,7 +60,7 @@ class RemoteRetriever:
         for index, answer in zip(asked, answers, strict=True):
             if answer is None:
                 context_id = requests[index].context_id
-                raise RetrieverUnavailableError(f"{self._address} keeps losing {context_id!r}")
+                raise RetrieverUnavailableError(f"{self._target} keeps losing {context_id!r}")
             results[index] = answer
         return [result for result in results if result is not None]
 
@@ -118,12 +114,12 @@ class RemoteRetriever:
                 if is_final or pause_s >= deadline.remaining_s():
                     raise RetrieverUnavailableError(self._describe(error)) from error
             except ValueError as error:  # gRPC's way to say that the channel is closed
-                raise RetrieverUnavailableError(f"{self._address}: {error}") from error
+                raise RetrieverUnavailableError(f"{self._target}: {error}") from error
             time.sleep(pause_s)
             backoff_s = min(2 * backoff_s, _MAX_BACKOFF_S)
 
     def _describe(self, error: grpc.RpcError) -> str:
-        return f"retrieval service at {self._address}: {error.code().name}: {error.details()}"
+        return f"retrieval service at {self._target}: {error.code().name}: {error.details()}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

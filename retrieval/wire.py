@@ -6,8 +6,6 @@ from harnessapi.values import Mode
 
 from harness_retrieval.types import SearchRequest, SearchResult
 
-MAX_MESSAGE_BYTES = 64 << 20
-
 
 def query_to_wire(request: SearchRequest, *, offset: int) -> pb.ContextQuery:
     """The message that carries the text from `offset` on, and the query."""

@@ -1,7 +1,10 @@
-"""What can go wrong while serving, as one tree; servers/status_codes.py maps it to gRPC."""
+"""What can go wrong while serving, as one tree; each kind names the status code of its call."""
+
+from grpc import StatusCode
+from harnessapi.rpc.interceptor import StatusError
 
 
-class ServingError(Exception):
+class ServingError(StatusError):
     """The root: its text names the value that was wrong and may be shown to a client."""
 
 
@@ -9,17 +12,19 @@ class CheckpointError(ServingError):
     """A checkpoint is missing, incomplete, corrupt or of an unknown kind."""
 
 
-class MissingExtraError(ServingError):
-    """What a backend needs is not installed; the text names the extra."""
-
-
 class InvalidRequestError(ServingError):
     """A request asks for something that this model cannot do, now or later."""
+
+    status_code = StatusCode.INVALID_ARGUMENT
 
 
 class QueueFullError(ServingError):
     """More requests wait than the queue holds; the call may be made again later."""
 
+    status_code = StatusCode.RESOURCE_EXHAUSTED
+
 
 class UnavailableError(ServingError):
     """The engine, or the retrieval service that it needs, is gone; the call may be made again."""
+
+    status_code = StatusCode.UNAVAILABLE

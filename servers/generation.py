@@ -1,6 +1,6 @@
 """What is asked of a model and what comes back: plain values, free of protobuf and torch."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from harnessapi.values import FinishReason, Mode, Outcome, Part
 
@@ -39,16 +39,16 @@ class Retrieval:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class GenerationRequest:
-    """One completion to be made; the prompt is text, or token ids where `text` is None."""
+class Job:
+    """One completion to be made: checked, tokenized and dated; times are of time.monotonic_ns."""
 
-    text: str | None = None
-    token_ids: tuple[int, ...] = ()
-    sampling: Sampling = field(default_factory=Sampling)
-    stopping: Stopping = field(default_factory=Stopping)
-    retrieval: Retrieval | None = None
-    # Seconds from now after which the completion ends with DEADLINE; None: no deadline.
-    deadline_s: float | None = None
+    prompt_ids: tuple[int, ...]
+    sampling: Sampling
+    stopping: Stopping
+    retrieval: Retrieval | None
+    arrived_ns: int
+    # When the completion ends with DEADLINE; None: never.
+    deadline_ns: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

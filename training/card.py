@@ -55,7 +55,8 @@ def _heading(recipe: Recipe, folder: Path, progress: Progress) -> str:
         num_parameters = sum(weights.get_tensor(name).numel() for name in weights.keys())  # noqa: SIM118
     shape = ", ".join(f"{name} {value}" for name, value in recipe.model.items())
     return (
-        f"""# {recipe.name}
+        f"""{front_matter(recipe)}
+# {recipe.name}
 
 {shape}; {num_parameters:,} parameters, float32.
 
@@ -69,6 +70,11 @@ decoded freely (greedy), searches really made.
 """.rstrip()
         + "\n"
     )
+
+
+def front_matter(recipe: Recipe) -> str:
+    """What the card says to programs: the servers read the list of tasks from it."""
+    return f"---\ntrained_tasks: [{', '.join(recipe.trained_tasks)}]\n---\n"
 
 
 def _section(arguments: str, cells: list[dict[str, Any]]) -> str:

@@ -71,6 +71,12 @@ class Recipe:
     note: str = ""
 
     @property
+    def trained_tasks(self) -> tuple[str, ...]:
+        """All tasks of its mixtures, in the order of their first stage."""
+        parts = (part for stage in self.stages for part in stage.mixture)
+        return tuple(dict.fromkeys(part.task for part in parts))
+
+    @property
     def name(self) -> str:
         """The name of the checkpoint: the folder that the recipe lies in."""
         return self.path.resolve().parent.name

@@ -50,12 +50,25 @@ _COMMANDS: Final = {
         target="harness.cli.up:up_command", help="Start the local endpoints and stay there."
     ),
     "serve": LazyCommand(
-        target="harness.cli.serve:serve_group", help="Serve one checkpoint, or the search."
+        target="harness.cli:serve_group", help="Serve one checkpoint, or the search."
     ),
     "train": LazyCommand(
-        target="harness.cli.train:train_command", help="Train a checkpoint from its recipe."
+        target="harness_training.command:train_command", help="Train a checkpoint from its recipe."
     ),
 }
+
+serve_group: Final = LazyGroup(
+    name="serve",
+    help="Serve one checkpoint, or the search, until Ctrl-C or SIGTERM.",
+    table={
+        "model": LazyCommand(
+            target="harness_servers.command:model_command", help="Serve one checkpoint."
+        ),
+        "retrieval": LazyCommand(
+            target="harness_retrieval.command:retrieval_command", help="Serve the search."
+        ),
+    },
+)
 
 
 def _print_version(ctx: click.Context, _option: click.Parameter, value: bool) -> None:

@@ -7,14 +7,14 @@ import click
 
 from harness.clients.connection import CONNECT_TIMEOUT_S
 from harness.endpoints.config import EndpointFile, load_endpoints
-from harness.fleet.fleet import SERVER_MODULE
+from harness.fleet.plans import MODEL_SERVER, Program
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dependencies:
-    """`server_module` is run as `python -m MODULE CHECKPOINT --listen ADDRESS`."""
+    """`model_server` takes a checkpoint's folder as its argument."""
 
-    server_module: str = SERVER_MODULE
+    model_server: Program = MODEL_SERVER
     # How long a server that is not ours has to become healthy.
     connect_timeout_s: float = CONNECT_TIMEOUT_S
 

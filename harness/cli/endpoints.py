@@ -69,10 +69,11 @@ async def _check_all(
             async with open_fleet(
                 group,
                 _say,
-                server_module=given.server_module,
+                model_server=given.model_server,
                 connect_timeout_s=given.connect_timeout_s,
-            ) as connections:
-                found.update({name: one.model for name, one in connections.items()})
+            ) as opened:
+                found.update({name: one.model for name, one in opened.connections.items()})
+                found.update(opened.failures)
         except HarnessError as error:
             found.update({endpoint.name: error for endpoint in group})
 
@@ -82,7 +83,7 @@ async def _check_all(
     await asyncio.gather(*(check(group) for group in groups.values()))
 
 
-def _say(text: str) -> None:
+def _say(text: str, *, is_warning: bool = False) -> None:  # noqa: ARG001
     click.echo(text, err=True)
 
 
@@ -100,6 +101,7 @@ def _describe(endpoint: Endpoint, found: Found) -> str:
             f"checkpoint  {found.checkpoint_digest}",
             f"search      {modes or 'none'}",
             f"styles      {', '.join(found.styles)}",
+            f"trained on  {', '.join(found.trained_tasks) or 'not said'}",
             f"engine      {found.engine} {found.engine_version}, {found.dtype}, {found.device}",
         ]
     )

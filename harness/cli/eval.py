@@ -8,11 +8,12 @@ import click
 from harnessapi.values import Mode
 
 from harness.cli.dependencies import dependencies
-from harness.cli.eval_options import prepare
+from harness.cli.eval_options import EvalOptions, prepare
 from harness.cli.progress import open_listener
 from harness.cli.shared_options import (
     ENDPOINT_NAME,
     ENDPOINTS_FILE,
+    QUIET,
     RUNS_FOLDER,
     TASK_NAME_OR_ALL,
     CommaList,
@@ -21,7 +22,7 @@ from harness.cli.signals import run_until_signal
 from harness.cli.task_parameters import TASK_PARAMETERS
 from harness.errors import HarnessError, IncompleteError
 from harness.reports.table import print_results
-from harness.runner.session import Work, work_on
+from harness.runner.session import SessionPlan, run_session
 from harness.runs.refused import refused_lines
 from harness.runs.run_options import DEFAULT_NUM_EXAMPLES
 from harness.runs.store import ERRORS_NAME, RunStore
@@ -106,9 +107,10 @@ _PROMPTINGS: Final = click.Choice([prompting.value for prompting in Prompting])
 @RUNS_FOLDER
 @click.option("--resume", metavar="RUN", help="Finish a run, by its ID or folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a cell, no table.")
+@QUIET
 @ENDPOINTS_FILE
 @click.pass_context
-def eval_command(ctx: click.Context, /, **options: Any) -> None:
+def eval_command(ctx: click.Context, /, **values: Any) -> None:
     """Ask endpoints the samples of tasks and score the answers.
 
     Local checkpoints are served on demand and stopped afterwards. Every finished sample is stored
@@ -118,7 +120,8 @@ def eval_command(ctx: click.Context, /, **options: Any) -> None:
 
     Lists of endpoints, tasks, sizes and promptings make a grid. Cells that cannot be asked (a size
     that a task does not have, a search that an endpoint does not have) are refused with a reason;
-    the rest of the grid is run, and the exit status is 4.
+    the rest of the grid is run, and the exit status is 4. So it is where one endpoint of several
+    does not start or answer, or is lost on the way: its cells are left out, and --resume asks them.
 
     \b
       harness eval --endpoint rnn-rag --task assoc_recall
@@ -129,36 +132,39 @@ def eval_command(ctx: click.Context, /, **options: Any) -> None:
 
     \b
     Exit status: 0 all samples are scored; 2 the command was wrong, or no cell
-    of the grid can be asked; 3 an endpoint could not be reached; 4 incomplete
-    (also after Ctrl-C, and where cells were refused).
+    of the grid can be asked; 3 no endpoint could be reached; 4 incomplete
+    (also after Ctrl-C, and where cells were refused or left out).
     """
-    task = prepare(ctx, options, dependencies(ctx))
-    if task.store is None:
-        click.echo(f"run {task.folder.name} is complete, nothing is left to do", err=True)
-        failure, num_added = None, 0
-    else:
-        failure, num_added = _run(task.work, task.store)
+    options = EvalOptions(**values)
+    run = prepare(ctx, options, dependencies(ctx))
+    failure, num_added = None, 0
+    if run.store is not None:
+        failure, num_added = _run(run.session, run.store, is_quiet=options.quiet)
+    elif not options.quiet:
+        click.echo(f"run {run.folder.name} is complete, nothing is left to do", err=True)
     if failure is not None and not num_added and not isinstance(failure, IncompleteError):
         raise failure
-    if not task.folder.exists():
+    if not run.folder.exists():
         raise IncompleteError(f"{failure}; nothing was stored")
-    result = summarize(task.folder)
-    write_summary(task.folder, result)
-    _show(task.folder, result, as_json=options["as_json"])
+    result = summarize(run.folder)
+    write_summary(run.folder, result)
+    _show(run.folder, result, options)
     if failure is not None or not result.is_complete:
-        raise _incomplete(task.folder, result, failure)
+        raise _incomplete(run.folder, result, failure)
     if result.refused:
         lines = "\n".join(f"  {line}" for line in refused_lines(result.refused))
         raise IncompleteError(f"every cell that can be asked is done; the others are not:\n{lines}")
 
 
-def _run(work: Work, store: RunStore) -> tuple[HarnessError | None, int]:
+def _run(
+    session: SessionPlan, store: RunStore, *, is_quiet: bool
+) -> tuple[HarnessError | None, int]:
     """Why the session ended early, if it did, and how many samples it stored."""
     num_before = len(store.done)
     failure = None
     try:
-        with open_listener() as listener:
-            run_until_signal(work_on(work, store, listener))
+        with open_listener(is_quiet=is_quiet) as listener:
+            run_until_signal(run_session(session, store, listener))
     except HarnessError as error:
         failure = error
     finally:
@@ -166,13 +172,14 @@ def _run(work: Work, store: RunStore) -> tuple[HarnessError | None, int]:
     return failure, len(store.done) - num_before
 
 
-def _show(folder: Path, result: RunResult, *, as_json: bool) -> None:
-    if as_json:
+def _show(folder: Path, result: RunResult, options: EvalOptions) -> None:
+    if options.as_json:
         for cell in result.cells:
             click.echo(json.dumps(cell.as_json()))
     else:
         print_results(result.cells)
-    click.echo(f"stored in {folder}", err=as_json)
+    if not options.as_json or not options.quiet:
+        click.echo(f"stored in {folder}", err=options.as_json)
 
 
 def _incomplete(folder: Path, result: RunResult, failure: HarnessError | None) -> HarnessError:

@@ -3,8 +3,6 @@
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Protocol
 
 import click
@@ -15,26 +13,16 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.fleet.local_server import Health
+from harness.fleet.standing_fleet import FleetRow
 
 _COLOURS: Final = {Health.HEALTHY: "green", Health.FAILED: "bold red", Health.STOPPED: "dim"}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FleetRow:
-    """An endpoint, or the search service, and the server behind it."""
-
-    name: str
-    health: Health
-    address: str
-    num_restarts: int
-    log: Path
 
 
 class FleetView(Protocol):
     """Called on the event loop."""
 
-    def say(self, text: str) -> None:
-        """Something happened that a user wants to know."""
+    def say(self, text: str, *, is_warning: bool = False) -> None:
+        """A phase begins; or, as a warning, something that a user wants to know in any case."""
         ...
 
     def show(self, rows: Sequence[FleetRow]) -> None:
@@ -43,25 +31,27 @@ class FleetView(Protocol):
 
 
 @contextmanager
-def open_fleet_view() -> Iterator[FleetView]:
+def open_fleet_view(*, is_quiet: bool) -> Iterator[FleetView]:
     """The view that fits standard output; it leaves the terminal as it was."""
     if not sys.stdout.isatty():
-        yield PlainFleetView()
+        yield PlainFleetView(is_quiet=is_quiet)
         return
     with Live(console=Console(), auto_refresh=False) as live:
-        yield LiveFleetView(live)
+        yield LiveFleetView(live, is_quiet=is_quiet)
 
 
 class LiveFleetView:
     """One table that stays below what is said."""
 
-    def __init__(self, live: Live) -> None:
+    def __init__(self, live: Live, *, is_quiet: bool) -> None:
         self._live = live
+        self._is_quiet = is_quiet
         self._shown: Sequence[FleetRow] = ()
 
-    def say(self, text: str) -> None:
+    def say(self, text: str, *, is_warning: bool = False) -> None:
         """Above the table."""
-        self._live.console.print(text, markup=False, highlight=False)
+        if is_warning or not self._is_quiet:
+            self._live.console.print(text, markup=False, highlight=False)
 
     def show(self, rows: Sequence[FleetRow]) -> None:
         """Draws the table again where it has changed."""
@@ -73,12 +63,14 @@ class LiveFleetView:
 class PlainFleetView:
     """Lines for a log: what is said on standard error, how each endpoint stands on the other."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_quiet: bool) -> None:
+        self._is_quiet = is_quiet
         self._shown: set[FleetRow] = set()
 
-    def say(self, text: str) -> None:
+    def say(self, text: str, *, is_warning: bool = False) -> None:
         """One line."""
-        click.echo(text, err=True)
+        if is_warning or not self._is_quiet:
+            click.echo(text, err=True)
 
     def show(self, rows: Sequence[FleetRow]) -> None:
         """A line for each row that has changed."""

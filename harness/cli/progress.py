@@ -17,7 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from harness.runner.listener import Listener
+from harness.runner.cell_run import Listener
 from harness.runs.cell import Cell
 from harness.scoring.exact import Verdict
 
@@ -25,8 +25,11 @@ _LINE_EVERY_S: Final = 5.0
 
 
 @contextmanager
-def open_listener() -> Iterator[Listener]:
+def open_listener(*, is_quiet: bool) -> Iterator[Listener]:
     """The listener that fits standard error; it leaves the terminal as it was."""
+    if is_quiet:
+        yield NoProgress()
+        return
     if not sys.stderr.isatty():
         yield PlainProgress()
         return
@@ -67,6 +70,21 @@ class Tally:
         return accuracy + errors
 
 
+class NoProgress:
+    """Warnings alone."""
+
+    def say(self, text: str, *, is_warning: bool = False) -> None:
+        """One line, where it is a warning."""
+        if is_warning:
+            click.echo(text, err=True)
+
+    def cell_started(self, cell: Cell, *, total: int, done: int) -> None:
+        """Nothing."""
+
+    def sample_finished(self, verdict: Verdict | None) -> None:
+        """Nothing."""
+
+
 class LiveProgress:
     """One bar a cell."""
 
@@ -75,7 +93,7 @@ class LiveProgress:
         self._tally = Tally(total=0, done=0)
         self._bar: TaskID | None = None
 
-    def say(self, text: str) -> None:
+    def say(self, text: str, *, is_warning: bool = False) -> None:  # noqa: ARG002
         """Above the bars."""
         self._progress.console.print(text, markup=False, highlight=False)
 
@@ -98,7 +116,7 @@ class PlainProgress:
         self._tally = Tally(total=0, done=0)
         self._last_line = 0.0
 
-    def say(self, text: str) -> None:
+    def say(self, text: str, *, is_warning: bool = False) -> None:  # noqa: ARG002
         """One line."""
         click.echo(text, err=True)
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import click
 
-from harness.cli.shared_options import RUNS_FOLDER
+from harness.cli.shared_options import QUIET, RUNS_FOLDER
 from harness.errors import IncompleteError, InputError
 from harness.reports.collect import Report, Visitor, read_report
 from harness.reports.page import report_page
@@ -34,6 +34,7 @@ _FILE: Final = click.Path(dir_okay=False, path_type=Path)
     type=click.Path(file_okay=False, path_type=Path),
     help="With --html: write a page a sample there, linked from the report.",
 )
+@QUIET
 @RUNS_FOLDER
 def report_command(runs: tuple[str, ...], **options: Any) -> None:
     """Show what stored runs came to; RUN is a folder, or an ID in the folder of runs.
@@ -55,6 +56,7 @@ def report_command(runs: tuple[str, ...], **options: Any) -> None:
     others are reported).
     """
     html_file, samples_dir = options["html_file"], options["samples_dir"]
+    as_json: bool = options["as_json"]
     if html_file is None and (samples_dir is not None or options["sample"] is not None):
         raise click.UsageError("--sample and --samples-dir need --html FILE")
     if samples_dir is not None and options["sample"] is not None:
@@ -63,7 +65,9 @@ def report_command(runs: tuple[str, ...], **options: Any) -> None:
     if options["sample"] is not None:
         report = _write_sample(folders, OneSample(options["sample"]), html_file)
     else:
-        report = _report(folders, html_file, samples_dir, as_json=options["as_json"])
+        report = _report(folders, html_file, samples_dir, as_json=as_json)
+        if html_file and report.runs and not (as_json and options["quiet"]):
+            click.echo(f"written to {html_file}", err=as_json)
     if report.damaged:
         raise IncompleteError("\n".join(report.damaged))
 
@@ -102,8 +106,6 @@ def _report(
             click.echo(json.dumps(cell.as_json()))
     elif report.runs:
         print_report(report)
-    if html_file and report.runs:
-        click.echo(f"written to {html_file}", err=as_json)
     return report
 
 

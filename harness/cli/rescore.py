@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from harness.cli.shared_options import RUNS_FOLDER
-from harness.runs.rescore import Change, Rescored, rescore
+from harness.runs.rescoring import Change, Rescored, rescore
 from harness.runs.store import find_run
 
 

@@ -1,4 +1,4 @@
-"""Option types that several commands share."""
+"""Options, and types of options, that several commands share."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -24,6 +24,14 @@ RUNS_FOLDER = click.option(
     default=Path("runs"),
     show_default=True,
     help="Where runs are stored.",
+)
+
+
+QUIET = click.option(
+    "-q",
+    "--quiet",
+    is_flag=True,
+    help="Say nothing of phases and progress; warnings, refusals and errors stay.",
 )
 
 

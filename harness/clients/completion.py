@@ -47,31 +47,43 @@ class SearchStep(Struct, frozen=True, kw_only=True):
 
 
 class CompletionTimes(Struct, frozen=True, kw_only=True):
-    """`ttft_ms` and `total_ms` are the client's, from sending; the server says the rest."""
+    """The first three are the client's: of the last attempt from sending, and of the waiting
+
+    between attempts. The server says the rest.
+    """
 
     ttft_ms: float | None = None
     total_ms: float = 0.0
+    backoff_ms: float = 0.0
     queue_ms: float = 0.0
     prefill_ms: float = 0.0
     decode_ms: float = 0.0
     retrieval_ms: float = 0.0
 
 
-class Completion(Struct, frozen=True, kw_only=True):
+class Counts(Struct, frozen=True, kw_only=True):
+    """Of a completion, under the names that every message and record has."""
+
+    num_prompt_tokens: int
+    num_generated_tokens: int
+    num_inserted_tokens: int
+    num_searches: int
+
+
+class Completion(Counts, frozen=True, kw_only=True):
     """One whole completion. `finish_reason`: a FinishReason, or one of a newer version."""
 
     # In the order they came.
     transcript: tuple[TextPiece, ...]
     searches: tuple[SearchStep, ...] = ()
     finish_reason: str
-    num_prompt_tokens: int
-    num_generated_tokens: int
-    num_inserted_tokens: int
-    num_searches: int
     # The server counts no tokens: each piece of text that came counts as one.
     are_counts_estimated: bool = False
     times: CompletionTimes
     prompt_token_ids: tuple[int, ...] = ()
+    num_attempts: int = 1
+    # The fault of every attempt but the last.
+    faults: tuple[str, ...] = ()
 
     @property
     def is_truncated(self) -> bool:
@@ -89,8 +101,7 @@ class Completion(Struct, frozen=True, kw_only=True):
         return _generated(piece for piece in self.transcript if piece.part != Part.REASONING)
 
 
-# The counts of a completion, by name, as every message and record has them.
-COUNTS: Final = tuple(n for n in Completion.__struct_fields__ if n.startswith("num_"))
+COUNTS: Final = Counts.__struct_fields__
 
 
 def _generated(pieces: Iterable[TextPiece]) -> str:

@@ -4,15 +4,24 @@ from harness.errors import HarnessError
 
 
 class AttemptError(HarnessError):
-    """One attempt failed.
+    """One attempt failed, the last one where there were several.
 
     `code` is the gRPC status, HTTP_ and the HTTP status, or a name of our own in the same style.
     """
+
+    # Of the attempts before it; and the waiting between them all.
+    faults: tuple[str, ...] = ()
+    backoff_ms: float = 0.0
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(f"{code}: {detail}" if detail else code)
         self.code = code
         self.detail = detail
+
+    @property
+    def num_attempts(self) -> int:
+        """All of them."""
+        return len(self.faults) + 1
 
 
 class TransientError(AttemptError):

@@ -4,39 +4,29 @@ import time
 from typing import Final
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 from harnessapi.inference.v1 import inference_pb2 as pb
 from harnessapi.inference.v1 import inference_pb2_grpc
 from harnessapi.rpc.description import description_from_wire
 from harnessapi.rpc.enums import MODES
+from harnessapi.rpc.options import channel_options
+from harnessapi.rpc.probe import is_serving
+from harnessapi.rpc.targets import Target
 from harnessapi.values import ModelDescription
 
 from harness.clients.completion import Completion, CompletionRequest
 from harness.clients.faults import AttemptError, DeadlineError, RefusedError, TransientError
 from harness.clients.transcript import BROKEN_STREAM, Transcript
+from harness.sample import Prompt
 
-_MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
-_CHANNEL_OPTIONS: Final = (
-    ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
-    ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
-    # A restarted server is found again within a second, not within gRPC's two minutes.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-    ("grpc.keepalive_time_ms", 30_000),
-    # Two servers one after the other on one socket must not share a connection.
-    ("grpc.use_local_subchannel_pool", 1),
-)
 _PROBE_TIMEOUT_S: Final = 5.0
 
 
 class Client:
-    """Belongs to the event loop that it was made on; `target` is an address as gRPC reads it."""
+    """Belongs to the event loop that it was made on."""
 
-    def __init__(self, target: str) -> None:
-        self._channel = grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
+    def __init__(self, target: Target) -> None:
+        self._channel = grpc.aio.insecure_channel(target.name, options=channel_options(target))
         self._stub = inference_pb2_grpc.InferenceServiceStub(self._channel)
-        self._health = health_pb2_grpc.HealthStub(self._channel)
 
     async def close(self) -> None:
         """Cancels what is running and lets go of the connection."""
@@ -44,13 +34,7 @@ class Client:
 
     async def is_serving(self) -> bool:
         """Whether the server is there, and says that its model is warm."""
-        try:
-            answer = await self._health.Check(
-                health_pb2.HealthCheckRequest(), timeout=_PROBE_TIMEOUT_S
-            )
-        except grpc.aio.AioRpcError:
-            return False
-        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+        return await is_serving(self._channel, timeout_s=_PROBE_TIMEOUT_S)
 
     async def get_model(self) -> ModelDescription:
         """Raises AttemptError."""
@@ -61,11 +45,11 @@ class Client:
         except grpc.aio.AioRpcError as error:
             raise _attempt_error(error) from None
 
-    async def count_tokens(self, text: str) -> int:
+    async def count_tokens(self, prompt: Prompt, *, timeout_s: float) -> int:
         """Raises RefusedError where a word is outside the vocabulary, else AttemptError."""
         try:
             answer = await self._stub.Tokenize(
-                pb.TokenizeRequest(text=text), timeout=_PROBE_TIMEOUT_S
+                pb.TokenizeRequest(text=prompt.text), timeout=min(timeout_s, _PROBE_TIMEOUT_S)
             )
         except grpc.aio.AioRpcError as error:
             raise _attempt_error(error) from None

@@ -5,6 +5,7 @@ from typing import Protocol
 from harnessapi.values import ModelDescription
 
 from harness.clients.completion import Completion, CompletionRequest
+from harness.sample import Prompt
 
 
 class ModelClient(Protocol):
@@ -20,6 +21,13 @@ class ModelClient(Protocol):
 
     async def get_model(self) -> ModelDescription:
         """Raises AttemptError."""
+        ...
+
+    async def count_tokens(self, prompt: Prompt, *, timeout_s: float) -> int:
+        """How long the server finds a prompt; 0 where it does not say. One attempt.
+
+        Raises RefusedError where the server cannot read it, else AttemptError.
+        """
         ...
 
     async def complete(self, request: CompletionRequest, *, timeout_s: float) -> Completion:

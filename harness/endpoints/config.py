@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from harness.endpoints.address import dial_target
+from harnessapi.rpc.targets import TargetError, parse_target
+
 from harness.endpoints.external import KEYS as EXTERNAL_KEYS
 from harness.endpoints.external import External, is_web_address, parse_external
 from harness.errors import InputError, unknown_name
@@ -134,8 +135,8 @@ def _parse(path: Path, name: str, table: Any, folders: tuple[Path, ...]) -> Endp
         _refuse_external_keys(where, table)
     if address is not None and external is None:
         try:
-            dial_target(address)
-        except InputError as error:
+            parse_target(address)
+        except TargetError as error:
             raise InputError(f"{where} address: {error}") from None
     return Endpoint(
         name=name,

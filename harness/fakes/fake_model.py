@@ -13,6 +13,8 @@ from harnessapi.inference.v1 import inference_pb2 as pb
 from harnessapi.inference.v1 import inference_pb2_grpc
 from harnessapi.retrieval.v1 import retrieval_pb2
 from harnessapi.rpc.description import description_to_wire
+from harnessapi.rpc.options import SERVER_OPTIONS
+from harnessapi.rpc.targets import bind, parse_target
 from harnessapi.values import Markers, Mode, ModelDescription
 
 from harness_retrieval.abbreviations import Abbreviation, expand
@@ -42,8 +44,11 @@ class Script:
     dies_again: bool = False
     # Exits with this status before it listens.
     refuse_with_status: int = 0
+    # Starts, and never listens.
+    never_listens: bool = False
     version: int = 1
     max_prompt_tokens: int = 10_000
+    trained_tasks: tuple[str, ...] = ()
 
 
 def no_fault(_call: int) -> Fault | None:
@@ -85,6 +90,7 @@ class FakeModel(inference_pb2_grpc.InferenceServiceServicer):
                 markers=Markers() if self.script.has_channel else None,
                 modes=tuple(Mode) if self.script.has_channel else (),
                 styles=("symbolic",),
+                trained_tasks=tuple(self.script.trained_tasks),
             )
         )
 
@@ -193,13 +199,15 @@ def _delta(channel: pb.Channel.ValueType, text: str, num_tokens: int) -> pb.Gene
 
 
 async def start_fake(model: FakeModel, address: str) -> grpc.aio.Server:
-    """A server that listens, and is healthy. Stop it with `await server.stop(None)`."""
-    server = grpc.aio.server()
+    """A server that listens, and is healthy. Stop it with `await server.stop(None)`.
+
+    Raises TargetError.
+    """
+    server = grpc.aio.server(options=SERVER_OPTIONS)
     inference_pb2_grpc.add_InferenceServiceServicer_to_server(model, server)
     status = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(status, server)
     await status.set("", health_pb2.HealthCheckResponse.SERVING)
-    if not server.add_insecure_port(address):
-        raise OSError(f"cannot listen on {address}")
+    bind(server, parse_target(address))
     await server.start()
     return server

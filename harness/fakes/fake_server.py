@@ -5,7 +5,6 @@
 `FOLDER/fake.json` holds the fields of its Script.
 """
 
-import argparse
 import asyncio
 import json
 import os
@@ -13,14 +12,18 @@ import signal
 import sys
 from pathlib import Path
 
+import click
+
 from harness.fakes.fake_model import FakeModel, Script, start_fake
 
 
 async def _serve(folder: Path, address: str) -> None:
     script = Script(**json.loads((folder / "fake.json").read_text()))
     if script.refuse_with_status:
-        sys.stderr.write(f"{folder}: the script refuses\n")
+        click.echo(f"{folder}: the script refuses", err=True)
         sys.exit(script.refuse_with_status)
+    while script.never_listens:
+        await asyncio.sleep(3600)
     model = FakeModel(script)
     died = folder / "died"
 
@@ -31,22 +34,21 @@ async def _serve(folder: Path, address: str) -> None:
 
     model.on_call = die
     server = await start_fake(model, address)
-    sys.stderr.write(f"listening on {address}\n")
+    click.echo(f"listening on {address}", err=True)
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     await stopped.wait()
     await server.stop(0.1)
 
 
-def main() -> None:
+@click.command("fake")
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option("--listen", required=True)
+@click.option("--retrieval", help="Taken for the real server's sake; nothing searches.")
+def fake_command(checkpoint: Path, listen: str, retrieval: str | None) -> None:  # noqa: ARG001
     """Runs until SIGTERM."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--listen", required=True)
-    parser.add_argument("--retrieval", help="taken for the real server's sake; nothing searches")
-    options = parser.parse_args()
-    asyncio.run(_serve(options.checkpoint, options.listen))
+    asyncio.run(_serve(checkpoint, listen))
 
 
 if __name__ == "__main__":
-    main()
+    fake_command()

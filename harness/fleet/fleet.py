@@ -3,25 +3,36 @@
 import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
+
+from harnessapi.rpc.targets import parse_target
 
 from harness.clients.connection import Connection, connect
 from harness.clients.grpc_client import Client
 from harness.clients.model_client import ModelClient
-from harness.endpoints.address import dial_target
 from harness.endpoints.config import Endpoint
 from harness.errors import HarnessError, InputError, UnreachableError
-from harness.fleet.extras import require_extra
-from harness.fleet.local_server import LocalServer, Say, ServerPlan
+from harness.fleet.local_server import LocalServer, Say
+from harness.fleet.plans import SEARCH_SERVER, Program, ServerPlan, plan_models
 from harness_retrieval.remote import RemoteRetriever
 
-SERVER_MODULE: Final = "harness_servers.command"
-SEARCH_MODULE: Final = "harness_retrieval.command"
 # The kernel's limit is 108 with the closing zero; some systems have less.
 _MAX_SOCKET_PATH: Final = 100
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Opened:
+    """Endpoints by name: the connections to those that are there, and why the others are not."""
+
+    connections: dict[str, Connection]
+    failures: dict[str, HarnessError]
 
 
 @asynccontextmanager
@@ -29,37 +40,40 @@ async def open_fleet(
     endpoints: Sequence[Endpoint],
     say: Say,
     *,
-    server_module: str,
+    model_server: Program,
     connect_timeout_s: float,
-) -> AsyncIterator[dict[str, Connection]]:
-    """The endpoints by name, healthy; local servers are stopped at the end, however it comes.
+) -> AsyncIterator[Opened]:
+    """Starts and asks all side by side; local servers are stopped at the end, however it comes.
 
-    Raises InputError for a checkpoint that is missing or refused, UnreachableError otherwise.
+    One that does not start or answer is a failure of its endpoints alone. Raises InputError for a
+    checkpoint that is not there.
     """
-    if server_module == SERVER_MODULE and any(endpoint.checkpoint for endpoint in endpoints):
-        require_extra("servers", "serving a checkpoint")
-        require_extra("retrieval", "searching in process")
     folder = _short_folder()
     clients: list[ModelClient] = []
     servers: dict[Path, LocalServer] = {}
     search: LocalServer | None = None
+    all_servers: list[LocalServer] = []
+    failed: dict[LocalServer, HarnessError] = {}
+
+    async def open_one(endpoint: Endpoint) -> Connection:
+        server = _server(endpoint, servers, search)
+        if server is not None and server in failed:
+            raise failed[server]
+        client = _client(endpoint, server)
+        clients.append(client)
+        return await connect(endpoint, client, server, timeout_s=connect_timeout_s)
+
     try:
-        for checkpoint, plan in plan_servers(endpoints, folder, server_module).items():
+        for checkpoint, plan in _plan_models(endpoints, model_server, folder).items():
             servers[checkpoint] = LocalServer(plan, say)
         if any(endpoint.external and endpoint.retrieval for endpoint in endpoints):
-            require_extra("retrieval", "searching for an endpoint that has no search of its own")
             search = LocalServer(_plan_search(folder), say)
-        await start_all([*servers.values(), *([search] if search else [])])
-        connections: dict[str, Connection] = {}
-        for endpoint in endpoints:
-            server = _server(endpoint, servers, search)
-            clients.append(_client(endpoint, server))
-            connections[endpoint.name] = await connect(
-                endpoint, clients[-1], server, timeout_s=connect_timeout_s
-            )
-        yield connections
+        all_servers = [*servers.values(), *([search] if search else [])]
+        _, failed = await _settle({server: _start(server) for server in all_servers})
+        connections, failures = await _settle({one.name: open_one(one) for one in endpoints})
+        yield Opened(connections=connections, failures=failures)
     finally:
-        stop_all([*servers.values(), *([search] if search else [])])
+        stop_all(all_servers)
         for client in clients:
             await client.close()
         shutil.rmtree(folder, ignore_errors=True)
@@ -76,64 +90,79 @@ def _server(
 
 def _client(endpoint: Endpoint, server: LocalServer | None) -> ModelClient:
     if endpoint.external is None:
-        return Client(server.plan.target if server else dial_target(endpoint.address or ""))
+        return Client(server.plan.target if server else parse_target(endpoint.address or ""))
     # Here and not at the top: who asks nobody over HTTP does not wait for its library.
     from harness.clients.openai.openai_client import ExternalClient  # noqa: PLC0415
 
-    retriever = RemoteRetriever(server.plan.target) if server else None
+    retriever = RemoteRetriever(server.plan.target.name) if server else None
     return ExternalClient(endpoint.address or "", endpoint.external, retriever)
 
 
 def _plan_search(folder: Path) -> ServerPlan:
-    socket = f"unix:{folder / 'search'}.sock"
     return ServerPlan(
         label="the search service",
-        module=SEARCH_MODULE,
-        arguments=(),
-        listen=socket,
-        target=socket,
+        program=SEARCH_SERVER,
+        target=parse_target(f"unix:{folder}/search.sock"),
         log=folder / "search.log",
     )
 
 
-def plan_servers(
-    endpoints: Iterable[Endpoint], folder: Path, server_module: str
+def _plan_models(
+    endpoints: Iterable[Endpoint], program: Program, folder: Path
 ) -> dict[Path, ServerPlan]:
     """One server on a Unix socket for each checkpoint folder that the endpoints name."""
-    plans: dict[Path, ServerPlan] = {}
-    for endpoint in endpoints:
-        if endpoint.checkpoint is None:
-            continue
-        checkpoint = endpoint.checkpoint_folder()
-        socket = f"unix:{folder / str(len(plans))}.sock"
-        plans.setdefault(
-            checkpoint,
-            ServerPlan(
-                label=f"{endpoint.name} ({endpoint.checkpoint})",
-                module=server_module,
-                arguments=(str(checkpoint),),
-                listen=socket,
-                target=socket,
-                log=folder / f"{len(plans)}.log",
-            ),
-        )
-    return plans
+    return plan_models(
+        endpoints,
+        lambda number, endpoint: ServerPlan(
+            label=f"{endpoint.name} ({endpoint.checkpoint})",
+            program=program,
+            arguments=(str(endpoint.checkpoint_folder()),),
+            target=parse_target(f"unix:{folder}/{number}.sock"),
+            log=folder / f"{number}.log",
+        ),
+    )
 
 
 async def start_all(servers: Iterable[LocalServer]) -> None:
-    """Starts them side by side.
+    """Starts them side by side. Once all have come up or failed, raises what `all_failed` says."""
+    _, failed = await _settle({server: _start(server) for server in servers})
+    if failed:
+        raise all_failed(failed.values())
 
-    Once all have come up or failed, raises InputError where only refusals were in the way, else
-    UnreachableError; either tells of every one that failed.
+
+def all_failed(failures: Iterable[HarnessError]) -> HarnessError:
+    """One error that tells of all: InputError where only refusals were in the way.
+
+    Else it is an UnreachableError.
     """
-    results = await asyncio.gather(*(server.start() for server in servers), return_exceptions=True)
-    failures = [result for result in results if isinstance(result, BaseException)]
-    for failure in failures:
-        if len(failures) == 1 or not isinstance(failure, HarnessError):
-            raise failure
-    if failures:
-        refused = all(isinstance(failure, InputError) for failure in failures)
-        raise (InputError if refused else UnreachableError)("\n".join(map(str, failures)))
+    distinct = list({str(failure): failure for failure in failures}.values())
+    if len(distinct) == 1:
+        return distinct[0]
+    refused = all(isinstance(failure, InputError) for failure in distinct)
+    return (InputError if refused else UnreachableError)("\n".join(map(str, distinct)))
+
+
+async def _start(server: LocalServer) -> None:
+    """Raises InputError where it cannot be started, and as `LocalServer.start` does."""
+    server.plan.program.require()
+    await server.start()
+
+
+async def _settle(
+    calls: Mapping[Key, Awaitable[Value]],
+) -> tuple[dict[Key, Value], dict[Key, HarnessError]]:
+    """Awaits all side by side: what came of them, and why those that failed did."""
+    done: dict[Key, Value] = {}
+    failed: dict[Key, HarnessError] = {}
+    results = await asyncio.gather(*calls.values(), return_exceptions=True)
+    for key, result in zip(calls, results, strict=True):
+        if isinstance(result, HarnessError):
+            failed[key] = result
+        elif isinstance(result, BaseException):
+            raise result
+        else:
+            done[key] = result
+    return done, failed
 
 
 def stop_all(servers: Iterable[LocalServer]) -> None:

@@ -2,17 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from harness.clients.grpc_client import Client
 from harness.errors import HarnessError, InputError, UnreachableError
+from harness.fleet.plans import ServerPlan
 from harness.fleet.process import ServerProcess
 
-_START_TIMEOUT_S: Final = 120.0
 _POLL_S: Final = 0.05
 _PROBE_EVERY_S: Final = 1.0
 _INPUT_ERROR_STATUS: Final = 2
@@ -20,7 +18,13 @@ _INPUT_ERROR_STATUS: Final = 2
 _STABLE_AFTER_S: Final = 60.0
 _MAX_BACKOFF_S: Final = 30.0
 
-Say = Callable[[str], None]
+
+class Say(Protocol):
+    """Tells whoever watches."""
+
+    def __call__(self, text: str, *, is_warning: bool = False) -> None:
+        """A phase begins; or, as a warning, something that a user wants to know in any case."""
+        ...
 
 
 class Health(StrEnum):
@@ -33,32 +37,6 @@ class Health(StrEnum):
     RESTARTING = "restarting"
     FAILED = "failed"
     STOPPED = "stopped"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ServerPlan:
-    """What to start, as `python -m MODULE ARGUMENT... --listen ADDRESS`, and where it listens."""
-
-    label: str
-    module: str
-    arguments: tuple[str, ...]
-    listen: str
-    # The listening address as a client dials it.
-    target: str
-    log: Path
-    # In a row: a server that was up for a minute has them all again.
-    max_restarts: int = 3
-
-    @property
-    def command(self) -> Sequence[str]:
-        """The command line after `python -m`."""
-        return (self.module, *self.arguments, "--listen", self.listen)
-
-    @property
-    def socket(self) -> Path | None:
-        """The file of a Unix socket."""
-        scheme, _, path = self.listen.partition(":")
-        return Path(path) if scheme == "unix" else None
 
 
 class LocalServer:
@@ -110,10 +88,10 @@ class LocalServer:
             self._process.wait_stopped()
 
     async def _start_once(self) -> None:
-        socket = self.plan.socket
+        socket = self.plan.target.socket_path
         if socket is not None:
             # A killed server leaves its socket behind.
-            socket.unlink(missing_ok=True)
+            Path(socket).unlink(missing_ok=True)
         await self._refuse_taken_address()
         self._process = ServerProcess(self.plan.command, log=self.plan.log)
         client = Client(self.plan.target)
@@ -126,25 +104,25 @@ class LocalServer:
 
     async def _refuse_taken_address(self) -> None:
         """Whoever listens there already would be taken for our server."""
-        host, _, port = self.plan.listen.rpartition(":")
-        if self.plan.socket is not None:
+        target = self.plan.target
+        if target.socket_path is not None:
             return
         try:
-            _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+            _, writer = await asyncio.open_connection(target.host, target.port)
         except OSError:
             return
         writer.close()
-        raise InputError(f"{self.plan.label}: address {self.plan.listen} is in use")
+        raise InputError(f"{self.plan.label}: address {target} is in use")
 
     async def _await_health(self, client: Client, process: ServerProcess) -> None:
-        end = time.monotonic() + _START_TIMEOUT_S
+        end = time.monotonic() + self.plan.start_timeout_s
         while not await client.is_serving():
             if process.exit_status is not None:
                 raise self._died(process)
             if time.monotonic() > end:
                 process.terminate()
                 raise UnreachableError(
-                    f"{self.plan.label} was not ready after {_START_TIMEOUT_S:.0f} s:\n"
+                    f"{self.plan.label} was not ready after {self.plan.start_timeout_s:.0f} s:\n"
                     f"{process.log_tail()}"
                 )
             await asyncio.sleep(_POLL_S)
@@ -178,14 +156,16 @@ class LocalServer:
             self._num_in_a_row = 0
         if self._num_in_a_row >= allowed:
             self._give_up(died)
-            self._say(f"{label} stopped again after {allowed} restarts; it is given up")
+            gone = f"{label} stopped again after {allowed} restarts; it is given up"
+            self._say(gone, is_warning=True)
             return
         self.health = Health.RESTARTING
         self._num_in_a_row += 1
         self.num_restarts += 1
         self._say(
             f"{label} stopped with status {process.exit_status}; "
-            f"starting it again ({self._num_in_a_row} of {allowed})"
+            f"starting it again ({self._num_in_a_row} of {allowed})",
+            is_warning=True,
         )
         # The first time at once: most crashes come alone.
         await asyncio.sleep(min(_MAX_BACKOFF_S, 0.25 * (2 ** (self._num_in_a_row - 1) - 1)))
@@ -193,10 +173,10 @@ class LocalServer:
             await self._start_once()
         except InputError as error:
             self._give_up(error)
-            self._say(str(error))
+            self._say(str(error), is_warning=True)
         except UnreachableError as error:
             # The next round of the watch finds it dead, and counts it.
-            self._say(str(error))
+            self._say(str(error), is_warning=True)
         else:
             self._say(f"{label} is back")
 

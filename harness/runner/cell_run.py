@@ -5,20 +5,36 @@ import random
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from harness.clients.completion import CompletionRequest
 from harness.clients.connection import Connection
 from harness.clients.faults import AttemptError, RefusedError, TransientError
-from harness.clients.retrying import Attempts
-from harness.errors import IncompleteError, InputError, UnreachableError
-from harness.runner.listener import Listener
+from harness.errors import EndpointLostError, InputError, UnreachableError
 from harness.runner.recording import error_record, sample_record
 from harness.runs.cell import Cell
 from harness.runs.store import RunStore
 from harness.sample import Prompt, Sample, Split
+from harness.scoring.exact import Verdict
 from harness.tasks import make_task
 from harness.tasks.prompts import make_prompt
 from harness.tasks.task import Task
+
+
+class Listener(Protocol):
+    """Those who watch a run; called on the event loop, in order."""
+
+    def say(self, text: str, *, is_warning: bool = False) -> None:
+        """A phase begins; or, as a warning, something that a user wants to know in any case."""
+        ...
+
+    def cell_started(self, cell: Cell, *, total: int, done: int) -> None:
+        """`done` of the cell's `total` samples are stored already."""
+        ...
+
+    def sample_finished(self, verdict: Verdict | None) -> None:
+        """One sample of the current cell is stored; None: it errored."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,7 +77,8 @@ async def check_prompt(run: CellRun, listener: Listener) -> None:
     if not num_tokens:
         listener.say(
             f"endpoint '{cell.endpoint}' counts no tokens: tokens/s are an estimate, "
-            "one token for each piece of text that comes"
+            "one token for each piece of text that comes",
+            is_warning=True,
         )
     num_words = len(prompt.text.split())
     # No tokenizer in use takes several words for one token.
@@ -80,7 +97,7 @@ async def check_prompt(run: CellRun, listener: Listener) -> None:
 async def run_cell(run: CellRun, store: RunStore, listener: Listener) -> None:
     """Does what is missing, nothing twice.
 
-    Raises InputError where the server refuses a request, IncompleteError where it is lost.
+    Raises InputError where the server refuses a request, EndpointLostError where it is lost.
     """
     num_done = store.num_done(run.cell.key)
     listener.cell_started(run.cell, total=run.num_samples, done=num_done)
@@ -89,7 +106,7 @@ async def run_cell(run: CellRun, store: RunStore, listener: Listener) -> None:
     try:
         async with asyncio.TaskGroup() as workers:
             for _ in range(min(run.concurrency, run.num_samples - num_done)):
-                workers.create_task(_work(run, queue, store, listener))
+                workers.create_task(_ask_missing(run, queue, store, listener))
     except ExceptionGroup as group:
         # The first failure cancels the others; it alone is the reason.
         raise group.exceptions[0] from None
@@ -101,42 +118,40 @@ def _missing(run: CellRun, store: RunStore) -> Iterator[Sample]:
     return (sample for sample in samples if (run.cell.key, sample.address.key) not in store.done)
 
 
-async def _work(run: CellRun, queue: Iterator[Sample], store: RunStore, listener: Listener) -> None:
+async def _ask_missing(
+    run: CellRun, queue: Iterator[Sample], store: RunStore, listener: Listener
+) -> None:
     for sample in queue:
         prompt = run.prompt(sample)
-        started_at_s = time.time()
-        attempts = await run.connection.complete(
-            CompletionRequest(
-                prompt=prompt,
-                mode=run.cell.retrieval,
-                max_new_tokens=run.cell.max_new_tokens,
-                abbreviations=run.task.abbreviations,
-            ),
-            deadline_s=run.deadline_s,
-            generator=random.Random(f"{run.cell.key} {sample.address.key}"),
+        request = CompletionRequest(
+            prompt=prompt,
+            mode=run.cell.retrieval,
+            max_new_tokens=run.cell.max_new_tokens,
+            abbreviations=run.task.abbreviations,
         )
-        if attempts.completion is not None:
+        generator = random.Random(f"{run.cell.key} {sample.address.key}")
+        started_at_s = time.time()
+        try:
+            completion = await run.connection.complete(
+                request, deadline_s=run.deadline_s, generator=generator
+            )
+        except AttemptError as error:
+            store.add_error(error_record(run.cell, sample, error, started_at_s))
+            listener.sample_finished(None)
+            _stop_if_hopeless(run, error)
+        else:
             record = sample_record(
-                run.cell,
-                sample,
-                attempts,
-                attempts.completion,
-                prompt=prompt.text,
-                started_at_s=started_at_s,
+                run.cell, sample, completion, prompt=prompt.text, started_at_s=started_at_s
             )
             store.add(record)
             listener.sample_finished(record.verdict)
-        else:
-            store.add_error(error_record(run.cell, sample, attempts, started_at_s))
-            listener.sample_finished(None)
-            _stop_if_hopeless(run, attempts)
 
 
-def _stop_if_hopeless(run: CellRun, attempts: Attempts) -> None:
-    if isinstance(attempts.error, RefusedError):
-        raise InputError(f"{run.cell.key}: the server refuses a request: {attempts.error.detail}")
-    if isinstance(attempts.error, TransientError):
-        raise IncompleteError(
+def _stop_if_hopeless(run: CellRun, error: AttemptError) -> None:
+    if isinstance(error, RefusedError):
+        raise InputError(f"{run.cell.key}: the server refuses a request: {error.detail}")
+    if isinstance(error, TransientError):
+        raise EndpointLostError(
             f"endpoint '{run.cell.endpoint}' did not answer within {run.deadline_s:g} s, "
-            f"in {attempts.num_attempts} attempts; the last one: {attempts.error}"
+            f"in {error.num_attempts} attempts; the last one: {error}"
         )

@@ -5,17 +5,16 @@ import time
 from msgspec.structs import asdict
 
 from harness.clients.completion import Completion
-from harness.clients.retrying import Attempts
+from harness.clients.faults import AttemptError
 from harness.runs.cell import Cell
 from harness.runs.records import ErrorRecord, SampleRecord, SampleTimes
-from harness.runs.rescore import score
+from harness.runs.rescoring import score
 from harness.sample import Sample
 
 
 def sample_record(
     cell: Cell,
     sample: Sample,
-    attempts: Attempts,
     completion: Completion,
     *,
     prompt: str,
@@ -27,7 +26,6 @@ def sample_record(
         **asdict(completion.times),
         started_at_s=started_at_s,
         finished_at_s=time.time(),
-        backoff_ms=attempts.backoff_ms,
     )
     return SampleRecord(
         **{**asdict(completion), "times": times},
@@ -37,24 +35,21 @@ def sample_record(
         target=sample.target,
         answer=answer,
         verdict=verdict,
-        num_attempts=attempts.num_attempts,
-        faults=attempts.faults,
     )
 
 
 def error_record(
-    cell: Cell, sample: Sample, attempts: Attempts, started_at_s: float
+    cell: Cell, sample: Sample, error: AttemptError, started_at_s: float
 ) -> ErrorRecord:
     """What is known of a sample without a completion."""
-    error = attempts.error
     return ErrorRecord(
         cell=cell.key,
         address=sample.address.key,
-        code=error.code if error else "",
-        detail=error.detail if error else "",
-        num_attempts=attempts.num_attempts,
-        faults=attempts.faults,
-        backoff_ms=attempts.backoff_ms,
+        code=error.code,
+        detail=error.detail,
+        num_attempts=error.num_attempts,
+        faults=error.faults,
+        backoff_ms=error.backoff_ms,
         started_at_s=started_at_s,
         failed_at_s=time.time(),
     )

@@ -1,26 +1,27 @@
 """One session of work on a run, new or resumed: connect, plan, check, ask what is missing."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Final
+from itertools import groupby
 
 from harness.clients.connection import Connection
 from harness.endpoints.config import Endpoint
-from harness.errors import InputError
-from harness.fleet.fleet import open_fleet
-from harness.runner.cell_run import CellRun, check_prompt, run_cell
-from harness.runner.listener import Listener
-from harness.runner.plan import plan_cells
-from harness.runs.cell import Cell
-from harness.runs.manifest import (
-    EndpointRecord,
-    Manifest,
-    Session,
-    add_session,
-    write_manifest,
+from harness.errors import (
+    EndpointLostError,
+    IncompleteError,
+    InputError,
+    UnreachableError,
+    one_line,
 )
-from harness.runs.refused import Refused, nothing_left, refused_lines
+from harness.fleet.fleet import Opened, all_failed, open_fleet
+from harness.fleet.plans import Program
+from harness.runner.cell_run import CellRun, Listener, check_prompt, run_cell
+from harness.runner.plan import plan_cells
+from harness.runner.resumption import manifest_changes
+from harness.runs.cell import Cell
+from harness.runs.manifest import EndpointRecord, Manifest, Session, add_session, write_manifest
+from harness.runs.refused import Refused, nothing_left, refuse, refused_lines
 from harness.runs.run_options import RunOptions
 from harness.runs.store import RunStore
 from harness.sample import Sample
@@ -29,129 +30,131 @@ from harness.tasks.natural import worked_examples
 from harness.version import versions
 from harness.way import Style
 
-_DIGESTS: Final = ("checkpoint_digest", "tokenizer_digest")
-# What there is to compare of a server that has no digests.
-_NAMES: Final = ("name", "engine")
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Work:
+class SessionPlan:
     """What a session is to do. `manifest` is None for a new run."""
 
     options: RunOptions
     endpoints: tuple[Endpoint, ...]
     concurrency: int
     deadline_s: float
-    server_module: str
+    model_server: Program
     connect_timeout_s: float
     manifest: Manifest | None = None
 
 
-async def work_on(work: Work, store: RunStore, listener: Listener) -> None:
+async def run_session(plan: SessionPlan, store: RunStore, listener: Listener) -> None:
     """Returns when every sample is stored, or errored.
 
-    Raises InputError, UnreachableError or IncompleteError; what was stored before stays.
+    An endpoint that is not there, or is lost, is left out: IncompleteError names it at the end.
+    Raises InputError or UnreachableError where nothing can be asked; what was stored before stays.
     """
     session = Session(
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        concurrency=work.concurrency,
-        deadline_s=work.deadline_s,
+        concurrency=plan.concurrency,
+        deadline_s=plan.deadline_s,
     )
     async with open_fleet(
-        work.endpoints,
+        plan.endpoints,
         listener.say,
-        server_module=work.server_module,
-        connect_timeout_s=work.connect_timeout_s,
-    ) as connections:
-        models = {name: connection.model for name, connection in connections.items()}
-        plan = plan_cells(work.options, work.endpoints, models)
-        planned = [_cell_run(work, cell, connections[cell.endpoint]) for cell in plan.cells]
+        model_server=plan.model_server,
+        connect_timeout_s=plan.connect_timeout_s,
+    ) as opened:
+        if not opened.connections:
+            raise all_failed(opened.failures.values())
+        models = {name: connection.model for name, connection in opened.connections.items()}
+        grid = plan_cells(plan.options, plan.endpoints, models)
         listener.say("warming up: the servers read the prompts")
-        runs, unread = await _read_prompts(planned, listener)
-        refused = (*plan.refused, *unread)
-        for line in refused_lines(refused):
-            listener.say(line)
-        manifest = _manifest(work, store.run, runs, refused, connections.values())
-        if work.manifest is None:
+        runs, unread = await _read_prompts(plan, grid.cells, opened, listener)
+        refused = (*grid.refused, *unread)
+        for line in (*refused_lines(refused), *_untrained_lines(runs)):
+            listener.say(line, is_warning=True)
+        manifest = _manifest(plan, store.run, runs, refused, opened.connections.values())
+        if plan.manifest is None:
             write_manifest(store.folder, replace(manifest, sessions=(session,)))
         else:
-            refuse_differences(work.manifest, manifest)
-            add_session(store.folder, session)
-        for run in runs:
-            await run_cell(run, store, listener)
+            add_session(store.folder, session, manifest_changes(plan.manifest, manifest))
+        lost = await _ask(runs, store, listener)
+    left_out = [*refused_lines(one for one in refused if one.is_away), *map(str, lost)]
+    if left_out:
+        raise IncompleteError("\n".join(left_out))
 
 
 async def _read_prompts(
-    planned: Sequence[CellRun], listener: Listener
+    plan: SessionPlan, cells: Iterable[Cell], opened: Opened, listener: Listener
 ) -> tuple[list[CellRun], list[Refused]]:
-    """The cells whose first prompt the servers take. Raises InputError where they take none."""
+    """The cells whose first prompt the servers take. Raises an error where they take none.
+
+    Where an endpoint is away, or does not answer to one of them, all of its cells are left out.
+    """
     runs: list[CellRun] = []
     refused: list[Refused] = []
-    for run in planned:
-        cell = run.cell
+    for name, group in groupby(cells, key=lambda cell: cell.endpoint):
+        asked = list(group)
         try:
-            await check_prompt(run, listener)
-            runs.append(run)
-        except InputError as error:
-            refused.append(
-                Refused(
-                    endpoint=cell.endpoint,
-                    task=cell.task,
-                    size=cell.size,
-                    prompting=cell.prompting,
-                    reason=str(error),
-                )
-            )
+            if name in opened.failures:
+                raise UnreachableError(one_line(opened.failures[name]))
+            found = [_cell_run(plan, cell, opened.connections[name]) for cell in asked]
+            refusals = [await _refusal(run, listener) for run in found]
+        except (UnreachableError, EndpointLostError) as error:
+            refused += [refuse(cell, one_line(error), is_away=True) for cell in asked]
+            continue
+        for run, refusal in zip(found, refusals, strict=True):
+            if refusal is None:
+                runs.append(run)
+            else:
+                refused.append(refuse(run.cell, str(refusal)))
     if not runs:
         raise nothing_left(refused)
     return runs, refused
 
 
-def refuse_differences(stored: Manifest, planned: Manifest) -> None:
-    """Raises InputError listing what is no longer what the run began with."""
-    differences = _model_differences(stored.endpoints, planned.endpoints)
-    was, now = ({cell.key: cell for cell in m.cells} for m in (stored, planned))
-    differences += [f"cell {key}: only in the run" for key in was.keys() - now.keys()]
-    differences += [f"cell {key}: not in the run" for key in now.keys() - was.keys()]
-    differences += [
-        f"cell {key}: the run has max_new_tokens {was[key].max_new_tokens}, "
-        f"now it would be {now[key].max_new_tokens}"
-        for key in was.keys() & now.keys()
-        if was[key] != now[key]
-    ]
-    if differences:
-        raise resume_refused(stored.run, differences)
+async def _refusal(run: CellRun, listener: Listener) -> InputError | None:
+    try:
+        await check_prompt(run, listener)
+    except InputError as error:
+        return error
+    return None
 
 
-def resume_refused(run: str, differences: Sequence[str]) -> InputError:
-    """The error that lists why a run cannot go on."""
-    lines = "\n".join(f"  {line}" for line in sorted(differences))
-    return InputError(f"run {run} cannot be resumed like this; what differs:\n{lines}")
+def _untrained_lines(runs: Iterable[CellRun]) -> list[str]:
+    """One line of what is asked of models that were not trained on it, or none."""
+    untrained: dict[str, dict[str, None]] = {}
+    for run in runs:
+        if run.cell.is_trained(run.connection.model) is False:
+            untrained.setdefault(run.cell.endpoint, {})[run.cell.task] = None
+    told = "; ".join(f"{name}: {', '.join(tasks)}" for name, tasks in untrained.items())
+    return [f"asked what they were not trained on: {told}"] if told else []
 
 
-def _model_differences(
-    stored: Sequence[EndpointRecord], planned: Sequence[EndpointRecord]
-) -> list[str]:
-    was: Mapping[str, EndpointRecord] = {record.name: record for record in stored}
-    return [
-        f"endpoint {record.name}, {key}: the run has {before}, now it is {after}"
-        for record in planned
-        for key in (*_DIGESTS, *(() if record.model.checkpoint_digest else _NAMES))
-        if record.name in was
-        and (before := getattr(was[record.name].model, key))
-        != (after := getattr(record.model, key))
-    ]
+async def _ask(
+    runs: Sequence[CellRun], store: RunStore, listener: Listener
+) -> list[EndpointLostError]:
+    """Cell by cell; those of an endpoint that is lost are left, and the errors told of."""
+    lost: dict[str, EndpointLostError] = {}
+    for number, run in enumerate(runs, start=1):
+        name = run.cell.endpoint
+        if name in lost:
+            continue
+        try:
+            await run_cell(run, store, listener)
+        except EndpointLostError as error:
+            lost[name] = error
+            if any(later.cell.endpoint not in lost for later in runs[number:]):
+                listener.say(f"going on without {name}: {one_line(error)}", is_warning=True)
+    return list(lost.values())
 
 
-def _cell_run(work: Work, cell: Cell, connection: Connection) -> CellRun:
+def _cell_run(plan: SessionPlan, cell: Cell, connection: Connection) -> CellRun:
     return CellRun(
         cell=cell,
         connection=connection,
-        num_samples=work.options.samples,
-        seed=work.options.seed,
-        concurrency=work.concurrency,
-        deadline_s=work.deadline_s,
-        examples=_examples(work.options, cell),
+        num_samples=plan.options.samples,
+        seed=plan.options.seed,
+        concurrency=plan.concurrency,
+        deadline_s=plan.deadline_s,
+        examples=_examples(plan.options, cell),
     )
 
 
@@ -163,17 +166,19 @@ def _examples(options: RunOptions, cell: Cell) -> tuple[Sample, ...]:
 
 
 def _manifest(
-    work: Work,
+    plan: SessionPlan,
     run: str,
     runs: Sequence[CellRun],
     refused: tuple[Refused, ...],
     connections: Iterable[Connection],
 ) -> Manifest:
+    """Of the endpoints that are there; those that are away are in `refused` alone."""
+    away = {one.endpoint for one in refused if one.is_away}
     return Manifest(
         run=run,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=versions(),
-        options=work.options,
+        options=plan.options,
         endpoints=tuple(
             EndpointRecord(
                 name=connection.endpoint.name,
@@ -182,6 +187,7 @@ def _manifest(
                 model=connection.model,
             )
             for connection in connections
+            if connection.endpoint.name not in away
         ),
         cells=tuple(each.cell for each in runs),
         refused=refused,

@@ -92,11 +92,14 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     _write(folder, manifest)
 
 
-def add_session(folder: Path, session: Session) -> None:
-    """Into the manifest that is there; what a newer version wrote in it stays."""
+def add_session(folder: Path, session: Session, changes: Mapping[str, Any]) -> None:
+    """Into the manifest that is there, with other values of some fields.
+
+    What a newer version wrote in it stays.
+    """
     fields = _fields(folder)
     sessions = msgspec.json.decode(fields["sessions"], type=list[msgspec.Raw])
-    _write(folder, {**fields, "sessions": [*sessions, session]})
+    _write(folder, {**fields, **changes, "sessions": [*sessions, session]})
 
 
 def copy_manifest(source: Path, target: Path, changes: Mapping[str, Any]) -> None:

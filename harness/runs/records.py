@@ -17,15 +17,10 @@ class SampleKey(Struct, frozen=True, kw_only=True):
 
 
 class SampleTimes(CompletionTimes, frozen=True, kw_only=True):
-    """Those of the last attempt, and of all of them.
-
-    `started_at_s`, `finished_at_s`: Unix time of the first sending and of the end; `backoff_ms`:
-    the waiting between attempts.
-    """
+    """And the Unix time of the first sending, and of the end."""
 
     started_at_s: float
     finished_at_s: float
-    backoff_ms: float = 0.0
 
 
 class SampleRecord(Completion, frozen=True, kw_only=True):
@@ -38,9 +33,6 @@ class SampleRecord(Completion, frozen=True, kw_only=True):
     answer: str | None = None
     verdict: Verdict
     times: SampleTimes
-    num_attempts: int = 1
-    # The fault of every attempt but the last.
-    faults: tuple[str, ...] = ()
 
     @property
     def is_correct(self) -> bool:

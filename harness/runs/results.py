@@ -64,6 +64,11 @@ class CellResult:
         return bits_needed(self.metrics.ci95[0], self.asked.size, words)
 
     @property
+    def is_untrained(self) -> bool:
+        """The model says what it was trained on, and the task is not among that."""
+        return self.asked.is_trained(self.model) is False
+
+    @property
     def _num_words(self) -> int | None:
         # A search reads the context again: no bound on the state is one on the answer then.
         if self.asked.task != _ONE_OF_MANY or self.asked.retrieval is not None:
@@ -83,6 +88,7 @@ class CellResult:
             "prompting": asked.prompting.value,
             "retrieval": asked.retrieval.value if asked.retrieval else None,
             "style": asked.style.value,
+            "trained": asked.is_trained(self.model),
             **asdict(metrics),
             "tokens_per_s": _rounded(metrics.tokens_per_s),
             "ttft_ms_p50": _rounded(metrics.ttft_ms_p50),

@@ -20,7 +20,10 @@ FILE_NAME: Final = "summary.json"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunResult:
-    """All rows; complete where every sample of every cell is there. `refused` have no row."""
+    """All rows; `refused` have none.
+
+    Missing are also the samples of cells that were left out because their endpoint was away.
+    """
 
     cells: tuple[CellResult, ...]
     num_missing: int
@@ -51,9 +54,10 @@ def summarize(folder: Path, visit: Callable[[SampleRecord], None] = _pass_by) ->
         failed.discard((record.cell, record.address))
         visit(record)
     num_stored = sum(cell.n for cell in found.values())
+    num_cells = len(manifest.cells) + sum(one.is_away for one in manifest.refused)
     return RunResult(
         cells=_results(manifest, found, addresses, Counter(cell for cell, _ in failed)),
-        num_missing=manifest.options.samples * len(manifest.cells) - num_stored,
+        num_missing=manifest.options.samples * num_cells - num_stored,
         refused=manifest.refused,
     )
 

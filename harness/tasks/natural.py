@@ -7,7 +7,7 @@ from typing import Final
 from harnessapi.values import Mode
 
 from harness.sample import Prompt, Sample, Split
-from harness.scoring.natural import ANSWER_LABEL
+from harness.scoring.marked import ANSWER_LABEL
 from harness.steps import Answer, Found, Query, Step
 from harness.tasks import vocabulary as words
 from harness.tasks.task import Task

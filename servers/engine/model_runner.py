@@ -3,15 +3,37 @@
 Shapes: B sequences in the batch, L tokens, V vocabulary.
 """
 
+import ctypes
+import platform
+from typing import Final
+
 import torch
 
 from harness_servers.engine.engine_options import EngineOptions
 from harness_servers.engine.pool import StatePool
 from harness_servers.engine.prefix_cache import PrefixCache, prefix_digests
 from harness_servers.engine.sampling import draw
-from harness_servers.engine.scheduler import Chunk
+from harness_servers.engine.scheduler import PromptPiece
 from harness_servers.models.protocol import SequenceModel
 from harness_servers.sequences.sequence import Sequence
+
+# mallopt's names for its parameters, in glibc's malloc.h.
+_M_TRIM_THRESHOLD: Final = -1
+_M_MMAP_THRESHOLD: Final = -3
+_KEPT_BYTES: Final = 2**30
+
+
+def keep_freed_memory() -> None:
+    """Blocks of up to a gibibyte are reused from now on; elsewhere than on glibc it does nothing.
+
+    The intermediate tensors of a prefill are a few megabytes each, and by default each is mapped
+    and given back at every operation, which costs page faults.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    libc = ctypes.CDLL(None)
+    for parameter in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
+        libc.mallopt(parameter, _KEPT_BYTES)
 
 
 class ModelRunner:
@@ -23,6 +45,7 @@ class ModelRunner:
         self._options = options
         self.cache = PrefixCache(max_bytes=options.prefix_cache_bytes)
 
+    @torch.inference_mode()
     def warm_up(self) -> None:
         """Runs every kind of step once on slots that nobody has yet: the first of each is slow."""
         for num_rows in {1, self._options.num_slots}:
@@ -43,20 +66,20 @@ class ModelRunner:
                 sequence.num_read, snapshot = cached
                 self.pool.restore(sequence.slot, snapshot)
 
-    def prefill(self, chunks: list[Chunk]) -> None:
-        """Reads the chunks; where one ends at a prefix worth keeping, its state is kept."""
+    def prefill(self, pieces: list[PromptPiece]) -> None:
+        """Reads the pieces; where one ends at a prefix worth keeping, its state is kept."""
         rows = []
-        for chunk in chunks:
-            start = chunk.sequence.num_read
-            rows.append(chunk.sequence.tokens[start : start + chunk.num_tokens])
+        for piece in pieces:
+            start = piece.sequence.num_read
+            rows.append(piece.sequence.tokens[start : start + piece.num_tokens])
         length = max(len(row) for row in rows)
         tokens_BL = torch.tensor([row + [0] * (length - len(row)) for row in rows])
         lengths_B = torch.tensor([len(row) for row in rows])
-        slots_B = torch.tensor([chunk.sequence.slot for chunk in chunks])
+        slots_B = torch.tensor([piece.sequence.slot for piece in pieces])
         self._model.prefill(tokens_BL, lengths_B, self.pool.state, slots_B)
-        for chunk in chunks:
-            sequence = chunk.sequence
-            sequence.num_read += chunk.num_tokens
+        for piece in pieces:
+            sequence = piece.sequence
+            sequence.num_read += piece.num_tokens
             digest = sequence.prefixes.get(sequence.num_read)
             if digest is not None and self.cache.wants(digest):
                 self.cache.keep(digest, self.pool.snapshot(sequence.slot))
@@ -71,5 +94,5 @@ class ModelRunner:
         return draw(
             logits_BV,
             [sequence.job.sampling for sequence in batch],
-            [sequence.completion.num_generated for sequence in batch],
+            [sequence.transcriber.num_generated for sequence in batch],
         )

@@ -9,7 +9,7 @@ from harness_servers.sequences.sequence import Phase, Sequence
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Chunk:
+class PromptPiece:
     """The next `num_tokens` pending tokens of a sequence, to be read by prefill."""
 
     sequence: Sequence
@@ -17,14 +17,14 @@ class Chunk:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
-    """One step: first the chunks are prefilled, then the sequences decoded, one token each.
+class Step:
+    """One step: first the pieces are prefilled, then the sequences decoded, one token each.
 
     Those to be decoded come in the order of their slots: neighbours in the batch are neighbours in
     memory, and a model can work on them in place.
     """
 
-    prefill: list[Chunk] = field(default_factory=list)
+    prefill: list[PromptPiece] = field(default_factory=list)
     decode: list[Sequence] = field(default_factory=list)
 
 
@@ -64,9 +64,9 @@ class Scheduler:
         heapq.heappush(self._free_slots, sequence.slot)
         sequence.slot = -1
 
-    def plan(self) -> Plan:
+    def plan_step(self) -> Step:
         """The next step. Prefill leaves one token pending: the one that decode draws after."""
-        plan = Plan()
+        step = Step()
         reading = []
         catch_up = self._options.max_catch_up_tokens
         for sequence in self.running:
@@ -76,13 +76,13 @@ class Scheduler:
             if sequence.num_pending > limit:
                 reading.append(sequence)
             else:
-                plan.decode.append(sequence)
+                step.decode.append(sequence)
         if reading:
-            self._share(reading, plan)
-        plan.decode.sort(key=lambda sequence: sequence.slot)
-        return plan
+            self._share(reading, step)
+        step.decode.sort(key=lambda sequence: sequence.slot)
+        return step
 
-    def _share(self, reading: list[Sequence], plan: Plan) -> None:
+    def _share(self, reading: list[Sequence], step: Step) -> None:
         """Divides the step's tokens evenly; what short prompts leave over goes to longer ones.
 
         Where an even share would be a very small one the shortest prompts go first, and with them
@@ -98,9 +98,9 @@ class Scheduler:
             wanted = min(sequence.num_pending - 1, self._to_snapshot(sequence))
             num_tokens = min(share, wanted, budget)
             budget -= num_tokens
-            plan.prefill.append(Chunk(sequence=sequence, num_tokens=num_tokens))
+            step.prefill.append(PromptPiece(sequence=sequence, num_tokens=num_tokens))
             if num_tokens == sequence.num_pending - 1:
-                plan.decode.append(sequence)
+                step.decode.append(sequence)
 
     def _to_snapshot(self, sequence: Sequence) -> int:
         interval = self._options.snapshot_interval

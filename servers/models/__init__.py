@@ -9,7 +9,7 @@ from harness_servers.models.protocol import CheckpointModel
 MODELS: Final[dict[str, str]] = {
     "bamba": "harness_servers.models.bamba:BambaModel",
     "lstm": "harness_servers.models.lstm:LstmModel",
-    "mamba2": "servers.models.mamba2:Mamba2Model",
+    "mamba2": "harness_servers.models.mamba2:Mamba2Model",
     "scripted": "harness_servers.models.scripted:ScriptedModel",
 }
 

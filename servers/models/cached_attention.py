@@ -12,7 +12,10 @@ from torch import Tensor
 from harness_servers.models.attention import Attention, attend
 from harness_servers.models.caches import NUM_READ, cache_name, reserve
 from harness_servers.models.protocol import State
-from harness_servers.models.slot_runs import Runs, find_runs
+
+# Rows of the batch, and the adjacent slots that they have, in the same order: views replace copies.
+# Copying 64 states out of the pool and back took more than half of a decode step.
+Runs = list[tuple[slice, slice]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,6 +28,18 @@ class Places:
     is_real_BL: Tensor
     # Tokens that each slot has read afterwards.
     ends: list[int]
+
+
+def find_runs(slots_B: Tensor) -> Runs:
+    """The fewest runs; a batch in the order of its slots has one more than the pool has holes."""
+    slots = slots_B.tolist()
+    runs = []
+    start = 0
+    for row in range(1, len(slots) + 1):
+        if row == len(slots) or slots[row] != slots[row - 1] + 1:
+            runs.append((slice(start, row), slice(slots[start], slots[row - 1] + 1)))
+            start = row
+    return runs
 
 
 def find_places(length: int, lengths_B: Tensor, state: State, slots_B: Tensor) -> Places:

@@ -1,12 +1,22 @@
-"""Lets a process that multiprocessing made end with its parent, even when that is killed."""
+"""Lets the processes that multiprocessing spawns end with this one, even when it is killed."""
 
 import multiprocessing
 import os
+import sys
 import threading
 import time
 from typing import Final
 
 _POLL_S: Final = 0.05
+
+
+def end_children_with_us() -> None:
+    """From now on every spawned process imports this module first, whatever program this is.
+
+    It imports what the main module's specification names: now it names this one. The processes of
+    vLLM's engine would otherwise outlive a server that was killed.
+    """
+    sys.modules["__main__"].__spec__ = __spec__
 
 
 def end_with_parent() -> None:
@@ -20,3 +30,7 @@ def _wait() -> None:
         time.sleep(_POLL_S)
     parent.join()
     os._exit(1)
+
+
+if __name__ == "__mp_main__":
+    end_with_parent()

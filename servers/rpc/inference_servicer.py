@@ -10,33 +10,35 @@ from harnessapi.inference.v1 import inference_pb2_grpc
 from harnessapi.rpc.description import description_to_wire
 
 from harness_servers.backends.backend import Backend
-from harness_servers.rpc.wire import read_request, write_event
+from harness_servers.rpc.intake import Intake
+from harness_servers.rpc.wire import write_event
 
 
 class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
-    """Carries messages; what they mean is the backend's business."""
+    """Reads requests into jobs for the backend, and writes its events."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
+        self._intake = Intake(backend.codec, backend.description)
 
     async def GetModel(  # noqa: N802
         self, _request: pb.GetModelRequest, _context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.GetModelResponse:
         """What is served here."""
-        return description_to_wire(self._backend.describe())
+        return description_to_wire(self._backend.description)
 
     async def Tokenize(  # noqa: N802
         self, request: pb.TokenizeRequest, _context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.TokenizeResponse:
         """The text as token ids."""
-        encoded = self._backend.tokenize(request.text)
+        encoded = self._intake.tokenize(request.text)
         return pb.TokenizeResponse(token_ids=encoded.ids, tokens=encoded.tokens)
 
     async def Generate(  # noqa: N802
         self, request: pb.GenerateRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncGenerator[pb.GenerateResponse]:
         """Streams one completion; when the client hangs up, this task is cancelled."""
-        events = self._backend.generate(read_request(request, context.time_remaining()))
-        async with contextlib.aclosing(events):
+        job = await self._intake.read(request, context.time_remaining())
+        async with contextlib.aclosing(self._backend.generate(job)) as events:
             async for event in events:
                 yield write_event(event)

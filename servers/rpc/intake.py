@@ -1,15 +1,17 @@
-"""Turns a request into a job: text into tokens, a call's deadline into the engine's clock."""
+"""Reads a request into a job: checked, its text as tokens, its deadline on the engine's clock."""
 
 import asyncio
 import time
 from typing import Final
 
+from harnessapi.inference.v1 import inference_pb2 as pb
 from harnessapi.values import ModelDescription
 
 from harness_servers.checkpoints.codec import Codec, Encoded
-from harness_servers.generation import GenerationRequest
+from harness_servers.errors import InvalidRequestError
+from harness_servers.generation import Job
 from harness_servers.rpc.request_checks import check_options, check_prompt, check_words
-from harness_servers.sequences.job import Job
+from harness_servers.rpc.wire import read_retrieval, read_sampling, read_stopping
 
 # Longer texts are tokenized beside the event loop: this many characters take a few milliseconds.
 _MAX_CHARACTERS_ON_LOOP: Final = 20_000
@@ -19,39 +21,43 @@ _DEADLINE_MARGIN_SHARE: Final = 0.1
 
 
 class Intake:
-    """Checks requests against one model; all its errors are InvalidRequestError."""
+    """Takes requests in for one model; all its errors are InvalidRequestError."""
 
-    def __init__(self, codec: Codec, description: ModelDescription) -> None:
+    def __init__(self, codec: Codec, model: ModelDescription) -> None:
         self._codec = codec
-        self._description = description
+        self._model = model
 
     def tokenize(self, text: str) -> Encoded:
-        """See Backend.tokenize."""
+        """The text as token ids; the error names a word that the vocabulary does not have."""
         encoded = self._codec.encode(text)
         check_words(encoded)
         return encoded
 
-    async def read(self, request: GenerationRequest) -> Job:
-        """The request, checked and tokenized, as having arrived now."""
+    async def read(self, request: pb.GenerateRequest, deadline_s: float | None) -> Job:
+        """The job, as having arrived now; `deadline_s`: seconds until the call's deadline."""
         arrived_ns = time.monotonic_ns()
-        check_options(request, self._description)
+        if request.WhichOneof("prompt") is None:
+            raise InvalidRequestError("the prompt is missing: neither text nor token_ids is set")
+        sampling, stopping = read_sampling(request.sampling), read_stopping(request.stopping)
+        retrieval = read_retrieval(request.retrieval) if request.HasField("retrieval") else None
+        check_options(sampling, stopping, retrieval, self._model)
         return Job(
             prompt_ids=await self._read_prompt(request),
-            sampling=request.sampling,
-            stopping=request.stopping,
-            retrieval=request.retrieval,
+            sampling=sampling,
+            stopping=stopping,
+            retrieval=retrieval,
             arrived_ns=arrived_ns,
-            deadline_ns=_deadline_ns(arrived_ns, request.deadline_s),
+            deadline_ns=_deadline_ns(arrived_ns, deadline_s),
         )
 
-    async def _read_prompt(self, request: GenerationRequest) -> tuple[int, ...]:
-        ids = request.token_ids
-        if request.text is not None:
-            if len(request.text) > _MAX_CHARACTERS_ON_LOOP:
-                ids = (await asyncio.to_thread(self.tokenize, request.text)).ids
-            else:
-                ids = self.tokenize(request.text).ids
-        check_prompt(ids, self._description)
+    async def _read_prompt(self, request: pb.GenerateRequest) -> tuple[int, ...]:
+        if not request.HasField("text"):
+            ids = tuple(request.token_ids.ids)
+        elif len(request.text) > _MAX_CHARACTERS_ON_LOOP:
+            ids = (await asyncio.to_thread(self.tokenize, request.text)).ids
+        else:
+            ids = self.tokenize(request.text).ids
+        check_prompt(ids, self._model)
         return ids
 
 

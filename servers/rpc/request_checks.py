@@ -8,17 +8,19 @@ from harnessapi.values import ModelDescription
 
 from harness_servers.checkpoints.codec import Encoded
 from harness_servers.errors import InvalidRequestError
-from harness_servers.generation import GenerationRequest, Retrieval, Sampling, Stopping
+from harness_servers.generation import Retrieval, Sampling, Stopping
 
 _MAX_ABBREVIATIONS: Final = 32
 
 
-def check_options(request: GenerationRequest, model: ModelDescription) -> None:
+def check_options(
+    sampling: Sampling, stopping: Stopping, retrieval: Retrieval | None, model: ModelDescription
+) -> None:
     """Raises InvalidRequestError for an option out of range or that this model does not have."""
-    _check_sampling(request.sampling)
-    _check_stopping(request.stopping)
-    if request.retrieval is not None:
-        _check_retrieval(request.retrieval, model)
+    _check_sampling(sampling)
+    _check_stopping(stopping)
+    if retrieval is not None:
+        _check_retrieval(retrieval, model)
 
 
 def check_prompt(ids: Sequence[int], model: ModelDescription) -> None:

@@ -4,9 +4,8 @@ from enum import Enum, auto
 
 from harnessapi.values import FinishReason
 
-from harness_servers.generation import Finished, Started
-from harness_servers.sequences.job import Job
-from harness_servers.sequences.transcriber import Completion
+from harness_servers.generation import Finished, Job, Started
+from harness_servers.sequences.transcriber import Transcriber
 
 
 class Phase(Enum):
@@ -21,10 +20,10 @@ class Phase(Enum):
 class Sequence:
     """A job on its way: the tokens so far, and how many of them its state has read."""
 
-    def __init__(self, *, sequence_id: int, job: Job, completion: Completion) -> None:
+    def __init__(self, *, sequence_id: int, job: Job, transcriber: Transcriber) -> None:
         self.id = sequence_id
         self.job = job
-        self.completion = completion
+        self.transcriber = transcriber
         self.slot = -1
         self.tokens = list(job.prompt_ids)
         self.num_read = 0
@@ -49,7 +48,7 @@ class Sequence:
     def start(self, now_ns: int) -> None:
         """Leaves the queue: the Started event."""
         self.enter(Phase.PREFILL, now_ns)
-        self.completion.outbox.add_event(
+        self.transcriber.outbox.add_event(
             Started(
                 prompt_ids=self.job.prompt_ids,
                 num_cached_tokens=self.num_read,
@@ -65,14 +64,14 @@ class Sequence:
         if self.phase is Phase.QUEUED:
             self.start(now_ns)
         self.enter(self.phase, now_ns)
-        self.completion.end()
-        self.completion.outbox.add_event(
+        self.transcriber.end()
+        self.transcriber.outbox.add_event(
             Finished(
                 reason=reason,
                 num_prompt_tokens=len(self.job.prompt_ids),
-                num_generated_tokens=self.completion.num_generated,
-                num_inserted_tokens=self.completion.num_inserted,
-                num_searches=self.completion.num_searches,
+                num_generated_tokens=self.transcriber.num_generated,
+                num_inserted_tokens=self.transcriber.num_inserted,
+                num_searches=self.transcriber.num_searches,
                 prefill_ns=self._spent_ns[Phase.PREFILL],
                 decode_ns=self._spent_ns[Phase.DECODE],
                 retrieval_ns=self._spent_ns[Phase.SEARCH],

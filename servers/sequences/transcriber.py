@@ -8,8 +8,7 @@ from harnessapi.values import FinishReason, Outcome, Part
 from harness_retrieval.channel import SearchChannel, SearchLimits
 from harness_retrieval.types import SearchRequest, SearchResult
 from harness_servers.checkpoints.codec import Codec, Encoded
-from harness_servers.generation import RetrievalStep
-from harness_servers.sequences.job import Job
+from harness_servers.generation import Job, RetrievalStep
 from harness_servers.sequences.outbox import Outbox
 from harness_servers.sequences.stops import StopFinder
 
@@ -17,7 +16,7 @@ from harness_servers.sequences.stops import StopFinder
 Consequence = FinishReason | SearchRequest | SearchResult
 
 
-class Completion:
+class Transcriber:
     """`write` every generated token; where it answers with a search, `insert` the result."""
 
     def __init__(

@@ -13,12 +13,14 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from harnessapi.rpc.targets import parse_target
 from harnessapi.values import ModelDescription
 
 from harness.cli import main
 from harness.cli.dependencies import Dependencies
 from harness.clients.grpc_client import Client
 from harness.fakes.fake_model import FakeModel, start_fake
+from harness.fleet.plans import Program
 from harness.runs.cell import Cell
 from harness.runs.manifest import EndpointRecord, Manifest, write_manifest
 from harness.runs.run_options import RunOptions
@@ -39,7 +41,8 @@ retrieval = true
 PROGRAM = f"""
 from harness.cli import main
 from harness.cli.dependencies import Dependencies
-main(obj=Dependencies(server_module="{FAKE_MODULE}"), prog_name="harness")
+from harness.fleet.plans import Program
+main(obj=Dependencies(model_server=Program(module="{FAKE_MODULE}")), prog_name="harness")
 """
 
 
@@ -58,7 +61,7 @@ class Workplace:
         (self.folder / "rnn" / "fake.json").write_text(json.dumps(fields))
 
     def run(self, *arguments: str) -> Result:
-        given = Dependencies(server_module=FAKE_MODULE, connect_timeout_s=0.5)
+        given = Dependencies(model_server=Program(module=FAKE_MODULE), connect_timeout_s=0.5)
         return CliRunner().invoke(main, arguments, obj=given)
 
     def start(self, *arguments: str, terminal: int | None = None) -> "subprocess.Popen[str]":
@@ -88,6 +91,17 @@ class Workplace:
         [folder] = (self.folder / "runs").iterdir()
         return folder
 
+    def fakes_running(self) -> list[int]:
+        found = []
+        for entry in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                command = entry.read_bytes()
+            except OSError:
+                continue
+            if b"fake_server" in command and str(self.folder).encode() in command:
+                found.append(int(entry.parent.name))
+        return found
+
     def samples(self) -> list[dict[str, Any]]:
         text = (self.only_run() / "samples.jsonl").read_text()
         return [json.loads(line) for line in text.splitlines()]
@@ -111,7 +125,7 @@ def serve(tmp_path: Path) -> Serve:
     async def serving(model: FakeModel) -> AsyncIterator[Client]:
         address = f"unix:{tmp_path}/fake.sock"
         server = await start_fake(model, address)
-        client = Client(address)
+        client = Client(parse_target(address))
         try:
             yield client
         finally:

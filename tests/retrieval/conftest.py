@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from harnessapi.rpc.targets import Target, parse_target
 
-from harness_retrieval.addresses import Address, parse_address
-from harness_retrieval.command import serve
 from harness_retrieval.contexts.context_store import LIMITS
 from harness_retrieval.contexts.recent_contexts import ContextLimits
+from harness_retrieval.service import serve
 
 
 class RunningService:
@@ -24,11 +24,11 @@ class RunningService:
         assert self._ready.wait(20)
 
     def _run(self, limits: ContextLimits) -> None:
-        def ready(_: Address) -> None:
+        def ready(_: Target) -> None:
             self._ready.set()
 
         work = serve(
-            parse_address(self.address),
+            parse_target(self.address),
             limits=limits,
             stopped=self._stopped,
             ready=ready,

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harnessapi.rpc.targets import TargetError
 from harnessapi.values import Mode
 
-from harness_retrieval.addresses import AddressError
 from harness_retrieval.contexts.context_store import LIMITS
 from harness_retrieval.contexts.sent_texts import SentTexts
 from harness_retrieval.remote import RemoteRetriever
@@ -70,7 +70,7 @@ def test_a_service_that_is_not_there_is_given_up_at_the_deadline() -> None:
 
 
 def test_an_address_that_cannot_be_read_is_refused_at_once() -> None:
-    with pytest.raises(AddressError, match="nonsense"):
+    with pytest.raises(TargetError, match="nonsense"):
         RemoteRetriever("nonsense")
 
 

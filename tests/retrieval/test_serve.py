@@ -15,8 +15,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 )
 from harnessapi.retrieval.v1 import retrieval_pb2 as pb
 from harnessapi.retrieval.v1 import retrieval_pb2_grpc as pb_grpc
-
-from harness_retrieval.addresses import Address, AddressError, bind, parse_address
+from harnessapi.rpc.targets import Target, TargetError, bind, parse_target
 
 SERVICE = "harnessapi.retrieval.v1.RetrievalService"
 
@@ -69,7 +68,7 @@ def test_an_address_that_cannot_be_used_is_one_clear_line_and_exit_status_2(addr
     with start_process("--listen", address) as process:
         _, errors = process.communicate(timeout=20)
     assert process.returncode == 2
-    assert errors.startswith("error: ")
+    assert errors.startswith("Error: ")
     assert address in errors
     assert errors.count("\n") == 1
 
@@ -81,7 +80,7 @@ def test_an_address_in_use_is_refused_and_the_first_server_keeps_it(
     with start_process("--listen", service.address) as process:
         _, errors = process.communicate(timeout=20)
     assert process.returncode == 2
-    assert errors == f"error: cannot listen on {service.address}: a server is listening there\n"
+    assert errors == f"Error: cannot listen on {service.address}: a server is listening there\n"
     with grpc.insecure_channel(service.address) as channel:
         stub = pb_grpc.RetrievalServiceStub(channel)
         assert stub.OpenContext(pb.OpenContextRequest(context_id="c")).expires_after_s == 600
@@ -93,7 +92,7 @@ def test_a_port_in_use_is_refused() -> None:
         with start_process("--listen", address) as process:
             _, errors = process.communicate(timeout=20)
     assert process.returncode == 2
-    assert errors == f"error: cannot listen on {address}: Address already in use\n"
+    assert errors == f"Error: cannot listen on {address}: Address already in use\n"
 
 
 def test_a_socket_file_left_by_a_killed_server_is_replaced_but_no_other_file(
@@ -108,8 +107,8 @@ def test_a_socket_file_left_by_a_killed_server_is_replaced_but_no_other_file(
             raise AssertionError(address)
 
     (tmp_path / "text").write_text("precious")
-    with pytest.raises(AddressError, match="is no socket"):
-        bind(NoServer(), parse_address(f"unix:{tmp_path}/text"))
+    with pytest.raises(TargetError, match="is no socket"):
+        bind(NoServer(), parse_target(f"unix:{tmp_path}/text"))
     assert (tmp_path / "text").read_text() == "precious"
 
 
@@ -155,7 +154,7 @@ def test_a_lost_context_is_an_outcome_and_a_missing_mode_an_error(
     ],
 )
 def test_addresses_are_read(given: str, target: str) -> None:
-    assert parse_address(given).target == target
+    assert parse_target(given).name == target
 
 
 @pytest.mark.parametrize(
@@ -166,8 +165,8 @@ def test_addresses_are_read(given: str, target: str) -> None:
     ],
 )
 def test_an_address_that_cannot_be_read_is_named(given: str) -> None:
-    with pytest.raises(AddressError, match="address"):
-        parse_address(given)
+    with pytest.raises(TargetError, match="address"):
+        parse_target(given)
 
 
 def test_a_server_tells_which_free_port_it_got() -> None:
@@ -176,13 +175,12 @@ def test_a_server_tells_which_free_port_it_got() -> None:
             assert address == "127.0.0.1:0"
             return 4321
 
-    assert bind(Server(), parse_address("127.0.0.1:0")) == Address(target="127.0.0.1:4321")
+    assert bind(Server(), parse_target("127.0.0.1:0")) == Target(name="127.0.0.1:4321")
 
 
 def test_the_client_and_the_channel_import_nothing_heavy() -> None:
     program = (
-        "import sys;"
-        "from harness_retrieval import addresses, channel, remote;"
+        "import sys; from harness_retrieval import remote, channel, command;"
         "print({'faiss', 're2', 'numpy', 'torch'} & set(sys.modules))"
     )
     environment = {**os.environ, "PYTHONPATH": ":".join(sys.path)}

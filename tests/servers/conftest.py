@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,19 +13,26 @@ from tokenizers import Tokenizer
 
 from harness_retrieval.local import LocalRetriever
 from harness_retrieval.types import Retriever, SearchRequest
-from harness_servers.checkpoints.checkpoint import save_checkpoint
+from harness_servers.checkpoints.checkpoint import Checkpoint, save_checkpoint
+from harness_servers.checkpoints.checkpoint_config import parse_config
 from harness_servers.checkpoints.codec import Codec
-from harness_servers.engine.engine import Engine
+from harness_servers.engine.engine import Engine, News
 from harness_servers.engine.engine_options import EngineOptions
 from harness_servers.errors import ServingError
-from harness_servers.generation import Delta, Event, Finished, Retrieval, Sampling, Stopping
+from harness_servers.generation import (
+    Delta,
+    Event,
+    Finished,
+    Job,
+    Retrieval,
+    Sampling,
+    Stopping,
+)
 from harness_servers.models.bamba import BambaModel
 from harness_servers.models.lstm import LstmConfig, LstmModel
 from harness_servers.models.mamba2 import Mamba2Model
 from harness_servers.models.protocol import SequenceModel
 from harness_servers.models.scripted import ScriptedModel
-from harness_servers.sequences.delivery import Delivery
-from harness_servers.sequences.job import Job
 from harness_training.tokenizer import build_tokenizer, checkpoint_config
 
 # As a server does by default; two threads a tensor of this size wait for each other.
@@ -60,6 +68,26 @@ class Received:
 
     def of(self, kind: type) -> list:
         return [event for event in self.events if isinstance(event, kind)]
+
+
+def new_job(
+    codec: Codec,
+    prompt: str | Sequence[int],
+    *,
+    stopping: Stopping | None = None,
+    sampling: Sampling | None = None,
+    retrieval: Retrieval | None = None,
+    deadline_ns: int | None = None,
+    arrived_ns: int | None = None,
+) -> Job:
+    return Job(
+        prompt_ids=codec.encode(prompt).ids if isinstance(prompt, str) else tuple(prompt),
+        sampling=sampling or Sampling(),
+        stopping=stopping or Stopping(),
+        retrieval=retrieval,
+        arrived_ns=time.monotonic_ns() if arrived_ns is None else arrived_ns,
+        deadline_ns=deadline_ns,
+    )
 
 
 class Driver:
@@ -104,14 +132,14 @@ class Driver:
         deadline_ns: int | None = None,
         arrived_ns: int | None = None,
     ) -> Received:
-        ids = self._codec.encode(prompt).ids if isinstance(prompt, str) else tuple(prompt)
-        job = Job(
-            prompt_ids=ids,
-            sampling=sampling or Sampling(),
+        job = new_job(
+            self._codec,
+            prompt,
             stopping=stopping,
+            sampling=sampling,
             retrieval=retrieval,
-            arrived_ns=time.monotonic_ns() if arrived_ns is None else arrived_ns,
             deadline_ns=deadline_ns,
+            arrived_ns=arrived_ns,
         )
         sequence_id = len(self.received)
         self.received[sequence_id] = Received()
@@ -120,7 +148,7 @@ class Driver:
 
     def step(self) -> None:
         self.engine.step()
-        self.take(self.engine.take_deliveries())
+        self.take(self.engine.take_news())
 
     def search(self) -> None:
         waiting, self.searches = self.searches, []
@@ -129,18 +157,20 @@ class Driver:
             for (sequence_id, _), result in zip(waiting, results, strict=True):
                 self.engine.take_result(sequence_id, result)
 
-    def take(self, deliveries: list[Delivery]) -> None:
-        for delivery in deliveries:
-            received = self.received[delivery.sequence_id]
-            received.events += delivery.events
-            received.error = delivery.error
+    def take(self, news: News) -> None:
+        for sequence_id, events in news:
+            received = self.received[sequence_id]
+            if isinstance(events, ServingError):
+                received.error = events
+            else:
+                received.events += events
 
     def run(self) -> None:
         """Until nothing is left to do."""
         while self.engine.scheduler.has_work or self.searches:
             self.step()
             self.search()
-        self.take(self.engine.take_deliveries())
+        self.take(self.engine.take_news())
 
 
 def make_lstm(width: int = 32, vocab_size: int = 812, seed: int = 0) -> LstmModel:
@@ -209,6 +239,31 @@ def codec(tokenizer: Tokenizer) -> Codec:
         answer_id=tokenizer.token_to_id("<answer>"),
         markers=Markers(),
     )
+
+
+@pytest.fixture(scope="session")
+def make_job(codec: Codec) -> Callable[..., Job]:
+    return partial(new_job, codec)
+
+
+@pytest.fixture(scope="session")
+def checkpoint_of(codec: Codec, config: dict[str, object]) -> Callable[[SequenceModel], Checkpoint]:
+    """A model as if it had been loaded."""
+
+    def make(model: SequenceModel) -> Checkpoint:
+        return Checkpoint(
+            folder=Path("nowhere"),
+            name="test",
+            config=parse_config(config),
+            model=model,
+            codec=codec,
+            num_parameters=0,
+            digest="",
+            tokenizer_digest="",
+            trained_tasks=(),
+        )
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from harness.clients.openai.http_errors import TRANSIENT_STATUSES, error_from_re
 from harness.clients.openai.sse import read_events
 from harness.clients.openai.turn import BROKEN_STREAM
 from harness.endpoints.external import Api, External
+from harness.sample import Prompt
 from harness.version import harness_version
 from harness.way import Style
 from harness_retrieval.types import (
@@ -78,6 +79,11 @@ class ExternalClient:
         return _description(
             self._external, _listed(answer), has_channel=self._retriever is not None
         )
+
+    async def count_tokens(self, prompt: Prompt, *, timeout_s: float) -> int:
+        """There is nothing to ask for it: the model is given the prompt, to go on for one token."""
+        request = CompletionRequest(prompt=prompt, mode=None, max_new_tokens=1)
+        return (await self.complete(request, timeout_s=timeout_s)).num_prompt_tokens
 
     async def complete(self, request: CompletionRequest, *, timeout_s: float) -> Completion:
         """One attempt. Raises AttemptError: Transient, Deadline, Refused, or neither of them."""

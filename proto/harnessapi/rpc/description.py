@@ -32,7 +32,7 @@ def description_to_wire(model: ModelDescription) -> pb.GetModelResponse:
 def description_from_wire(message: pb.GetModelResponse) -> ModelDescription:
     """What a server of ours, or one like it, says; modes that are not known here are left out."""
     same: dict[str, Any] = {name: getattr(message, name) for name in _SAME}
-    same |= {"styles": tuple(message.styles)}
+    same |= {"styles": tuple(message.styles), "trained_tasks": tuple(message.trained_tasks)}
     if not message.HasField("context_limit"):
         same["context_limit"] = None
     channel = message.search_channel

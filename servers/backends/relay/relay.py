@@ -8,15 +8,15 @@ from collections.abc import Callable
 from harnessapi.values import FinishReason
 
 from harness_retrieval.types import SearchRequest, SearchResult
+from harness_servers.backends.backend import EventStream
 from harness_servers.backends.relay.async_searches import AsyncSearches
 from harness_servers.backends.relay.token_source import (
-    Chunk,
-    Segment,
+    Continuation,
     TokenSource,
-    segment_sampling,
+    Written,
+    continuation_sampling,
 )
 from harness_servers.errors import UnavailableError
-from harness_servers.generation import Event
 from harness_servers.sequences.sequence import Phase, Sequence
 from harness_servers.sequences.transcriber import Consequence
 
@@ -24,7 +24,7 @@ from harness_servers.sequences.transcriber import Consequence
 class Relay:
     """`run` it as a task of its own; cancelling the task aborts what the engine is writing.
 
-    `outgoing` gets events in order, the Finished event last, or the error that ended it.
+    `stream` gets its events.
     """
 
     def __init__(
@@ -37,9 +37,9 @@ class Relay:
         stop_ids: frozenset[int],
         flush_interval_ns: Callable[[], int],
     ) -> None:
-        self.outgoing: asyncio.Queue[list[Event] | Exception] = asyncio.Queue()
+        self.stream = EventStream()
         self._sequence = sequence
-        self._completion = sequence.completion
+        self._transcriber = sequence.transcriber
         self._source = source
         self._searches = searches
         self._slots = slots
@@ -52,8 +52,8 @@ class Relay:
         """Returns when the sequence has ended."""
         try:
             reason = await self._run_to_deadline()
-        except Exception as error:  # whoever reads `outgoing` must not wait for ever
-            self.outgoing.put_nowait(error)
+        except Exception as error:  # whoever reads the stream must not wait for ever
+            self.stream.put(error)
         else:
             self._finish(reason)
 
@@ -73,42 +73,42 @@ class Relay:
 
     async def _write(self) -> FinishReason:
         while True:
-            consequence = await self._write_segment()
+            consequence = await self._write_on()
             if isinstance(consequence, FinishReason):
                 return consequence
             if consequence is not None and not await self._search(consequence):
                 return FinishReason.CONTEXT_FULL
 
-    async def _write_segment(self) -> Consequence | None:
+    async def _write_on(self) -> Consequence | None:
         """None where the engine stopped at a token that means nothing here: the next one follows.
 
         The engine may be some tokens ahead of a stop string or a search: they are dropped.
         """
-        num_generated = self._completion.num_generated
-        segment = Segment(
+        num_generated = self._transcriber.num_generated
+        continuation = Continuation(
             token_ids=list(self._sequence.tokens),
-            sampling=segment_sampling(self._sequence.job.sampling, num_generated),
-            max_new_tokens=self._completion.num_left,
+            sampling=continuation_sampling(self._sequence.job.sampling, num_generated),
+            max_new_tokens=self._transcriber.num_left,
             stop_ids=self._stop_ids,
         )
-        async with contextlib.aclosing(self._source.generate(segment)) as chunks:
-            async for chunk in chunks:
-                consequence = self._take(chunk)
+        async with contextlib.aclosing(self._source.generate(continuation)) as pieces:
+            async for written in pieces:
+                consequence = self._take(written)
                 if consequence is not None:
                     return consequence
                 self._flush()
-        if self._completion.num_generated == num_generated:
+        if self._transcriber.num_generated == num_generated:
             raise UnavailableError("the engine ended a sequence without a reason")
         return None
 
-    def _take(self, chunk: Chunk) -> Consequence | None:
+    def _take(self, written: Written) -> Consequence | None:
         if self._sequence.phase is Phase.QUEUED:
-            self._sequence.num_read = chunk.num_cached
+            self._sequence.num_read = written.num_cached
             self._start()
             self._sequence.enter(Phase.DECODE, time.monotonic_ns())
-        for token in chunk.token_ids:
+        for token in written.token_ids:
             self._sequence.tokens.append(token)
-            consequence = self._completion.write(token)
+            consequence = self._transcriber.write(token)
             if consequence is not None:
                 return consequence
         return None
@@ -122,7 +122,7 @@ class Relay:
         if isinstance(result, SearchRequest):
             result = await self._searches.search(sequence.id, result)
         elapsed_ns = sequence.enter(Phase.DECODE, time.monotonic_ns())
-        ids = self._completion.insert(result, elapsed_ns)
+        ids = self._transcriber.insert(result, elapsed_ns)
         if ids is None:
             return False
         sequence.tokens += ids
@@ -144,5 +144,5 @@ class Relay:
         if not is_urgent and now_ns < self._next_flush_ns:
             return
         self._next_flush_ns = now_ns + self._flush_interval_ns()
-        if events := self._completion.outbox.take():
-            self.outgoing.put_nowait(events)
+        if events := self._transcriber.outbox.take():
+            self.stream.put(events)

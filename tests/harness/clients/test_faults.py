@@ -10,14 +10,15 @@ from harness.cli.progress import PlainProgress
 from harness.endpoints.config import Endpoint
 from harness.errors import IncompleteError, InputError
 from harness.fakes.fake_model import FakeModel, Fault, Script
-from harness.runner.session import Work, work_on
+from harness.fleet.plans import MODEL_SERVER
+from harness.runner.session import SessionPlan, run_session
 from harness.runs.run_options import RunOptions
 from harness.runs.store import RunStore, create_run
 from harness.runs.summary import summarize
 
 
-def work(folder: Path, samples: int, deadline_s: float = 10.0, concurrency: int = 8) -> Work:
-    return Work(
+def work(folder: Path, samples: int, deadline_s: float = 10.0, concurrency: int = 8) -> SessionPlan:
+    return SessionPlan(
         options=RunOptions(
             endpoint=("far",),
             task=("assoc_recall",),
@@ -32,14 +33,14 @@ def work(folder: Path, samples: int, deadline_s: float = 10.0, concurrency: int 
         endpoints=(Endpoint(name="far", address=f"unix:{folder}/fake.sock", retrieval=True),),
         concurrency=concurrency,
         deadline_s=deadline_s,
-        server_module="",
+        model_server=MODEL_SERVER,
         connect_timeout_s=5.0,
     )
 
 
 async def run(folder: Path, store: RunStore, **options: Any) -> None:
     try:
-        await work_on(work(folder, **options), store, PlainProgress())
+        await run_session(work(folder, **options), store, PlainProgress())
     finally:
         store.close()
 

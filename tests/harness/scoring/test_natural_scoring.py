@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.scoring.exact import Verdict
-from harness.scoring.natural import extract_marked_answer, normalize, score_marked
+from harness.scoring.marked import extract_marked_answer, normalize, score_marked
 
 words = st.text(alphabet="abcxyz0123456789", min_size=1, max_size=6)
 phrases = st.lists(words, min_size=1, max_size=4).map(" ".join)

@@ -6,7 +6,7 @@ from harnessapi.values import Mode
 from harness.clients.openai.dialogue import MARKERS
 from harness.sample import Prompt, Split
 from harness.scoring.exact import Verdict
-from harness.scoring.natural import score_marked
+from harness.scoring.marked import score_marked
 from harness.steps import Found, Step
 from harness.tasks import TASKS, make_task
 from harness.tasks.natural import found_text, step_text, worked_examples

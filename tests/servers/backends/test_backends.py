@@ -5,11 +5,12 @@ import json
 from pathlib import Path
 
 import pytest
+from harnessapi.programs import MissingExtraError
 
 from harness_retrieval.local import LocalRetriever
 from harness_servers.backends import hosting as backends
 from harness_servers.backends.hosting import ENGINE, VLLM, Hosting, choose_backend, make_backend
-from harness_servers.errors import CheckpointError, MissingExtraError
+from harness_servers.errors import CheckpointError
 
 
 def write_config(folder: Path, **config: object) -> Path:
@@ -39,6 +40,7 @@ def test_what_is_not_installed_is_said_with_the_command_that_adds_it(
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     hosting = Hosting(
         folder=tmp_path,
+        backend=backend,
         retriever=LocalRetriever,
         slots=1,
         max_prompt_tokens=1,
@@ -46,7 +48,7 @@ def test_what_is_not_installed_is_said_with_the_command_that_adds_it(
         name=None,
     )
     with pytest.raises(MissingExtraError) as caught:
-        make_backend(backend, hosting)
+        make_backend(hosting)
     assert remedy in str(caught.value)
     assert "\n" not in str(caught.value)
 

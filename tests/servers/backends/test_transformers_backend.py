@@ -13,7 +13,7 @@ from harness_servers.backends.hosting import Hosting, make_backend
 from harness_servers.checkpoints.checkpoint import save_checkpoint
 from harness_servers.engine.engine_options import EngineOptions
 from harness_servers.errors import CheckpointError
-from harness_servers.generation import Finished, GenerationRequest, Stopping
+from harness_servers.generation import Finished, Stopping
 from harness_training.tokenizer import checkpoint_config
 
 transformers = pytest.importorskip("transformers")
@@ -170,11 +170,11 @@ def test_a_checkpoint_that_does_not_fit_is_refused_by_name(
     assert "\n" not in str(caught.value)
 
 
-async def test_the_backend_serves_it_and_names_its_engine(llama_folder: Path) -> None:
+async def test_the_backend_serves_it_and_names_its_engine(llama_folder: Path, make_job) -> None:
     backend = make_backend(
-        "transformers",
         Hosting(
             folder=llama_folder,
+            backend="transformers",
             retriever=LocalRetriever,
             slots=2,
             max_prompt_tokens=100,
@@ -183,9 +183,9 @@ async def test_the_backend_serves_it_and_names_its_engine(llama_folder: Path) ->
         ),
     )
     await backend.start()
-    description = backend.describe()
+    description = backend.description
     assert (description.engine, description.family) == ("transformers", "TRANSFORMER")
     assert description.state_bytes_per_token == 2 * 2 * 32 * 4
-    events = [event async for event in backend.generate(GenerationRequest(text="<direct>"))]
+    events = [event async for event in backend.generate(make_job("<direct>"))]
     assert isinstance(events[-1], Finished)
     await backend.close()

@@ -283,13 +283,11 @@ async def test_an_engine_that_dies_shows_in_health_and_status(stub, channel, ser
     engine = [
         pid for pid in server.descendants() if "VLLM" in Path(f"/proc/{pid}/comm").read_text()
     ]
-    died = time.monotonic()
     os.kill(engine[-1], 9)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await drain(call)
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
     assert "the engine died" in caught.value.details()
     assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
-    assert time.monotonic() - died < 2
-    server.process.communicate(timeout=20)
+    server.process.communicate(timeout=60)
     assert server.process.returncode == 1

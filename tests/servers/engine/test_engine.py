@@ -165,7 +165,7 @@ def test_slots_are_given_out_and_decoded_from_the_lowest_up(drive, lstm, codec) 
         driver.engine.cancel(sequence_id)
     driver.ask([1, 2], stopping=LIMIT)
     driver.step()
-    batch = driver.engine.scheduler.plan().decode
+    batch = driver.engine.scheduler.plan_step().decode
     assert [sequence.slot for sequence in batch] == [0, 1, 2, 3, 5, 7]
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from harnessapi.inference.v1 import inference_pb2 as pb
 from harnessapi.values import FinishReason
 
 from harness_retrieval.local import LocalRetriever
@@ -10,8 +11,9 @@ from harness_servers.checkpoints.checkpoint import load_checkpoint, save_checkpo
 from harness_servers.engine.engine_options import EngineOptions
 from harness_servers.engine.pool import StatePool
 from harness_servers.errors import InvalidRequestError
-from harness_servers.generation import GenerationRequest, Started, Stopping
+from harness_servers.generation import Started, Stopping
 from harness_servers.models.bamba import BambaModel
+from harness_servers.rpc.intake import Intake
 
 ENDLESS = Stopping(max_new_tokens=10_000, ignore_eos=True)
 LIMIT = 1024
@@ -91,8 +93,9 @@ async def test_a_prompt_over_the_context_is_refused_with_its_length(
         max_prompt_tokens=10**6,
         name="hybrid",
     )
-    described = backend.describe()
+    described = backend.description
     assert described.context_limit == LIMIT
     assert described.state_bytes_per_token == 2 * 2 * 8 * 4
+    request = pb.GenerateRequest(token_ids=pb.TokenIds(ids=[3] * LIMIT))
     with pytest.raises(InvalidRequestError, match="has 1024 tokens and fills the context of 1024"):
-        await anext(backend.generate(GenerationRequest(token_ids=(3,) * LIMIT)))
+        await Intake(backend.codec, described).read(request, None)

@@ -8,13 +8,13 @@ from torch import Tensor
 
 from harness_servers.engine.pool import StatePool
 from harness_servers.models import bamba_reference, lstm_reference, mamba2_reference
-from harness_servers.models.slot_runs import find_runs
+from harness_servers.models.cached_attention import find_runs
 
 TOKENS = [(7 * i * i + 3 * i + 5) % 800 for i in range(40)]
 REFERENCES: dict[str, Callable[..., Tensor]] = {
-    "rnn": lstm_reference.reference_logits,
-    "ssm": mamba2_reference.reference_logits,
-    "hybrid": bamba_reference.reference_logits,
+    "RNN": lstm_reference.reference_logits,
+    "SSM": mamba2_reference.reference_logits,
+    "HYBRID": bamba_reference.reference_logits,
 }
 CLOSE = {"atol": 1e-4, "rtol": 1e-4}
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from harnessapi.rpc.targets import Target, parse_target
 from harnessapi.values import Mode
 
-from harness_retrieval.addresses import Address, parse_address
-from harness_retrieval.command import serve
 from harness_retrieval.local import LocalRetriever
 from harness_retrieval.remote import RemoteRetriever
+from harness_retrieval.service import serve
 from harness_servers.generation import Retrieval, RetrievalStep
 
 PROMPT = "assoc_recall bab dok ; fem gik ; hob dak ; fem"
@@ -28,11 +28,11 @@ def remote(tmp_path: Path) -> Iterator[RemoteRetriever]:
     loop = asyncio.new_event_loop()
     stopped, ready = asyncio.Event(), threading.Event()
 
-    def say_ready(_address: Address) -> None:
+    def say_ready(_address: Target) -> None:
         ready.set()
 
     def run() -> None:
-        work = serve(parse_address(address), stopped=stopped, ready=say_ready)
+        work = serve(parse_target(address), stopped=stopped, ready=say_ready)
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
             runner.run(work)
 

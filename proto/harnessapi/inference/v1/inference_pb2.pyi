@@ -128,6 +128,7 @@ class GetModelResponse(_message.Message):
     SEARCH_CHANNEL_FIELD_NUMBER: _builtins.int
     STYLES_FIELD_NUMBER: _builtins.int
     STATE_BYTES_PER_TOKEN_FIELD_NUMBER: _builtins.int
+    TRAINED_TASKS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The checkpoint's folder name."""
     family: Global___ModelFamily.ValueType
@@ -160,6 +161,10 @@ class GetModelResponse(_message.Message):
     def styles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Prompt styles that the tokenizer can read: "symbolic", "natural"."""
 
+    @_builtins.property
+    def trained_tasks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Tasks that the checkpoint was trained on, as its model card says. Empty: it does not say."""
+
     def __init__(
         self,
         *,
@@ -180,10 +185,11 @@ class GetModelResponse(_message.Message):
         search_channel: Global___SearchChannel | None = ...,
         styles: _abc.Iterable[_builtins.str] | None = ...,
         state_bytes_per_token: _builtins.int = ...,
+        trained_tasks: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_context_limit", b"_context_limit", "_search_channel", b"_search_channel", "context_limit", b"context_limit", "search_channel", b"search_channel"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_limit", b"_context_limit", "_search_channel", b"_search_channel", "checkpoint_digest", b"checkpoint_digest", "context_limit", b"context_limit", "device", b"device", "dtype", b"dtype", "engine", b"engine", "engine_version", b"engine_version", "family", b"family", "max_prompt_tokens", b"max_prompt_tokens", "name", b"name", "num_parameters", b"num_parameters", "num_slots", b"num_slots", "search_channel", b"search_channel", "state_bytes", b"state_bytes", "state_bytes_per_token", b"state_bytes_per_token", "styles", b"styles", "tokenizer_digest", b"tokenizer_digest", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_limit", b"_context_limit", "_search_channel", b"_search_channel", "checkpoint_digest", b"checkpoint_digest", "context_limit", b"context_limit", "device", b"device", "dtype", b"dtype", "engine", b"engine", "engine_version", b"engine_version", "family", b"family", "max_prompt_tokens", b"max_prompt_tokens", "name", b"name", "num_parameters", b"num_parameters", "num_slots", b"num_slots", "search_channel", b"search_channel", "state_bytes", b"state_bytes", "state_bytes_per_token", b"state_bytes_per_token", "styles", b"styles", "tokenizer_digest", b"tokenizer_digest", "trained_tasks", b"trained_tasks", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__context_limit: _TypeAlias = _typing.Literal["context_limit"]  # noqa: Y015
     _WhichOneofArgType__context_limit: _TypeAlias = _typing.Literal["_context_limit", b"_context_limit"]  # noqa: Y015

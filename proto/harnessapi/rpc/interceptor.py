@@ -1,29 +1,23 @@
-"""Maps domain errors to gRPC status codes, in one place."""
+"""Ends a call that raised one of our errors with the status code that the error names."""
 
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Any, Final
+from typing import Any, ClassVar
 
 import grpc
-
-from harness_servers.errors import (
-    InvalidRequestError,
-    QueueFullError,
-    ServingError,
-    UnavailableError,
-)
-
-STATUS_CODES: Final[dict[type[ServingError], grpc.StatusCode]] = {
-    InvalidRequestError: grpc.StatusCode.INVALID_ARGUMENT,
-    QueueFullError: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    UnavailableError: grpc.StatusCode.UNAVAILABLE,
-}
+import grpc.aio
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
+class StatusError(Exception):
+    """The root of a service's errors: its text names the value that was wrong, for the client."""
+
+    status_code: ClassVar[grpc.StatusCode] = grpc.StatusCode.INTERNAL
+
+
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
-    """Ends a call of `service` that raised a ServingError with its status code and text."""
+    """Ends a call of `service` that raised a StatusError with its status code and text."""
 
     def __init__(self, service: str) -> None:
         self._prefix = f"/{service}/"
@@ -50,8 +44,8 @@ def _guard_unary(handler: Any) -> Any:
     async def guarded(request: Any, context: Context) -> Any:
         try:
             return await handler.unary_unary(request, context)
-        except ServingError as error:
-            return await _abort(context, error)
+        except StatusError as error:
+            return await context.abort(error.status_code, str(error))
 
     return guarded
 
@@ -63,12 +57,7 @@ def _guard_stream(handler: Any) -> Any:
             async with contextlib.aclosing(responses):
                 async for response in responses:
                     yield response
-        except ServingError as error:
-            await _abort(context, error)
+        except StatusError as error:
+            await context.abort(error.status_code, str(error))
 
     return guarded
-
-
-async def _abort(context: Context, error: ServingError) -> None:
-    code = STATUS_CODES.get(type(error), grpc.StatusCode.INTERNAL)
-    await context.abort(code, str(error))

@@ -18,7 +18,7 @@ from harness.runs.reading import read_sample_lines
 from harness.runs.store import ERRORS_NAME, SAMPLES_NAME, RunStore, create_run
 from harness.runs.summary import summarize, write_summary
 from harness.scoring.exact import Verdict, extract_answer, score_exact
-from harness.scoring.natural import extract_marked_answer, score_marked
+from harness.scoring.marked import extract_marked_answer, score_marked
 from harness.tasks import TASKS
 from harness.way import Style
 

@@ -1,0 +1,68 @@
+"""What a run that goes on has to have in common with how it began, and what it may gain."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from harness.errors import InputError
+from harness.runs.manifest import EndpointRecord, Manifest
+
+_DIGESTS: Final = ("checkpoint_digest", "tokenizer_digest")
+# What there is to compare of a server that has no digests.
+_NAMES: Final = ("name", "engine")
+
+
+def manifest_changes(stored: Manifest, planned: Manifest) -> dict[str, Any]:
+    """The fields of the stored manifest that change where endpoints join that were away before.
+
+    An endpoint that is away now keeps what the run has of it. Raises InputError listing what is
+    no longer what the run began with.
+    """
+    was, now = ({one.name: one for one in m.endpoints} for m in (stored, planned))
+    differences = _model_differences(was, now) + _cell_differences(stored, planned)
+    if differences:
+        raise resume_refused(stored.run, differences)
+    if was.keys() >= now.keys():
+        return {}
+    parts = [(name, stored if name in was else planned) for name in stored.options.endpoint]
+    return {
+        "endpoints": [one for name, part in parts for one in part.endpoints if one.name == name],
+        "cells": [one for name, part in parts for one in part.cells if one.endpoint == name],
+        "refused": [one for name, part in parts for one in part.refused if one.endpoint == name],
+        "examples": {**planned.examples, **stored.examples},
+    }
+
+
+def resume_refused(run: str, differences: Sequence[str]) -> InputError:
+    """The error that lists why a run cannot go on."""
+    lines = "\n".join(f"  {line}" for line in sorted(differences))
+    return InputError(f"run {run} cannot be resumed like this; what differs:\n{lines}")
+
+
+def _cell_differences(stored: Manifest, planned: Manifest) -> list[str]:
+    """Of the endpoints that were there when the run began, and are there now."""
+    both = {one.name for one in stored.endpoints} & {one.name for one in planned.endpoints}
+    was, now = (
+        {cell.key: cell for cell in m.cells if cell.endpoint in both} for m in (stored, planned)
+    )
+    return [
+        *(f"cell {key}: only in the run" for key in was.keys() - now.keys()),
+        *(f"cell {key}: not in the run" for key in now.keys() - was.keys()),
+        *(
+            f"cell {key}: the run has max_new_tokens {was[key].max_new_tokens}, "
+            f"now it would be {now[key].max_new_tokens}"
+            for key in was.keys() & now.keys()
+            if was[key] != now[key]
+        ),
+    ]
+
+
+def _model_differences(
+    was: Mapping[str, EndpointRecord], now: Mapping[str, EndpointRecord]
+) -> list[str]:
+    return [
+        f"endpoint {name}, {key}: the run has {before}, now it is {after}"
+        for name, record in now.items()
+        for key in (*_DIGESTS, *(() if record.model.checkpoint_digest else _NAMES))
+        if name in was
+        and (before := getattr(was[name].model, key)) != (after := getattr(record.model, key))
+    ]

@@ -1,0 +1,35 @@
+"""Asks a server of ours whether it is healthy, as every client of it does."""
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from harnessapi.rpc.options import channel_options
+from harnessapi.rpc.targets import Target
+
+_SERVING = health_pb2.HealthCheckResponse.SERVING
+
+
+async def is_serving(channel: grpc.aio.Channel, *, timeout_s: float) -> bool:
+    """Whether the server is there, and says that it is serving."""
+    try:
+        answer = await health_pb2_grpc.HealthStub(channel).Check(
+            health_pb2.HealthCheckRequest(), timeout=timeout_s
+        )
+    except grpc.aio.AioRpcError:
+        return False
+    return bool(answer.status == _SERVING)
+
+
+def why_not_serving(target: Target, *, timeout_s: float) -> str | None:
+    """Asks over a connection of its own; None: it is serving."""
+    with grpc.insecure_channel(target.name, options=channel_options(target)) as channel:
+        try:
+            answer = health_pb2_grpc.HealthStub(channel).Check(
+                health_pb2.HealthCheckRequest(), timeout=timeout_s
+            )
+        except grpc.RpcError as error:
+            return f"{error.code().name}: {error.details()}"
+    if answer.status == _SERVING:
+        return None
+    return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))

@@ -1,0 +1,92 @@
+"""A gRPC server of ours: one service with health and reflection, from its start to a signal."""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from harnessapi.rpc.interceptor import ErrorInterceptor
+from harnessapi.rpc.options import SERVER_OPTIONS
+from harnessapi.rpc.targets import Target, bind
+
+_GRACE_S: Final = 2.0
+_FAILURE_LINGER_S: Final = 1.0
+
+
+def stopped_by_signal() -> asyncio.Event:
+    """An event that SIGINT and SIGTERM set, on the running loop."""
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    return stopped
+
+
+class RpcServer:
+    """Add the servicer of `service` to `grpc_server`, then `listen`, then `run`."""
+
+    def __init__(self, service: str) -> None:
+        self._names = ("", service)
+        self._health = health.aio.HealthServicer()
+        self.grpc_server = grpc.aio.server(
+            interceptors=[ErrorInterceptor(service)], options=SERVER_OPTIONS
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc_server)
+        reflection.enable_server_reflection(
+            (service, health.SERVICE_NAME, reflection.SERVICE_NAME), self.grpc_server
+        )
+
+    def listen(self, target: Target) -> Target:
+        """Opens the port; the target with the port that it got. Raises TargetError."""
+        return bind(self.grpc_server, target)
+
+    async def run(
+        self,
+        *,
+        start: Callable[[], Awaitable[None]],
+        stopped: asyncio.Event,
+        ready: Callable[[], None],
+        wait_failed: Callable[[], Awaitable[None]] | None = None,
+    ) -> bool:
+        """Serves until `stopped` is set (True), or until `wait_failed` returns (False).
+
+        Answers at once, and is healthy once `start` has returned, when `ready` is called. At the
+        end it says that it is not, and lets calls end.
+        """
+        await self._report(is_serving=False)
+        await self.grpc_server.start()
+        stopping = asyncio.ensure_future(stopped.wait())
+        failing = asyncio.ensure_future((wait_failed or asyncio.Event().wait)())
+        starting = asyncio.ensure_future(start())
+        try:
+            await _first(starting, stopping)
+            if stopped.is_set():
+                return True
+            await starting
+            await self._report(is_serving=True)
+            ready()
+            await _first(stopping, failing)
+            return stopped.is_set()
+        finally:
+            await self._report(is_serving=False)
+            if failing.done() and not stopped.is_set():
+                # Whoever watches the health hears of it before the port is gone.
+                await _first(stopping, timeout_s=_FAILURE_LINGER_S)
+            for task in (starting, stopping, failing):
+                task.cancel()
+            await self._health.enter_graceful_shutdown()
+            await self.grpc_server.stop(_GRACE_S)
+
+    async def _report(self, *, is_serving: bool) -> None:
+        status = health_pb2.HealthCheckResponse
+        for name in self._names:
+            await self._health.set(name, status.SERVING if is_serving else status.NOT_SERVING)
+
+
+async def _first(*tasks: "asyncio.Future[Any]", timeout_s: float | None = None) -> None:
+    """Returns when one of them is done, or after so long."""
+    await asyncio.wait(tasks, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)

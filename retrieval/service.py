@@ -1,0 +1,64 @@
+"""The search service as a gRPC server: what it is made of, and how it comes up and goes down."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from harnessapi.retrieval.v1 import retrieval_pb2 as pb
+from harnessapi.retrieval.v1 import retrieval_pb2_grpc as pb_grpc
+from harnessapi.rpc.server import RpcServer, stopped_by_signal
+from harnessapi.rpc.targets import Target
+from harnessapi.values import Mode
+
+from harness_retrieval.contexts.context_store import LIMITS, ContextStore
+from harness_retrieval.contexts.recent_contexts import ContextLimits
+from harness_retrieval.local import LocalRetriever
+from harness_retrieval.retrieval_servicer import RetrievalServicer
+from harness_retrieval.types import SearchRequest
+
+SERVICE_NAME: Final = pb.DESCRIPTOR.services_by_name["RetrievalService"].full_name
+_NUM_THREADS: Final = 4
+
+
+async def serve_until_signal(target: Target, *, ready: Callable[[Target], None]) -> None:
+    """As `serve`, until SIGINT or SIGTERM."""
+    await serve(target, stopped=stopped_by_signal(), ready=ready)
+
+
+async def serve(
+    target: Target,
+    *,
+    limits: ContextLimits = LIMITS,
+    stopped: asyncio.Event,
+    ready: Callable[[Target], None],
+) -> None:
+    """Serves until `stopped` is set; calls `ready` once, when healthy, with the target bound.
+
+    Raises TargetError.
+    """
+    executor = ThreadPoolExecutor(_NUM_THREADS, thread_name_prefix="search")
+    retriever = LocalRetriever()
+    server = RpcServer(SERVICE_NAME)
+    servicer = RetrievalServicer(
+        contexts=ContextStore(limits), retriever=retriever, executor=executor
+    )
+    pb_grpc.add_RetrievalServiceServicer_to_server(servicer, server.grpc_server)
+    try:
+        bound = server.listen(target)
+        await server.run(
+            start=lambda: asyncio.to_thread(_warm_up, retriever),
+            stopped=stopped,
+            ready=lambda: ready(bound),
+        )
+    finally:
+        executor.shutdown(wait=True)
+        retriever.shutdown()
+
+
+def _warm_up(retriever: LocalRetriever) -> None:
+    """The first search of each mode sets up FAISS and RE2; a caller should not wait for that."""
+    for mode in Mode:
+        request = SearchRequest(context_id="warm-up", text="a b\nc", mode=mode, query="a")
+        retriever.search([request])
+    retriever.close_contexts(["warm-up"])

@@ -1,0 +1,17 @@
+"""What can be held of the house's order beside the import contracts."""
+
+from collections import defaultdict
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("harness", "servers", "retrieval", "training")
+# One in each package: what a reader knows to look for.
+EVERYWHERE = {"__init__", "__main__", "command", "errors", "wire"}
+
+
+def test_no_two_modules_have_one_name() -> None:
+    places = defaultdict(list)
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob("*.py"):
+            places[path.stem].append(str(path.relative_to(ROOT)))
+    assert {n: p for n, p in places.items() if len(p) > 1 and n not in EVERYWHERE} == {}
