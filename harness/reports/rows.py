@@ -50,7 +50,9 @@ STATE: Final[Texts] = {
     **_ASKED,
     "state": state,
     **_ENDPOINT,
-    "parameters": lambda cell: count_text(cell.model.num_parameters),
+    "parameters": lambda cell: (
+        count_text(cell.model.num_parameters) if cell.model.num_parameters else NOTHING
+    ),
     **_ACCURACY,
     "bound": lambda cell: number(cell.bound, 3),
     "bits shown": lambda cell: number(cell.bits_shown, 0),
