@@ -177,7 +177,7 @@ async def test_abbreviations_are_echoed_and_a_step_says_what_the_query_stood_for
 )
 async def test_a_hostile_query_is_an_outcome_and_generation_goes_on(stub, word, outcome) -> None:
     text = f"assoc_recall {'bab dok ; ' * 400}fem {word}"
-    huge = pb.Abbreviation(query="$1 $2", pattern=r"\pL{150}z")  # 179,405 instructions
+    huge = pb.Abbreviation(query="fem", pattern=r"\pL{150}z")  # 179,405 instructions
     responses = await collect(stub, with_search(text, abbreviations=[huge]))
     [step] = [r.retrieval_step for r in responses if r.WhichOneof("event") == "retrieval_step"]
     assert step.outcome == outcome
