@@ -148,7 +148,7 @@ class Machine:
         for process in self.processes.values():
             process.terminate()
         try:
-            return {name: process.wait(timeout=30) for name, process in self.processes.items()}
+            return {name: process.wait(timeout=600) for name, process in self.processes.items()}
         finally:
             for process in self.processes.values():
                 process.kill()

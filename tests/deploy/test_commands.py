@@ -57,7 +57,7 @@ def evaluate(fleet: Any, *arguments: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -115,7 +115,7 @@ def test_a_missing_checkpoint_is_refused_with_its_name(machine: Any, tmp_path: P
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=600,
     )
     assert done.returncode == 2
     assert "/nowhere/rnn" in done.stderr

@@ -258,7 +258,7 @@ class Gated:
         self.sizes.append(len(requests))
         queries = [request.query for request in requests]
         if "slow" in queries:
-            assert self.go_on.wait(20)
+            assert self.go_on.wait(600)
         if "gone" in queries:
             raise RetrieverUnavailableError("gone")
         if "broken" in queries:
@@ -284,7 +284,7 @@ class Searching:
     def answers(self, num_answers: int) -> dict[int, SearchResult | UnavailableError]:
         answered = []
         while len(answered) < num_answers:
-            answered += self._posted.get(timeout=20)
+            answered += self._posted.get(timeout=600)
         return dict(answered)
 
 

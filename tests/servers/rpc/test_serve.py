@@ -64,7 +64,7 @@ def start(
 
 
 def stderr_and_status(process: subprocess.Popen[str]) -> tuple[str, int]:
-    _, stderr = process.communicate(timeout=30)
+    _, stderr = process.communicate(timeout=600)
     return stderr, process.returncode
 
 
@@ -247,7 +247,7 @@ async def test_a_call_that_is_dropped_frees_its_slot(stub) -> None:
     waiting = asyncio.create_task(collect(stub, with_search()))
     for call in calls:
         call.cancel()
-    assert (await asyncio.wait_for(waiting, 60))[-1].finished.num_searches == 1
+    assert (await asyncio.wait_for(waiting, 600))[-1].finished.num_searches == 1
 
 
 async def test_a_deadline_is_told_before_it_passes(stub) -> None:
@@ -323,7 +323,7 @@ async def test_an_engine_that_dies_shows_in_health_and_status(
         health = health_pb2_grpc.HealthStub(channel)
         answer = await health.Check(health_pb2.HealthCheckRequest())
         assert answer.status == NOT_SERVING
-    assert await asyncio.wait_for(running, 60) is False
+    assert await asyncio.wait_for(running, 600) is False
     assert "ArithmeticError" in caplog.text
 
 
