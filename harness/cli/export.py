@@ -55,5 +55,4 @@ def export_command(runs: tuple[str, ...], out: Path, **files: Path | None) -> No
 
 
 def _num_without_row(folders: Sequence[Path], num_rows: int) -> int:
-    manifests = [read_manifest(folder) for folder in folders]
-    return sum(m.options.samples * len(m.cells) for m in manifests) - num_rows
+    return sum(read_manifest(folder).num_samples for folder in folders) - num_rows

@@ -44,14 +44,14 @@ def _pieces(template: str, values: dict[str, Any]) -> Iterator[str]:
 
 @cache
 def _environment() -> Environment:
-    # Whatever a template shows passes `finalize`, then is escaped.
+    # Whatever a template shows passes `finalize`, then is escaped, unless it is markup already.
     environment = Environment(
         loader=PackageLoader(_PACKAGE, _FOLDER),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=lambda value: visible(value) if isinstance(value, str) else value,
+        finalize=lambda value: visible(value) if type(value) is str else value,
     )
     style, script = resource("page.css"), resource("sort.js")
     environment.globals.update(style=style, script=script, policy=_policy(style, script))

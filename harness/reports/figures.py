@@ -12,7 +12,6 @@ from harness.reports.chart import Chart, Point, Series, draw, legend
 from harness.reports.marks import Mark, SeriesKey, marks_of, series_key
 from harness.reports.paper import SIZES
 from harness.reports.references import bound_curves, chance_curve, paper_curves, state_bound
-from harness.reports.rows import is_untrained
 from harness.reports.units import bytes_text
 from harness.runs.results import CellResult
 from harness.tasks import make_task
@@ -130,7 +129,7 @@ def _point(cell: CellResult, x: float) -> Point:
         f"{cell.label}, {asked.task_label} size {asked.size}, {cell.way}: "
         f"{metrics.accuracy or 0:.3f} ({low:.3f}-{high:.3f}), {metrics.correct} of {metrics.n}"
     )
-    if is_untrained(cell):
+    if cell.is_untrained:
         title += "; not trained on it"
     if cell.state_bytes:
         title += f"; state {bytes_text(round(cell.state_bytes))}"

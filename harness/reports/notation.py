@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 from harness.tasks import TASKS
@@ -37,16 +38,13 @@ class Notation:
 
 def notations(tasks: Iterable[str]) -> Notation:
     """What is known of the signs of these tasks."""
-    known = {name: TASKS[name] for name in tasks if name in TASKS}
-    return Notation(
-        common=_COMMON,
-        tasks={
-            name: TaskNotation(
-                instruction=task.instruction, signs={**task.notation, **_queries(task)}
-            )
-            for name, task in known.items()
-        },
-    )
+    return Notation(common=_COMMON, tasks={name: _of(name) for name in tasks if name in TASKS})
+
+
+@cache
+def _of(name: str) -> TaskNotation:
+    task = TASKS[name]
+    return TaskNotation(instruction=task.instruction, signs={**task.notation, **_queries(task)})
 
 
 def _queries(task: type[Task]) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from harness.reports.collect import ReportRun
-from harness.reports.rows import UNTRAINED, is_untrained
+from harness.reports.rows import UNTRAINED
 from harness.runs.refused import refused_lines
 from harness.runs.results import CellResult
 from harness.tasks import TASKS
@@ -20,7 +20,7 @@ def untrained_notes(cells: Iterable[CellResult]) -> list[str]:
     """At most one line: what the mark beside an accuracy means, and whom it is about."""
     tasks: dict[str, dict[str, None]] = {}
     for cell in cells:
-        if is_untrained(cell):
+        if cell.is_untrained:
             tasks.setdefault(cell.label, {})[cell.asked.task] = None
     told = "; ".join(f"{label}: {', '.join(names)}" for label, names in tasks.items())
     return [f"{UNTRAINED} not trained on it ({told})"] if told else []

@@ -27,14 +27,9 @@ def state(cell: CellResult) -> str:
     return bytes_text(round(cell.state_bytes)) if cell.state_bytes else NOTHING
 
 
-def is_untrained(cell: CellResult) -> bool:
-    """Its model says which tasks it was trained on, and this is none of them."""
-    return cell.asked.is_trained(cell.model) is False
-
-
 def accuracy(cell: CellResult) -> str:
     """With a mark where the model was not trained on the task."""
-    return number(cell.metrics.accuracy, 3) + (UNTRAINED if is_untrained(cell) else "")
+    return number(cell.metrics.accuracy, 3) + (UNTRAINED if cell.is_untrained else "")
 
 
 _ASKED: Final[Texts] = {

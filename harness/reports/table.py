@@ -10,7 +10,8 @@ from typing import Final
 
 from rich.console import Console
 
-from harness.reports.rows import NOTHING, interval, number
+from harness.reports.notes import untrained_notes
+from harness.reports.rows import NOTHING, accuracy, interval, number
 from harness.reports.text_table import TextTable, open_console, plain, print_listed, print_table
 from harness.reports.units import count_text, state_text
 from harness.runs.results import CellResult
@@ -34,7 +35,7 @@ _ASKED: Final[Columns] = {
 }
 _FIGURES: Final[Columns] = {
     "size": lambda row: str(row.asked.size),
-    "accu-\nracy": lambda row: number(row.metrics.accuracy, 3),
+    "accu-\nracy": accuracy,
     "95%\ninterval": lambda row: interval(row.metrics.ci95),
     "tokens\n/s": lambda row: number(row.metrics.tokens_per_s, 0),
     "TTFT\np50 ms": lambda row: number(row.metrics.ttft_ms_p50, 0),
@@ -53,6 +54,12 @@ _LEFT: Final = {_NAME, "family", *_ASKED}
 def print_results(results: Rows, console: Console | None = None) -> None:
     """Prints to standard output: one table, or in a narrow terminal one for each endpoint."""
     console = console or open_console()
+    _print_tables(console, results)
+    for line in untrained_notes(results):
+        console.print(line, markup=False, highlight=False)
+
+
+def _print_tables(console: Console, results: Rows) -> None:
     said = _common(results, {**_ASKED, **_COUNTS})
     _say(console, said)
     table = _table(results, _columns(results, said))

@@ -101,7 +101,7 @@ def _told(headings: Iterable[str], texts: Iterable[str]) -> Iterator[str]:
 
 
 def _print_lines(console: Console, table: TextTable, widths: Sequence[int], gap: int) -> None:
-    for line in _row(console, table, table.headings, widths, gap, is_heading=True):
+    for line in _row(console, table, table.headings, widths, gap):
         _print(console, line, "bold")
     _print(console, _RULE * (sum(widths) + gap * (len(widths) - 1)))
     for number, row in enumerate(table.rows, start=1):
@@ -147,35 +147,20 @@ def _widened(widths: list[int], natural: list[int], spare: int) -> list[int]:
 
 
 def _row(
-    console: Console,
-    table: TextTable,
-    texts: Sequence[str],
-    widths: Sequence[int],
-    gap: int,
-    *,
-    is_heading: bool = False,
+    console: Console, table: TextTable, texts: Sequence[str], widths: Sequence[int], gap: int
 ) -> list[str]:
     """The lines of a row; a heading stands on the rule below it."""
     cells = [_folded(console, text, width) for text, width in zip(texts, widths, strict=True)]
     height = max(map(len, cells))
-    padded = [
-        [""] * (height - len(lines)) + lines if is_heading else lines + [""] * (height - len(lines))
-        for lines in cells
-    ]
-    return [
-        (" " * gap)
-        .join(
-            _aligned(line, width, is_left=heading in table.left)
-            for line, width, heading in zip(lines, widths, table.headings, strict=True)
-        )
-        .rstrip()
-        for lines in zip(*padded, strict=True)
-    ]
-
-
-def _aligned(text: str, width: int, *, is_left: bool) -> str:
-    space = " " * (width - cell_len(text))
-    return text + space if is_left else space + text
+    columns = []
+    for heading, lines, width in zip(table.headings, cells, widths, strict=True):
+        above = height - len(lines) if texts is table.headings else 0
+        filled = [""] * above + lines + [""] * (height - len(lines) - above)
+        spaces = [" " * (width - cell_len(line)) for line in filled]
+        is_left = heading in table.left
+        pairs = zip(filled, spaces, strict=True)
+        columns.append([line + space if is_left else space + line for line, space in pairs])
+    return [(" " * gap).join(parts).rstrip() for parts in zip(*columns, strict=True)]
 
 
 def _folded(console: Console, text: str, width: int) -> list[str]:

@@ -21,7 +21,7 @@ from harness.runner.plan import plan_cells
 from harness.runner.resumption import manifest_changes
 from harness.runs.cell import Cell
 from harness.runs.manifest import EndpointRecord, Manifest, Session, add_session, write_manifest
-from harness.runs.refused import Refused, nothing_left, refuse, refused_lines
+from harness.runs.refused import Refused, nothing_left, refused_lines
 from harness.runs.run_options import RunOptions
 from harness.runs.store import RunStore
 from harness.sample import Sample
@@ -98,13 +98,13 @@ async def _read_prompts(
             found = [_cell_run(plan, cell, opened.connections[name]) for cell in asked]
             refusals = [await _refusal(run, listener) for run in found]
         except (UnreachableError, EndpointLostError) as error:
-            refused += [refuse(cell, one_line(error), is_away=True) for cell in asked]
+            refused += [Refused.planned(cell, one_line(error), is_away=True) for cell in asked]
             continue
         for run, refusal in zip(found, refusals, strict=True):
             if refusal is None:
                 runs.append(run)
             else:
-                refused.append(refuse(run.cell, str(refusal)))
+                refused.append(Refused.planned(run.cell, str(refusal)))
     if not runs:
         raise nothing_left(refused)
     return runs, refused

@@ -58,6 +58,12 @@ class Manifest:
     sampling: dict[str, float] = field(default_factory=lambda: {"temperature": 0.0})
     format: int = FORMAT
 
+    @property
+    def num_samples(self) -> int:
+        """All that are asked for, also of cells that were left out because an endpoint was away."""
+        num_cells = len(self.cells) + sum(one.is_away for one in self.refused)
+        return self.options.samples * num_cells
+
     def model(self, endpoint: str) -> ModelDescription:
         """GetModel of an endpoint, by its name."""
         return next(e.model for e in self.endpoints if e.name == endpoint)

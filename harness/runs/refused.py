@@ -21,17 +21,17 @@ class Refused:
     # Its endpoint did not start or answer: the cell is left out, and asked by a resumed run.
     is_away: bool = False
 
-
-def refuse(cell: Cell, reason: str, *, is_away: bool = False) -> Refused:
-    """A planned cell that is not asked after all."""
-    return Refused(
-        endpoint=cell.endpoint,
-        task=cell.task,
-        size=cell.size,
-        prompting=cell.prompting,
-        reason=reason,
-        is_away=is_away,
-    )
+    @classmethod
+    def planned(cls, cell: Cell, reason: str, *, is_away: bool = False) -> "Refused":
+        """A planned cell that is not asked after all."""
+        return cls(
+            endpoint=cell.endpoint,
+            task=cell.task,
+            size=cell.size,
+            prompting=cell.prompting,
+            reason=reason,
+            is_away=is_away,
+        )
 
 
 def refused_lines(refused: Iterable[Refused]) -> list[str]:

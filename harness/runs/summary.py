@@ -54,10 +54,9 @@ def summarize(folder: Path, visit: Callable[[SampleRecord], None] = _pass_by) ->
         failed.discard((record.cell, record.address))
         visit(record)
     num_stored = sum(cell.n for cell in found.values())
-    num_cells = len(manifest.cells) + sum(one.is_away for one in manifest.refused)
     return RunResult(
         cells=_results(manifest, found, addresses, Counter(cell for cell, _ in failed)),
-        num_missing=manifest.options.samples * num_cells - num_stored,
+        num_missing=manifest.num_samples - num_stored,
         refused=manifest.refused,
     )
 

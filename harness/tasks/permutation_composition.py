@@ -65,6 +65,7 @@ class PermutationComposition(Task):
         "2 1 3 5 4 makes 3 1 2 5 4 of 1 3 2 4 5. Answer with the row at the end."
     )
     heading = "permutation_composition ;"
+    notation = {"2 1 3 5 4 > 3 2 1 4 5": "a row, and the row that the next permutation makes of it"}
     size_unit = "permutations"
     promptings = (Prompting.DIRECT, Prompting.COT)
     impossible = dict.fromkeys(

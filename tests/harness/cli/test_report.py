@@ -153,7 +153,7 @@ def damage_line(folder: Path, number: int, text: str) -> None:
     [
         ("{", "line 3"),
         ("[]", "line 3: Expected `object`, got `array`"),
-        ("{}", "line 3: Object missing required field `transcript`"),
+        ("{}", "line 3: Object missing required field `num_prompt_tokens`"),
         ("", "line 3: sample assoc_recall/alphabet=128,size=4/test/seed=0/index=0"),
     ],
 )

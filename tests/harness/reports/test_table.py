@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -98,6 +99,14 @@ def test_counts_that_differ_get_a_column(printed: Any) -> None:
     assert "no answer" not in lines[0]
     assert "answer" in lines[2]
     assert lines[5].endswith("  3")
+
+
+def test_what_a_model_was_not_trained_on_is_marked(printed: Any) -> None:
+    told = replace(result("rnn"), label="rnn")
+    lines = printed(replace(told, model=replace(told.model, trained_tasks=("index",))))
+    assert "0.995†" in lines[4]
+    assert lines[-1] == "† not trained on it (rnn: assoc_recall)"
+    assert "†" not in "".join(printed(told))
 
 
 @pytest.mark.parametrize(
