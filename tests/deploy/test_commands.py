@@ -64,7 +64,7 @@ def evaluate(fleet: Any, *arguments: str) -> str:
 
 
 def test_a_server_started_by_its_command_is_healthy_by_its_check(fleet: Any, server: str) -> None:
-    assert fleet.check(server) == 0
+    fleet.wait_healthy(server)
 
 
 def test_the_harness_evaluates_the_fleet_by_its_command(fleet: Any) -> None:

@@ -258,6 +258,7 @@ def test_a_server_that_keeps_dying_is_given_up_and_the_run_can_go_on(workplace: 
 
 def test_a_terminal_gets_a_bar_and_a_narrow_one_a_narrow_table(workplace: Any) -> None:
     master, terminal = pty.openpty()
+    # The wide table takes 78 columns, or more where there are more digits.
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 72, 0, 0))
     process = workplace.start(
         "eval", "--endpoint", "all", "--task", "assoc_recall", "--samples", "20", terminal=terminal

@@ -69,7 +69,7 @@ def test_a_damaged_run_leaves_no_file(workplace: Any, stored: Any) -> None:
     for option in ("--parquet", "--csv", "--jsonl"):
         result = workplace.run("export", "a", option, "out")
         assert result.exit_code == 2
-        assert "line 6: Object missing required field `transcript`" in result.stderr
+        assert "line 6: Object missing required field `num_prompt_tokens`" in result.stderr
     assert not [path for path in Path().iterdir() if "out" in path.name]
 
 
