@@ -104,7 +104,7 @@ def test_without_pyarrow_the_extra_is_named(workplace: Any, stored: Any) -> None
     search_run(stored, workplace.folder / "runs" / "a")
     program = "import sys; sys.modules['pyarrow'] = None\nfrom harness.cli import main\nmain()"
     process = workplace.start_program(program, "export", "a", "--parquet", "s.parquet")
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=600)
     assert process.returncode == 2
     assert "recall-harness[export]" in stderr
 
