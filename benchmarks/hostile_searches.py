@@ -20,9 +20,10 @@ from harnessapi.values import Mode
 
 from benchmarks.hostile_patterns import patterns, texts
 from benchmarks.serving import DEFAULT_CHECKPOINT, start_server
-from harness.sample import Prompting, Split, Style
+from harness.sample import Split
 from harness.tasks.assoc_recall import AssocRecall
 from harness.tasks.prompts import render
+from harness.way import Prompting, Way
 from harness_retrieval.limits import MAX_CONTEXT_CHARACTERS
 from harness_retrieval.regex.regex_search import MAX_WORK, search_regex, work_per_byte
 
@@ -94,7 +95,7 @@ def _long_prompt() -> str:
     """A question that is searched for, behind as much text as the limit allows for the pattern."""
     task = AssocRecall(size=AssocRecall.max_size)
     sample = task.sample(Split.TEST, 0, 0)
-    prompt = render(task, sample, Prompting.SEARCH, Style.SYMBOLIC, Mode.REGEX)
+    prompt = render(task, sample, Way(prompting=Prompting.SEARCH, retrieval=Mode.REGEX))
     name, _, pairs = sample.context.partition(" ")
     num_repeats = int(0.9 * MAX_WORK / work_per_byte(_SLOW) - len(prompt)) // len(pairs)
     return f"{name} {f'{pairs} ' * num_repeats}{prompt.removeprefix(name).strip()}"
