@@ -3,24 +3,23 @@
 For containers and scripts. It needs nothing but what the client needs, so every image has it.
 """
 
-from typing import Final
-
 import click
 from harnessapi.rpc.probe import why_not_serving
 from harnessapi.rpc.targets import TargetError, parse_target
 
-_TIMEOUT_S: Final = 3.0
-
 
 @click.command("health")
 @click.argument("address")
-def health_command(address: str) -> None:
+@click.option(
+    "--timeout", default=3.0, show_default=True, metavar="SECONDS", help="To wait for its answer."
+)
+def health_command(address: str, timeout: float) -> None:
     """Is the server at ADDRESS (host:port or unix:/path) healthy?
 
     Exit status: 0 where it answers SERVING, else 1 with the reason.
     """
     try:
-        reason = why_not_serving(parse_target(address), timeout_s=_TIMEOUT_S)
+        reason = why_not_serving(parse_target(address), timeout_s=timeout)
     except TargetError as error:
         raise click.ClickException(str(error)) from None
     if reason is not None:

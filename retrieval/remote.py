@@ -3,7 +3,6 @@
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 import grpc
@@ -31,9 +30,16 @@ class RemoteRetriever:
 
     max_requests = 16
 
-    def __init__(self, address: str, *, deadline_s: float = 30.0) -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        deadline_s: float = 30.0,
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._target = parse_target(address)
         self._deadline_s = deadline_s
+        self._now_s = now_s
         self._channel = grpc.insecure_channel(
             self._target.name, options=channel_options(self._target)
         )
@@ -45,17 +51,17 @@ class RemoteRetriever:
 
         Raises RetrieverUnavailableError.
         """
-        deadline = _Deadline.after(self._deadline_s)
+        end_s = self._now_s() + self._deadline_s
         results = [refuse(request) for request in requests]
         asked = [index for index, result in enumerate(results) if result is None]
         well = [requests[index].well_formed() for index in asked]
-        self._open([request for request in well if not self._sent.continues(request)], deadline)
-        answers = self._ask(well, deadline)
+        self._open([request for request in well if not self._sent.continues(request)], end_s)
+        answers = self._ask(well, end_s)
         lost = [index for index, answer in enumerate(answers) if answer is None]
         if lost:  # expired, or the server was restarted
             again = [well[index] for index in lost]
-            self._open(again, deadline)
-            for index, answer in zip(lost, self._ask(again, deadline), strict=True):
+            self._open(again, end_s)
+            for index, answer in zip(lost, self._ask(again, end_s), strict=True):
                 answers[index] = answer
         for index, answer in zip(asked, answers, strict=True):
             if answer is None:
@@ -74,7 +80,7 @@ class RemoteRetriever:
         """Closes the connection."""
         self._channel.close()
 
-    def _open(self, requests: Sequence[SearchRequest], deadline: "_Deadline") -> None:
+    def _open(self, requests: Sequence[SearchRequest], end_s: float) -> None:
         """Opens contexts, all at once, each with the longest text that is asked about."""
         by_length = sorted(requests, key=lambda request: len(request.text))
         texts = {request.context_id: request.text for request in by_length}
@@ -86,32 +92,30 @@ class RemoteRetriever:
                 call.result()
 
         if opens:
-            self._retrying(open_all, deadline)
+            self._retrying(open_all, end_s)
             for context_id, text in texts.items():
                 self._sent.record(context_id, text)
 
-    def _ask(
-        self, requests: Sequence[SearchRequest], deadline: "_Deadline"
-    ) -> list[SearchResult | None]:
+    def _ask(self, requests: Sequence[SearchRequest], end_s: float) -> list[SearchResult | None]:
         if not requests:
             return []
         queries = [query_to_wire(each, offset=self._sent.advance(each)) for each in requests]
         message = pb.SearchContextsRequest(queries=queries)
         response = self._retrying(
-            lambda timeout_s: self._stub.SearchContexts(message, timeout=timeout_s), deadline
+            lambda timeout_s: self._stub.SearchContexts(message, timeout=timeout_s), end_s
         )
         return [result_from_wire(result) for result in response.results]
 
-    def _retrying(self, call: Callable[[float], _Response], deadline: "_Deadline") -> _Response:
+    def _retrying(self, call: Callable[[float], _Response], end_s: float) -> _Response:
         """Makes a call until it succeeds; only what is UNAVAILABLE is tried again."""
         backoff_s = _FIRST_BACKOFF_S
         while True:
             try:
-                return call(max(deadline.remaining_s(), 0.001))
+                return call(max(end_s - self._now_s(), 0.001))
             except grpc.RpcError as error:
                 pause_s = backoff_s * random.uniform(0.5, 1.0)
                 is_final = error.code() is not grpc.StatusCode.UNAVAILABLE
-                if is_final or pause_s >= deadline.remaining_s():
+                if is_final or pause_s >= end_s - self._now_s():
                     raise RetrieverUnavailableError(self._describe(error)) from error
             except ValueError as error:  # gRPC's way to say that the channel is closed
                 raise RetrieverUnavailableError(f"{self._target}: {error}") from error
@@ -120,15 +124,3 @@ class RemoteRetriever:
 
     def _describe(self, error: grpc.RpcError) -> str:
         return f"retrieval service at {self._target}: {error.code().name}: {error.details()}"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Deadline:
-    at_s: float
-
-    @classmethod
-    def after(cls, seconds: float) -> "_Deadline":
-        return cls(at_s=time.monotonic() + seconds)
-
-    def remaining_s(self) -> float:
-        return self.at_s - time.monotonic()

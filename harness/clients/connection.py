@@ -42,6 +42,14 @@ class Backoff:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Clock:
+    """Seconds, and how to let them pass between two attempts; a test has one of its own."""
+
+    now_s: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Connection:
     """`server` is None where the server is not ours."""
 
@@ -50,6 +58,7 @@ class Connection:
     model: ModelDescription
     server: Server | None
     backoff: Backoff = field(default_factory=Backoff)
+    clock: Clock = field(default_factory=Clock)
 
     async def complete(
         self, request: CompletionRequest, *, deadline_s: float, generator: random.Random
@@ -89,7 +98,7 @@ class Connection:
         Attempts until there is a result, a permanent error, or `deadline_s` since the first; each
         is given the seconds that are left for it. Raises the error of the last one.
         """
-        end = time.monotonic() + deadline_s
+        end = self.clock.now_s() + deadline_s
         left_s = deadline_s
         faults: list[str] = []
         backoff_ms = 0.0
@@ -99,7 +108,7 @@ class Connection:
             except AttemptError as error:
                 last = error
             last.faults, last.backoff_ms = tuple(faults), backoff_ms
-            left_s = end - time.monotonic()
+            left_s = end - self.clock.now_s()
             # A server that wants to be left alone for longer than there is time is not asked again.
             if not isinstance(last, TransientError) or left_s <= last.retry_after_s:
                 raise last
@@ -107,10 +116,10 @@ class Connection:
             # Jitter comes on top: all who were turned away at once would come back at once.
             wait_s = min(left_s, last.retry_after_s + self.backoff.wait_s(len(faults), generator))
             backoff_ms += wait_s * 1e3
-            await asyncio.sleep(wait_s)
-            if time.monotonic() < end:
+            await self.clock.sleep(wait_s)
+            if self.clock.now_s() < end:
                 await self._check()
-            left_s = end - time.monotonic()
+            left_s = end - self.clock.now_s()
             if left_s <= 0:  # The attempt that failed was the last: its fault is the error.
                 last.backoff_ms = backoff_ms
                 raise last

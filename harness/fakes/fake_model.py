@@ -39,6 +39,8 @@ class Script:
     # A wrong answer to every n-th prompt; by the prompt, so that a repeated call answers the same.
     wrong_share: float = 0.0
     has_channel: bool = True
+    # From this call on none is answered.
+    hang_from_call: int = 0
     # The process kills itself at this call; once, then the folder remembers, or every time.
     die_at_call: int = 0
     dies_again: bool = False
@@ -66,6 +68,9 @@ class FakeModel(inference_pb2_grpc.InferenceServiceServicer):
         self.num_running = 0
         self.max_running = 0
         self.on_call: Callable[[int], None] = lambda _call: None
+        # Calls are answered while it is set.
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
 
     async def GetModel(  # noqa: N802
         self,
@@ -109,13 +114,17 @@ class FakeModel(inference_pb2_grpc.InferenceServiceServicer):
     ) -> AsyncIterator[pb.GenerateResponse]:
         """The right answer, or the fault that the script asks for."""
         self.num_calls += 1
+        call = self.num_calls
         self.num_running += 1
         self.max_running = max(self.max_running, self.num_running)
         try:
-            self.on_call(self.num_calls)
-            fault = self.faults(self.num_calls)
+            self.on_call(call)
+            fault = self.faults(call)
             await _abort(fault, context)
-            await asyncio.sleep(3600 if fault is Fault.HANG else self.script.delay_s)
+            if fault is Fault.HANG or 0 < self.script.hang_from_call <= call:
+                await asyncio.Event().wait()
+            await asyncio.sleep(self.script.delay_s)
+            await self.may_answer.wait()
             events = _events(request, wrong=self._is_wrong(request.text))
             for event in events[:-1] if fault is Fault.BROKEN else events:
                 yield event

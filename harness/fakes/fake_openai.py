@@ -3,7 +3,6 @@
 import asyncio
 import json
 import re
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -42,9 +41,11 @@ class FakeOpenAi:
         self.models = models or Reply(body=_LIST)
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
-        self.times: list[float] = []
         self.num_running = 0
         self.max_running = 0
+        # Completions are answered while it is set.
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
         self.address = ""
         self._server: asyncio.Server | None = None
 
@@ -75,9 +76,9 @@ class FakeOpenAi:
             await _send(self.models, writer, request.path)
             return
         self.requests.append({"path": request.path, **request.body})
-        self.times.append(time.monotonic())
         reply = self.script(self.requests[-1], len(self.requests))
         await asyncio.sleep(reply.delay_s)
+        await self.may_answer.wait()
         await _send(reply, writer, request.path)
 
 

@@ -23,7 +23,7 @@ async def _serve(folder: Path, address: str) -> None:
         click.echo(f"{folder}: the script refuses", err=True)
         sys.exit(script.refuse_with_status)
     while script.never_listens:
-        await asyncio.sleep(3600)
+        await asyncio.Event().wait()
     model = FakeModel(script)
     died = folder / "died"
 

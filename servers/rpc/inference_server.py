@@ -8,7 +8,7 @@ from typing import Final
 
 import torch
 from harnessapi.inference.v1 import inference_pb2, inference_pb2_grpc
-from harnessapi.rpc.server import RpcServer, stopped_by_signal
+from harnessapi.rpc.server import FAILURE_LINGER_S, RpcServer, stopped_by_signal
 from harnessapi.rpc.targets import Target
 
 from harness_servers.backends.backend import Backend
@@ -39,11 +39,17 @@ def host(hosting: Hosting, target: Target, *, ready: Callable[[Target], None]) -
 
 
 async def serve(
-    backend: Backend, target: Target, *, stopped: asyncio.Event, ready: Callable[[Target], None]
+    backend: Backend,
+    target: Target,
+    *,
+    stopped: asyncio.Event,
+    ready: Callable[[Target], None],
+    linger_s: float = FAILURE_LINGER_S,
 ) -> bool:
     """Serves until `stopped` is set (True), or until the backend has failed (False); closes it.
 
-    Healthy only while the backend is warm and alive. Raises TargetError.
+    Healthy only while the backend is warm and alive; after it failed, the server still says so for
+    `linger_s`, or until `stopped`. Raises TargetError.
     """
     server = RpcServer(SERVICE)
     inference_pb2_grpc.add_InferenceServiceServicer_to_server(
@@ -56,6 +62,7 @@ async def serve(
             stopped=stopped,
             ready=lambda: ready(bound),
             wait_failed=backend.wait_failed,
+            linger_s=linger_s,
         )
     finally:
         await backend.close()

@@ -15,7 +15,7 @@ from harnessapi.rpc.options import SERVER_OPTIONS
 from harnessapi.rpc.targets import Target, bind
 
 _GRACE_S: Final = 2.0
-_FAILURE_LINGER_S: Final = 1.0
+FAILURE_LINGER_S: Final = 1.0
 
 
 def stopped_by_signal() -> asyncio.Event:
@@ -51,11 +51,13 @@ class RpcServer:
         stopped: asyncio.Event,
         ready: Callable[[], None],
         wait_failed: Callable[[], Awaitable[None]] | None = None,
+        linger_s: float = FAILURE_LINGER_S,
     ) -> bool:
         """Serves until `stopped` is set (True), or until `wait_failed` returns (False).
 
         Answers at once, and is healthy once `start` has returned, when `ready` is called. At the
-        end it says that it is not, and lets calls end.
+        end it says that it is not, and lets calls end; after a failure it answers for `linger_s`
+        more, or until `stopped`.
         """
         await self._report(is_serving=False)
         await self.grpc_server.start()
@@ -75,7 +77,7 @@ class RpcServer:
             await self._report(is_serving=False)
             if failing.done() and not stopped.is_set():
                 # Whoever watches the health hears of it before the port is gone.
-                await _first(stopping, timeout_s=_FAILURE_LINGER_S)
+                await _first(stopping, timeout_s=linger_s)
             for task in (starting, stopping, failing):
                 task.cancel()
             await self._health.enter_graceful_shutdown()
