@@ -57,14 +57,14 @@ def evaluate(fleet: Any, *arguments: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def test_a_server_started_by_its_command_is_healthy_by_its_check(fleet: Any, server: str) -> None:
-    assert fleet.check(server) == 0
+    fleet.wait_healthy(server)
 
 
 def test_the_harness_evaluates_the_fleet_by_its_command(fleet: Any) -> None:
@@ -115,7 +115,7 @@ def test_a_missing_checkpoint_is_refused_with_its_name(machine: Any, tmp_path: P
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=600,
     )
     assert done.returncode == 2
     assert "/nowhere/rnn" in done.stderr

@@ -46,11 +46,18 @@ main(obj=Dependencies(model_server=Program(module="{FAKE_MODULE}")), prog_name="
 """
 
 
+WaitUntil = Callable[[Callable[[], object]], None]
+
+
 class Workplace:
     """A working directory with endpoints.toml, whose checkpoint is a script for the fake."""
 
-    def __init__(self, folder: Path, temporary: Path) -> None:
+    # How long a server that is not ours has; 0 where nobody is there.
+    connect_timeout_s = 600.0
+
+    def __init__(self, folder: Path, temporary: Path, wait_until: WaitUntil) -> None:
         self.folder = folder
+        self.wait_until = wait_until
         # What a killed process leaves behind; short, for it holds Unix sockets.
         self.temporary = temporary
         (folder / "rnn").mkdir()
@@ -61,7 +68,9 @@ class Workplace:
         (self.folder / "rnn" / "fake.json").write_text(json.dumps(fields))
 
     def run(self, *arguments: str) -> Result:
-        given = Dependencies(model_server=Program(module=FAKE_MODULE), connect_timeout_s=0.5)
+        given = Dependencies(
+            model_server=Program(module=FAKE_MODULE), connect_timeout_s=self.connect_timeout_s
+        )
         return CliRunner().invoke(main, arguments, obj=given)
 
     def start(self, *arguments: str, terminal: int | None = None) -> "subprocess.Popen[str]":
@@ -102,16 +111,25 @@ class Workplace:
                 found.append(int(entry.parent.name))
         return found
 
+    def wait_for_samples(self, number: int) -> None:
+        self.wait_until(lambda: self.num_samples() >= number)
+
+    def num_samples(self) -> int:
+        files = self.folder.glob("runs/*/samples.jsonl")
+        return sum(file.read_bytes().count(b"\n") for file in files)
+
     def samples(self) -> list[dict[str, Any]]:
         text = (self.only_run() / "samples.jsonl").read_text()
         return [json.loads(line) for line in text.splitlines()]
 
 
 @pytest.fixture
-def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workplace]:
+def workplace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wait_until: WaitUntil
+) -> Iterator[Workplace]:
     monkeypatch.chdir(tmp_path)
     with tempfile.TemporaryDirectory(prefix="h-") as temporary:
-        yield Workplace(tmp_path, Path(temporary))
+        yield Workplace(tmp_path, Path(temporary), wait_until)
 
 
 Serve = Callable[[FakeModel], AbstractAsyncContextManager[Client]]

@@ -21,7 +21,7 @@ class RunningService:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, args=(limits,))
         self._thread.start()
-        assert self._ready.wait(20)
+        assert self._ready.wait(600)
 
     def _run(self, limits: ContextLimits) -> None:
         def ready(_: Target) -> None:
@@ -39,7 +39,7 @@ class RunningService:
     def stop(self) -> None:
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stopped.set)
-            self._thread.join(20)
+            self._thread.join(600)
 
 
 @pytest.fixture

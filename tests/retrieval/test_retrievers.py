@@ -20,7 +20,7 @@ def retriever(
 ) -> Iterator[Retriever]:
     made: Retriever = LocalRetriever()
     if request.param == "remote":
-        made = RemoteRetriever(start_service().address, deadline_s=20)
+        made = RemoteRetriever(start_service().address, deadline_s=600)
     yield made
     made.shutdown()
 

@@ -45,7 +45,7 @@ def test_the_command_says_when_it_is_healthy_and_stops_cleanly_at_a_signal(
             status = health.Check(health_pb2.HealthCheckRequest(service=name)).status
             assert status == health_pb2.HealthCheckResponse.SERVING
     process.send_signal(number)
-    assert process.wait(10) == 0
+    assert process.wait(600) == 0
     assert process.stderr.read() == ""
 
 
@@ -66,7 +66,7 @@ def test_a_folder_of_standing_corpora_is_accepted_and_said_to_be_ignored(tmp_pat
 )
 def test_an_address_that_cannot_be_used_is_one_clear_line_and_exit_status_2(address: str) -> None:
     with start_process("--listen", address) as process:
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=600)
     assert process.returncode == 2
     assert errors.startswith("Error: ")
     assert address in errors
@@ -78,7 +78,7 @@ def test_an_address_in_use_is_refused_and_the_first_server_keeps_it(
 ) -> None:
     service = start_service()
     with start_process("--listen", service.address) as process:
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=600)
     assert process.returncode == 2
     assert errors == f"Error: cannot listen on {service.address}: a server is listening there\n"
     with grpc.insecure_channel(service.address) as channel:
@@ -90,7 +90,7 @@ def test_a_port_in_use_is_refused() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with start_process("--listen", address) as process:
-            _, errors = process.communicate(timeout=20)
+            _, errors = process.communicate(timeout=600)
     assert process.returncode == 2
     assert errors == f"Error: cannot listen on {address}: Address already in use\n"
 

@@ -25,8 +25,8 @@ class Gated(LocalRetriever):
 
     def search(self, requests: Sequence[SearchRequest]) -> list[SearchResult]:
         if requests[0].query == "slow":
-            assert self.other_is_searched.wait(20)
-            assert self.go_on.wait(20)
+            assert self.other_is_searched.wait(600)
+            assert self.go_on.wait(600)
         if requests[0].query == "other":
             self.other_is_searched.set()
         return super().search(requests)
@@ -49,8 +49,8 @@ async def test_other_searches_of_its_call_and_other_calls_go_on_beside_a_slow_se
     with ThreadPoolExecutor(2) as executor:
         servicer = RetrievalServicer(contexts=contexts, retriever=retriever, executor=executor)
         slow = asyncio.create_task(servicer.SearchContexts(call("slow", "other", "te.t"), None))
-        await asyncio.to_thread(retriever.other_is_searched.wait, 20)
-        quick = await asyncio.wait_for(servicer.SearchContexts(call("a.d"), None), 20)
+        await asyncio.to_thread(retriever.other_is_searched.wait, 600)
+        quick = await asyncio.wait_for(servicer.SearchContexts(call("a.d"), None), 600)
         assert [result.text for result in quick.results] == ["and"]
         assert not slow.done()
         retriever.go_on.set()

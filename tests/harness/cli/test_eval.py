@@ -7,7 +7,6 @@ import re
 import signal
 import struct
 import termios
-import time
 from pathlib import Path
 from typing import Any
 
@@ -259,6 +258,7 @@ def test_a_server_that_keeps_dying_is_given_up_and_the_run_can_go_on(workplace: 
 
 def test_a_terminal_gets_a_bar_and_a_narrow_one_a_narrow_table(workplace: Any) -> None:
     master, terminal = pty.openpty()
+    # The wide table takes 78 columns, or more where there are more digits.
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 72, 0, 0))
     process = workplace.start(
         "eval", "--endpoint", "all", "--task", "assoc_recall", "--samples", "20", terminal=terminal
@@ -269,7 +269,7 @@ def test_a_terminal_gets_a_bar_and_a_narrow_one_a_narrow_table(workplace: Any) -
         while piece := os.read(master, 4096):
             shown += piece
     os.close(master)
-    assert process.wait(timeout=20) == 0
+    assert process.wait(timeout=600) == 0
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
     assert "20/20 accuracy 1.000" in text
     assert "endpoint rnn-rag, family RNN, parameters 1.2k, state a sequence 512 B" in text
@@ -278,30 +278,13 @@ def test_a_terminal_gets_a_bar_and_a_narrow_one_a_narrow_table(workplace: Any) -
     assert "…" not in table
 
 
-def wait_for_samples(folder: Path, number: int) -> None:
-    end = time.monotonic() + 20
-    while time.monotonic() < end:
-        files = list(folder.glob("runs/*/samples.jsonl"))
-        if files and files[0].read_bytes().count(b"\n") >= number:
-            return
-        time.sleep(0.02)
-    raise TimeoutError(f"no {number} samples")
-
-
-def wait_for_no_fakes(workplace: Any) -> None:
-    end = time.monotonic() + 10
-    while workplace.fakes_running() and time.monotonic() < end:
-        time.sleep(0.02)
-    assert workplace.fakes_running() == []
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_in_order_and_says_how_to_go_on(workplace: Any, number: int) -> None:
-    workplace.script(delay_s=0.05)
+    workplace.script(hang_from_call=9)
     process = workplace.start(*EVAL, "--samples", "500", "--concurrency", "4")
-    wait_for_samples(workplace.folder, 8)
+    workplace.wait_for_samples(8)
     process.send_signal(number)
-    stdout, stderr = process.communicate(timeout=20)
+    stdout, stderr = process.communicate(timeout=600)
     assert process.returncode == 4, stderr
     assert "Traceback" not in stderr
     assert f"--resume runs/{workplace.only_run().name}" in stderr
@@ -312,13 +295,13 @@ def test_a_signal_stops_in_order_and_says_how_to_go_on(workplace: Any, number: i
 def test_a_killed_run_leaves_no_server_and_is_finished_by_resume_exactly_once(
     workplace: Any,
 ) -> None:
-    workplace.script(delay_s=0.05, wrong_share=0.3)
+    workplace.script(hang_from_call=21, wrong_share=0.3)
     options = ("--samples", "60", "--seed", "5", "--size", "2,4")
     process = workplace.start(*EVAL, *options, "--concurrency", "4")
-    wait_for_samples(workplace.folder, 20)
+    workplace.wait_for_samples(20)
     os.kill(process.pid, signal.SIGKILL)
-    process.communicate(timeout=20)
-    wait_for_no_fakes(workplace)
+    process.communicate(timeout=600)
+    workplace.wait_until(lambda: not workplace.fakes_running())
     workplace.script(wrong_share=0.3)
     resumed = workplace.run("eval", "--resume", workplace.only_run().name, "--json")
     assert resumed.exit_code == 0, resumed.stderr

@@ -25,6 +25,8 @@ from harness.tasks import make_task
 from harness.way import Prompting, Style
 
 BUSY = Reply(status=503, body="{}")
+# It asks for more time than a sample has: no time needs to pass until it is given up.
+AWAY = Reply(status=503, headers={"Retry-After": "3600"}, body="{}")
 FAULTS = {3: BUSY, 5: Reply(status=429, body="{}"), 7: Reply(is_cut=True)}
 
 
@@ -50,9 +52,9 @@ def work(
             ),
         ),
         concurrency=concurrency,
-        deadline_s=10,
+        deadline_s=600,
         model_server=MODEL_SERVER,
-        connect_timeout_s=0.3,
+        connect_timeout_s=600,
     )
 
 
@@ -132,8 +134,12 @@ async def test_transient_faults_change_no_result(tmp_path: Path) -> None:
 
 async def test_no_more_than_the_bound_are_in_flight(tmp_path: Path) -> None:
     def script(request: dict[str, Any], number: int) -> Reply:
-        reply = solve(request, number)
-        return Reply(texts=reply.texts, usage=reply.usage, delay_s=0.02)
+        # The first counts the prompt's tokens; then nobody is answered until they are three.
+        if number == 2:
+            server.may_answer.clear()
+        if server.num_running == 3:
+            server.may_answer.set()
+        return solve(request, number)
 
     async with FakeOpenAi(script) as server:
         await run(tmp_path, work(server.address, concurrency=3))
@@ -182,14 +188,13 @@ async def test_estimated_counts_are_said(
 async def test_an_endpoint_that_does_not_answer_the_first_prompt_is_left_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async with FakeOpenAi(lambda _request, _number: BUSY) as busy, FakeOpenAi(solve) as server:
+    async with FakeOpenAi(lambda _request, _number: AWAY) as busy, FakeOpenAi(solve) as server:
         todo = work(server.address, samples=2)
         [near] = todo.endpoints
         todo = replace(
             todo,
             options=replace(todo.options, endpoint=("busy", "far"), size=(2, 4)),
             endpoints=(replace(near, name="busy", address=busy.address), near),
-            deadline_s=0.3,
         )
         store = create_run(tmp_path)
         with pytest.raises(IncompleteError, match=r"left out, 2 cells of busy: busy/.*no answer"):
@@ -201,9 +206,23 @@ async def test_an_endpoint_that_does_not_answer_the_first_prompt_is_left_out(
     assert result.num_missing == 4
 
 
+async def test_a_server_that_stays_away_stops_the_run_and_what_is_stored_stays(
+    tmp_path: Path,
+) -> None:
+    def script(request: dict[str, Any], number: int) -> Reply:
+        return solve(request, number) if number <= 6 else AWAY
+
+    store = create_run(tmp_path)
+    async with FakeOpenAi(script) as server:
+        with pytest.raises(IncompleteError, match="did not answer within"):
+            await run_session(work(server.address, concurrency=1), store, PlainProgress())
+    store.close()
+    assert summarize(store.folder).cells[0].metrics.n == 5
+
+
 async def test_nobody_at_the_address_is_unreachable(tmp_path: Path) -> None:
     with pytest.raises(UnreachableError, match="'far'"):
-        await run(tmp_path, work("http://127.0.0.1:9/v1"))
+        await run(tmp_path, replace(work("http://127.0.0.1:9/v1"), connect_timeout_s=0))
 
 
 async def test_symbolic_words_reach_a_server_of_one_of_our_checkpoints(tmp_path: Path) -> None:
@@ -251,6 +270,7 @@ async def test_the_command_line_ends_as_for_any_endpoint(workplace: Any) -> None
 def test_a_check_of_an_address_where_nobody_is_exits_3(workplace: Any) -> None:
     table = '[gone]\naddress = "http://127.0.0.1:9/v1"\nmodel = "m"\n'
     (workplace.folder / "endpoints.toml").write_text(table)
+    workplace.connect_timeout_s = 0
     result = workplace.run("endpoints", "check")
     assert result.exit_code == 3
     assert "endpoint 'gone' (http://127.0.0.1:9/v1 m)" in result.stderr

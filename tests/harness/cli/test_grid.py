@@ -73,6 +73,7 @@ def test_a_grid_goes_on_without_an_endpoint_that_does_not_start(
 
 
 def test_a_grid_goes_on_without_an_address_that_does_not_answer(grid: Any) -> None:
+    grid.connect_timeout_s = 0
     result = ask(grid, "far,rnn")
     assert result.exit_code == 4
     assert rows(result) == [("rnn", 2, 5), ("rnn", 4, 5)]
@@ -171,10 +172,10 @@ def test_a_grid_goes_on_without_an_endpoint_that_is_lost_on_the_way(grid: Any) -
 def test_a_signal_while_a_server_starts_stops_them_all(grid: Any) -> None:
     script(grid, "ssm", never_listens=True)
     process = grid.start("eval", "--endpoint", "rnn,ssm", "--task", "assoc_recall")
-    while "rnn (rnn) is ready" not in process.stderr.readline():
-        pass
+    while "rnn (rnn) is ready" not in (line := process.stderr.readline()):
+        assert line, "it ended"
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=20)
+    _, stderr = process.communicate(timeout=600)
     assert process.returncode == 4, stderr
     assert "stopped by Ctrl-C; nothing was stored" in stderr
     assert grid.fakes_running() == []

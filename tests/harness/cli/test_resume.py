@@ -86,7 +86,7 @@ def test_options_that_differ_are_listed_and_nothing_is_done(half: Any) -> None:
 
 def test_options_that_change_no_result_may_differ(half: Any) -> None:
     result = half.run(
-        *("eval", "--resume", half.only_run().name, "--concurrency", "2", "--deadline", "9")
+        *("eval", "--resume", half.only_run().name, "--concurrency", "2", "--deadline", "900")
     )
     assert result.exit_code == 0
     sessions = json.loads((half.only_run() / "manifest.json").read_text())["sessions"]

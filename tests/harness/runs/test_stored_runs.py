@@ -104,10 +104,10 @@ def language_model() -> Any:
 
     thread = threading.Thread(target=run)
     thread.start()
-    assert started.wait(timeout=60)
+    assert started.wait(timeout=600)
     yield server
     loop.call_soon_threadsafe(task.cancel)
-    thread.join(timeout=60)
+    thread.join(timeout=600)
     loop.close()
 
 

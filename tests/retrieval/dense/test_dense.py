@@ -3,7 +3,7 @@ import random
 import numpy as np
 import pytest
 from harnessapi.values import Mode, Outcome
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness_retrieval.dense.dense_index import DenseContextIndex, FlatIndex
@@ -39,7 +39,6 @@ WORDS = st.sampled_from(["bab", "dad", "né", "x", ";", " ", "\n", ";;"])
 TEXTS = st.lists(WORDS, max_size=60).map(" ".join)
 
 
-@settings(deadline=None)
 @given(
     text=TEXTS,
     cuts=st.lists(st.integers(0, 150), max_size=4),

@@ -2,7 +2,7 @@ import re
 
 import pytest
 from harnessapi.values import Outcome
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness_retrieval.regex.regex_search import MAX_WORK, search_regex, work_per_byte
@@ -114,7 +114,6 @@ PATTERNS = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(text=TEXTS, pattern=PATTERNS, is_long=st.booleans())
 def test_the_patterns_of_the_paper_find_what_the_obvious_reference_finds(
     text: str, pattern: str, is_long: bool

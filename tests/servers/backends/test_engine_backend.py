@@ -90,7 +90,7 @@ async def test_a_deadline_wakes_a_thread_that_has_nothing_else_to_do(
 
     class Stuck(LocalRetriever):
         def search(self, requests):
-            may_answer.wait(60)
+            may_answer.wait(600)
             return super().search(requests)
 
     backend = await make(scripted({"<regex>": "<search> bab </search> <eos>"}), Stuck())

@@ -3,7 +3,6 @@
 import copy
 import queue
 import threading
-import time
 from collections import Counter
 from dataclasses import replace
 
@@ -252,13 +251,15 @@ class Gated:
     def __init__(self, max_requests: int) -> None:
         self.max_requests = max_requests
         self.sizes: list[int] = []
+        self.is_searching = threading.Event()
         self.go_on = threading.Event()
 
     def search(self, requests):
         self.sizes.append(len(requests))
+        self.is_searching.set()
         queries = [request.query for request in requests]
         if "slow" in queries:
-            assert self.go_on.wait(20)
+            assert self.go_on.wait(600)
         if "gone" in queries:
             raise RetrieverUnavailableError("gone")
         if "broken" in queries:
@@ -284,7 +285,7 @@ class Searching:
     def answers(self, num_answers: int) -> dict[int, SearchResult | UnavailableError]:
         answered = []
         while len(answered) < num_answers:
-            answered += self._posted.get(timeout=20)
+            answered += self._posted.get(timeout=600)
         return dict(answered)
 
 
@@ -293,8 +294,7 @@ def test_nobody_waits_for_a_slow_search_of_another(max_requests: int) -> None:
     retriever = Gated(max_requests)
     searching = Searching(retriever)
     searching.ask(0, "slow")
-    while not retriever.sizes:  # it is on its way
-        time.sleep(0.001)
+    assert retriever.is_searching.wait(600)
     for i in range(1, 100):
         searching.ask(i, str(i))
     answers = searching.answers(99)

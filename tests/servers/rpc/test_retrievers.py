@@ -38,12 +38,12 @@ def remote(tmp_path: Path) -> Iterator[RemoteRetriever]:
 
     thread = threading.Thread(target=run)
     thread.start()
-    assert ready.wait(20)
+    assert ready.wait(600)
     retriever = RemoteRetriever(address)
     yield retriever
     retriever.shutdown()
     loop.call_soon_threadsafe(stopped.set)
-    thread.join(20)
+    thread.join(600)
 
 
 def test_a_remote_retriever_gives_the_same_completion(drive, scripted, codec, remote) -> None:
