@@ -4,7 +4,7 @@ Most fields have the same name on both sides and are not listed here: only what 
 """
 
 from dataclasses import fields
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from google.protobuf.message import Message
 from harnessapi.inference.v1 import inference_pb2 as pb
@@ -24,6 +24,10 @@ from harness_servers.generation import (
 )
 
 _Options = TypeVar("_Options", Sampling, Stopping, Retrieval)
+_NAMES: Final[dict[type[Any], tuple[str, ...]]] = {
+    kind: tuple(field.name for field in fields(kind))
+    for kind in (Sampling, Stopping, Retrieval, RetrievalStep, Finished)
+}
 
 
 def read_sampling(options: pb.SamplingOptions) -> Sampling:
@@ -101,12 +105,12 @@ def _write_started(event: Started) -> pb.Started:
 def _read(kind: type[_Options], message: Message, **differing: Any) -> _Options:
     """The fields that are set; the others, apart from the differing ones, have their defaults."""
     same = {
-        field.name: getattr(message, field.name)
-        for field in fields(kind)
-        if field.name not in differing and message.HasField(field.name)
+        name: getattr(message, name)
+        for name in _NAMES[kind]
+        if name not in differing and message.HasField(name)
     }
     return kind(**same, **differing)
 
 
 def _same_fields(value: Any) -> dict[str, Any]:
-    return {field.name: getattr(value, field.name) for field in fields(value)}
+    return {name: getattr(value, name) for name in _NAMES[type(value)]}

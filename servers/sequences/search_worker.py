@@ -2,8 +2,8 @@
 
 import logging
 import os
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, SimpleQueue
 from typing import Final
 
@@ -20,6 +20,8 @@ _log = logging.getLogger(__name__)
 _NUM_THREADS: Final = max(2, min(4, os.cpu_count() or 2))
 
 Result = SearchResult | UnavailableError
+# A search of a sequence; or a context that is searched no more; or None, for a thread to end.
+_Order = tuple[int, SearchRequest] | str | None
 
 
 class SearchWorker:
@@ -34,34 +36,52 @@ class SearchWorker:
     ) -> None:
         self._retriever = retriever
         self._post = post
-        self._gathered: SimpleQueue[tuple[int, SearchRequest]] = SimpleQueue()
-        self._pool = ThreadPoolExecutor(_NUM_THREADS, thread_name_prefix="searches")
+        self._orders: SimpleQueue[_Order] = SimpleQueue()
+        self._is_closing = False
+        self._threads = [
+            threading.Thread(target=self._run, name=f"searches-{number}", daemon=True)
+            for number in range(_NUM_THREADS)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def submit(self, sequence_id: int, request: SearchRequest) -> None:
         """See SearchQueue.submit."""
-        self._gathered.put((sequence_id, request))
-        self._pool.submit(self._search_gathered)
+        self._orders.put((sequence_id, request))
 
     def forget(self, context_id: str) -> None:
         """See SearchQueue.forget."""
-        self._pool.submit(self._forget, context_id)
+        self._orders.put(context_id)
 
     def close(self) -> None:
         """Drops what waits, lets go of the retriever, and waits for searches under way."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._is_closing = True
+        for _ in self._threads:
+            self._orders.put(None)
         self._retriever.shutdown()
-        self._pool.shutdown()
+        for thread in self._threads:
+            thread.join()
 
-    def _search_gathered(self) -> None:
-        batch: list[tuple[int, SearchRequest]] = []
+    def _run(self) -> None:
+        while (order := self._orders.get()) is not None:
+            batch: list[tuple[int, SearchRequest]] = []
+            while isinstance(order, tuple):
+                batch.append(order)
+                order = self._next() if len(batch) < self._retriever.max_requests else None
+            if batch and not self._is_closing:
+                ids, requests = zip(*batch, strict=True)
+                self._post([*zip(ids, self._search(requests), strict=True)])
+            if isinstance(order, str):
+                self._forget(order)
+
+    def _next(self) -> _Order:
         try:
-            while len(batch) < self._retriever.max_requests:
-                batch.append(self._gathered.get_nowait())
+            order = self._orders.get_nowait()
         except Empty:
-            if not batch:
-                return  # another thread took it along
-        ids, requests = zip(*batch, strict=True)
-        self._post([*zip(ids, self._search(requests), strict=True)])
+            return None
+        if order is None:
+            self._orders.put(None)  # for this thread, once it is done
+        return order
 
     def _search(self, requests: tuple[SearchRequest, ...]) -> list[Result]:
         try:
