@@ -39,7 +39,8 @@ def list_command(endpoints_file: Path | None) -> None:
 def check_command(ctx: click.Context, name: str | None, endpoints_file: Path | None) -> None:
     """Ask NAME, or every endpoint, what it serves; local ones are started and stopped.
 
-    Exit status 3 where one could not be reached.
+    Exit status: 0 all answer; 2 one was refused, by us or by its server; 3 one could
+    not be reached.
 
     \b
       harness endpoints check rnn-rag

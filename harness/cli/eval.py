@@ -126,7 +126,7 @@ def eval_command(ctx: click.Context, /, **values: Any) -> None:
     \b
       harness eval --endpoint rnn-rag --task assoc_recall
       harness eval --endpoint rnn,rnn-rag --task all --size 16,32,64 --json
-      harness eval --endpoint rnn --task assoc_recall --prompting direct,cot --size 4
+      harness eval --endpoint rnn --task assoc_recall --prompting direct,cot
       harness eval --endpoint rnn-rag --task needle,mqar -T keys=8 -T mqar.queries=4
       harness eval --resume 20260101T120000Z-1a2b
 

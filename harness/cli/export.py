@@ -11,7 +11,7 @@ from harness.cli.shared_options import RUNS_FOLDER
 from harness.reports.flat import flat_rows
 from harness.reports.formats import FORMATS
 from harness.runs.manifest import read_manifest
-from harness.runs.store import find_run
+from harness.runs.store import find_runs
 
 _FILE: Final = click.Path(dir_okay=False, path_type=Path)
 
@@ -41,7 +41,9 @@ def export_command(runs: tuple[str, ...], out: Path, **files: Path | None) -> No
     chosen = {kind: path for kind, path in files.items() if path is not None}
     if not chosen:
         raise click.UsageError("--parquet, --csv or --jsonl FILE is needed")
-    folders = list(dict.fromkeys(find_run(run, out) for run in runs))
+    if Path("-") in chosen.values():
+        raise click.UsageError("a file is needed, not `-`; /dev/stdout is one")
+    folders = find_runs(runs, out)
     for kind, path in chosen.items():
         num_rows = FORMATS[kind](path, chain.from_iterable(map(flat_rows, folders)))
         click.echo(f"{num_rows} samples written to {path}")

@@ -15,7 +15,7 @@ from harness.reports.sample_pages import OneSample, Picks, SamplePages
 from harness.reports.terminal import print_report
 from harness.runs.manifest import Manifest
 from harness.runs.records import SampleRecord
-from harness.runs.store import find_run
+from harness.runs.store import find_run, is_logs
 
 _FILE: Final = click.Path(dir_okay=False, path_type=Path)
 
@@ -61,7 +61,8 @@ def report_command(runs: tuple[str, ...], **options: Any) -> None:
         raise click.UsageError("--sample and --samples-dir need --html FILE")
     if samples_dir is not None and options["sample"] is not None:
         raise click.UsageError("--sample and --samples-dir exclude each other")
-    folders = list(dict.fromkeys(_folder(run, options["out"]) for run in runs))
+    chosen = [run for run in runs if not is_logs(Path(run))]
+    folders = list(dict.fromkeys(_folder(run, options["out"]) for run in chosen))
     if options["sample"] is not None:
         report = _write_sample(folders, OneSample(options["sample"]), html_file)
     else:

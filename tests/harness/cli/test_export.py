@@ -116,3 +116,16 @@ def test_an_address_is_read_back() -> None:
     for key in ("", "a/b", "a/size=x/test/seed=0/index=0"):
         with pytest.raises(ValueError):  # noqa: PT011
             Address.from_key(key)
+
+
+def test_the_logs_of_the_fleet_among_runs_are_no_run(workplace: Any, stored: Any) -> None:
+    cell = stored.cell("rnn")
+    stored.run(Path("runs/a"), {cell: [stored.sample(cell, 0, is_right=True)]})
+    logs = Path("runs/up")
+    logs.mkdir()
+    (logs / "endpoints.toml").touch()
+    for command in (("export", "--csv", "out.csv"), ("report", "--json")):
+        name, *options = command
+        result = workplace.run(name, "runs/a", "runs/up", *options)
+        assert result.exit_code == 0, result.stderr
+    assert workplace.run("export", "runs/up", "--csv", "out.csv").exit_code == 2

@@ -41,7 +41,7 @@ def test_a_prompt_is_instruction_worked_problems_and_the_asked_one(name: str) ->
         assert text.startswith(task.instruction)
         *worked, asked = text.split("\n[Problem ")[1:]
         assert len(worked) == 3
-        assert sample.context.removeprefix(f"{name} ").removeprefix("; ") in asked
+        assert sample.context.removeprefix(task.heading).strip() in asked
         assert sample.question in asked
         assert text.endswith("\n")
         assert sample.context not in "".join(worked)
