@@ -1,5 +1,6 @@
 """What can be held of the house's order beside the import contracts."""
 
+import ast
 from collections import defaultdict
 from pathlib import Path
 
@@ -15,3 +16,13 @@ def test_no_two_modules_have_one_name() -> None:
         for path in (ROOT / package).rglob("*.py"):
             places[path.stem].append(str(path.relative_to(ROOT)))
     assert {n: p for n, p in places.items() if len(p) > 1 and n not in EVERYWHERE} == {}
+
+
+def test_no_two_classes_have_one_name() -> None:
+    places = defaultdict(list)
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.parse(path.read_text(encoding="utf-8")).body:
+                if isinstance(node, ast.ClassDef):
+                    places[node.name].append(str(path.relative_to(ROOT)))
+    assert {name: paths for name, paths in places.items() if len(paths) > 1} == {}
