@@ -147,8 +147,8 @@ def eval_command(ctx: click.Context, /, **values: Any) -> None:
     if not run.folder.exists():
         raise IncompleteError(f"{failure}; nothing was stored")
     result = summarize(run.folder)
-    write_summary(run.folder, result)
     _show(run.folder, result, options)
+    write_summary(run.folder, result)
     if failure is not None or not result.is_complete:
         raise _incomplete(run.folder, result, failure)
     if result.refused:

@@ -8,11 +8,12 @@ from typing import Any, Final
 import click
 
 from harness.cli.shared_options import QUIET, RUNS_FOLDER
-from harness.errors import IncompleteError, InputError
+from harness.errors import IncompleteError
 from harness.reports.collect import Report, Visitor, read_report
 from harness.reports.page import report_page
 from harness.reports.sample_pages import OneSample, Picks, SamplePages
 from harness.reports.terminal import print_report
+from harness.runs.lines import replacing
 from harness.runs.manifest import Manifest
 from harness.runs.records import SampleRecord
 from harness.runs.store import find_run, is_logs
@@ -119,7 +120,5 @@ def _write_sample(folders: list[Path], sample: OneSample, html_file: Path) -> Re
 
 
 def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error}") from None
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
 
 from harnessapi.values import FinishReason, Mode, Part
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from harness.sample import Prompt
 from harness_retrieval.abbreviations import Abbreviation
@@ -61,13 +61,16 @@ class CompletionTimes(Struct, frozen=True, kw_only=True):
     retrieval_ms: float = 0.0
 
 
+Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+
+
 class Counts(Struct, frozen=True, kw_only=True):
     """Of a completion, under the names that every message and record has."""
 
-    num_prompt_tokens: int
-    num_generated_tokens: int
-    num_inserted_tokens: int
-    num_searches: int
+    num_prompt_tokens: Count
+    num_generated_tokens: Count
+    num_inserted_tokens: Count
+    num_searches: Count
 
 
 class Completion(Counts, frozen=True, kw_only=True):
@@ -81,7 +84,7 @@ class Completion(Counts, frozen=True, kw_only=True):
     are_counts_estimated: bool = False
     times: CompletionTimes
     prompt_token_ids: tuple[int, ...] = ()
-    num_attempts: int = 1
+    num_attempts: Count = 1
     # The fault of every attempt but the last.
     faults: tuple[str, ...] = ()
 

@@ -8,7 +8,7 @@ from typing import Final
 from harnessapi.values import Mode, ModelDescription
 
 from harness.endpoints.config import Endpoint
-from harness.errors import InputError
+from harness.errors import InputError, unknown_name
 from harness.runs.cell import Cell
 from harness.runs.refused import Refused, nothing_left
 from harness.runs.run_options import RunOptions
@@ -84,12 +84,17 @@ def select_tasks(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _require_parameters(options: RunOptions, task: str) -> None:
-    """Raises InputError for a value that is out of range at every size."""
+    """Raises InputError for an unknown name, and a value that is out of range at every size."""
+    if task not in TASKS:
+        raise unknown_name("task", task, TASKS)
     kind = TASKS[task]
     asked = options.size or kind.default_sizes
     sizes = [size for size in asked if kind.min_size <= size <= kind.max_size]
+    parameters = parameters_of(kind)
     for name, value in options.parameter[task].items():
-        known = parameters_of(kind)[name]
+        if name not in parameters:
+            raise unknown_name(f"parameter of {task}", name, parameters)
+        known = parameters[name]
         if sizes and not any(known.allows(value, size) for size in sizes):
             make_task(task, size=sizes[-1], **{name: value})
 

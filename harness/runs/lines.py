@@ -56,7 +56,7 @@ def read_lines(path: Path, kind: type[Kind]) -> Iterator[tuple[bytes, Kind]]:
                     return
                 try:
                     value = decoder.decode(line)
-                except MsgspecError as error:
+                except (MsgspecError, RecursionError) as error:
                     raise damaged_line(path, number, str(error)) from None
                 yield line, value
     except OSError as error:
@@ -72,14 +72,26 @@ def damaged_line(path: Path, number: int, reason: str) -> DamagedError:
     )
 
 
+def remove_unfinished(path: Path) -> None:
+    """What a process that was killed left behind of a `replacing`."""
+    for unfinished in path.parent.glob(f".{path.name}.*.new"):
+        unfinished.unlink(missing_ok=True)
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A file beside the path that takes its place when all is written. Raises InputError."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    """A file beside the path that takes its place when all is written. Raises InputError.
+
+    A link stays one, and who may read the file may read it afterwards.
+    """
+    target = path.resolve()
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.new")
     try:
         yield temporary
-        temporary.replace(path)
+        if target.is_file():
+            temporary.chmod(target.stat().st_mode)
+        temporary.replace(target)
     except OSError as error:
-        raise InputError(f"cannot write {path}: {error}") from None
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from None
     finally:
         temporary.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
 """manifest.json: what a run asks of which models, written before the first sample."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -82,10 +82,15 @@ def read_manifest(folder: Path) -> Manifest:
         if version != FORMAT:
             raise InputError(f"{path}: format {version}, this version reads {FORMAT}")
         manifest = msgspec.json.decode(text, type=Manifest)
+        _ = manifest.options.mode
     except OSError as error:
         raise InputError(f"{folder} is not a run: {error}") from None
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError, ValueError) as error:
         raise InputError(f"{path}: no manifest that this version reads: {error}") from None
+    for endpoint in manifest.endpoints:
+        for name, value in asdict(endpoint.model).items():
+            if isinstance(value, int) and not 0 <= value < 2**63:
+                raise InputError(f"{path}: {name} of {endpoint.name} is {value:.3g}: no count")
     names = {endpoint.name for endpoint in manifest.endpoints}
     for cell in manifest.cells:
         if cell.endpoint not in names:

@@ -22,7 +22,7 @@ def read_samples(folder: Path, manifest: Manifest) -> Iterator[SampleRecord]:
 def read_sample_lines(folder: Path, manifest: Manifest) -> Iterator[tuple[bytes, SampleRecord]]:
     """`read_samples`, each with its line as it stands. Raises DamagedError."""
     path = folder / SAMPLES_NAME
-    seen = _Seen({cell.key for cell in manifest.cells})
+    seen = _Seen(manifest)
     for number, (line, record) in enumerate(read_lines(path, SampleRecord), start=1):
         try:
             seen.add(record)
@@ -39,8 +39,9 @@ def read_failed(folder: Path) -> set[tuple[str, str]]:
 class _Seen:
     """The samples so far, as their indices: a run may have millions."""
 
-    def __init__(self, cells: set[str]) -> None:
-        self._cells = cells
+    def __init__(self, manifest: Manifest) -> None:
+        self._cells = {cell.key: cell for cell in manifest.cells}
+        self._seed, self._num_samples = manifest.options.seed, manifest.options.samples
         # By cell, and address without its index.
         self._indices: dict[tuple[str, str], set[int]] = {}
 
@@ -50,15 +51,25 @@ class _Seen:
             raise ValueError(f"the run has no cell '{record.cell}'")
         start, _, index = record.address.rpartition("=")
         if (record.cell, start) not in self._indices:
-            _require_address(record.address)
+            self._require_asked(record)
+        if not (index.isascii() and index.isdigit() and int(index[:20]) < self._num_samples):
+            raise ValueError(f"the run does not ask sample {record.address}")
         indices = self._indices.setdefault((record.cell, start), set())
         if int(index) in indices:
             raise ValueError(f"sample {record.address} of {record.cell} is there twice")
         indices.add(int(index))
 
-
-def _require_address(key: str) -> None:
-    try:
-        Address.from_key(key)
-    except ValueError:
-        raise ValueError(f"'{key}' is no address of a sample") from None
+    def _require_asked(self, record: SampleRecord) -> None:
+        """Of the address all but the index: it is of the cell, and of the run's seed."""
+        cell = self._cells[record.cell]
+        try:
+            address = Address.from_key(record.address)
+        except ValueError:
+            raise ValueError(f"'{record.address}' is no address of a sample") from None
+        given = {**cell.parameters, "size": cell.size}
+        parameters = dict(address.parameters)
+        is_asked = (address.task, address.seed) == (cell.task, self._seed)
+        if not is_asked or given.items() - parameters.items():
+            raise ValueError(f"{record.cell} does not ask sample {record.address}")
+        if not all(0 <= value < 2**63 for value in parameters.values()):
+            raise ValueError(f"{record.address} has a parameter out of range")

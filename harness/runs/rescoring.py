@@ -14,7 +14,7 @@ from harness.clients.completion import Completion
 from harness.errors import InputError, unknown_name
 from harness.runs.lines import replacing
 from harness.runs.manifest import Manifest, copy_manifest, read_manifest
-from harness.runs.reading import read_sample_lines
+from harness.runs.reading import read_failed, read_sample_lines
 from harness.runs.store import ERRORS_NAME, SAMPLES_NAME, RunStore, create_run
 from harness.runs.summary import summarize, write_summary
 from harness.scoring.exact import Verdict, extract_answer, score_exact
@@ -71,6 +71,7 @@ def rescore(folder: Path, *, in_place: bool) -> Rescored:
     """
     manifest = read_manifest(folder)
     _require_known_tasks(manifest)
+    read_failed(folder)  # what the summary needs besides is whole
     store = RunStore(folder) if in_place else create_run(folder.resolve().parent)
     try:
         with replacing(store.folder / SAMPLES_NAME) as temporary:

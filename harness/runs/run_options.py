@@ -30,7 +30,7 @@ class RunOptions:
 
     @property
     def mode(self) -> Mode | None:
-        """The kind of search that was asked for."""
+        """The kind of search that was asked for. Raises ValueError for one unknown here."""
         return None if self.retrieval in {None, "none"} else Mode(self.retrieval)
 
 

@@ -13,7 +13,7 @@ from typing import BinaryIO, Final
 import msgspec
 
 from harness.errors import IncompleteError, InputError, unknown_name
-from harness.runs.lines import read_lines, repair
+from harness.runs.lines import read_lines, remove_unfinished, repair
 from harness.runs.manifest import FILE_NAME as MANIFEST_NAME
 from harness.runs.records import ErrorRecord, SampleKey, SampleRecord
 
@@ -30,6 +30,7 @@ class RunStore:
         try:
             with ExitStack() as files:
                 self._samples = files.enter_context(_open_locked(folder / SAMPLES_NAME))
+                remove_unfinished(folder / SAMPLES_NAME)
                 repair(folder / SAMPLES_NAME)
                 repair(folder / ERRORS_NAME)
                 self._errors = files.enter_context((folder / ERRORS_NAME).open("ab", buffering=0))

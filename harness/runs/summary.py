@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+from harness.errors import IncompleteError, InputError
+from harness.runs.lines import replacing
 from harness.runs.manifest import Manifest, read_manifest
 from harness.runs.metrics import Accumulator
 from harness.runs.reading import read_failed, read_samples
@@ -62,14 +64,23 @@ def summarize(folder: Path, visit: Callable[[SampleRecord], None] = _pass_by) ->
 
 
 def write_summary(folder: Path, result: RunResult) -> None:
-    """Writes summary.json; whatever it said before is of no interest."""
+    """Writes summary.json; whatever it said before is of no interest.
+
+    Raises IncompleteError where it cannot be written: the samples are stored nevertheless.
+    """
     value = {
         "complete": result.is_complete,
         "missing": result.num_missing,
         "cells": [cell.as_json() for cell in result.cells],
         "refused": [asdict(one) for one in result.refused],
     }
-    (folder / FILE_NAME).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    try:
+        with replacing(folder / FILE_NAME) as temporary:
+            temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    except InputError as error:
+        raise IncompleteError(
+            f"{error}. All samples are stored: harness report {folder} shows what they come to"
+        ) from None
 
 
 def _results(

@@ -63,8 +63,12 @@ def _search(text: str, pattern: str) -> SearchResult:
         return SearchResult(outcome=Outcome.NOT_FOUND)
     groups = (match.span(group) for group in range(1, regexp.groups + 1))
     first, end = next((span for span in groups if span[0] >= 0), match.span())
-    found = text_utf8[first:end].decode()
-    start = first if text.isascii() else len(text_utf8[:first].decode())
+    try:
+        found = text_utf8[first:end].decode()
+        start = first if text.isascii() else len(text_utf8[:first].decode())
+    except UnicodeDecodeError:
+        detail = r"the match begins or ends within a character (\C is a byte)"
+        return SearchResult(outcome=Outcome.INVALID_QUERY, detail=detail)
     return SearchResult(outcome=Outcome.FOUND, text=found, start=start, end=start + len(found))
 
 

@@ -159,3 +159,31 @@ def test_an_unknown_run_is_named(workplace: Any) -> None:
     result = workplace.run("rescore", "nope")
     assert result.exit_code == 2
     assert "unknown run 'nope'" in result.stderr
+
+
+def test_in_place_nothing_changes_where_the_run_is_damaged_elsewhere(
+    workplace: Any, folder: Path
+) -> None:
+    (folder / "errors.jsonl").write_text("garbage\n")
+    before = (folder / "samples.jsonl").read_bytes()
+    for arguments in (["a", "--in-place"], ["a"]):
+        result = workplace.run("rescore", *arguments)
+        assert result.exit_code == 2
+        assert "errors.jsonl, line 1" in result.stderr
+    assert (folder / "samples.jsonl").read_bytes() == before
+    assert names(folder.parent) == ["a"]
+
+
+def test_in_place_a_link_stays_one_and_who_may_read_is_who_might(
+    workplace: Any, folder: Path
+) -> None:
+    elsewhere = workplace.folder / "elsewhere.jsonl"
+    (folder / "samples.jsonl").rename(elsewhere)
+    elsewhere.chmod(0o600)
+    (folder / "samples.jsonl").symlink_to(elsewhere)
+    (folder / ".samples.jsonl.1.new").write_text("left by a process that was killed")
+    assert workplace.run("rescore", "a", "--in-place").exit_code == 0
+    assert (folder / "samples.jsonl").is_symlink()
+    assert elsewhere.stat().st_mode & 0o777 == 0o600
+    assert lines(folder)[0]["verdict"] == "correct"
+    assert [name for name in names(folder) if name.endswith(".new")] == []

@@ -162,3 +162,51 @@ def test_lines_of_older_versions_are_read(copied: Any) -> None:
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     before = json.loads((FOLDER / "outputs.json").read_text())["report"]
     assert_grown(before, rows(copied.run("report", *RUNS, "--json")))
+
+
+@pytest.mark.parametrize(
+    ("was", "now"),
+    [
+        ("seed=0/index=3", "seed=1/index=3"),
+        ("seed=0/index=3", "seed=0/index=5"),
+        ("seed=0/index=3", "seed=0/index=03x"),
+        ("assoc_recall/alphabet", "index/alphabet"),
+        ("size=6/test/seed=0/index=3", "size=7/test/seed=0/index=3"),
+    ],
+)
+def test_a_sample_that_the_run_does_not_ask_is_no_sample_of_it(
+    copied: Any, was: str, now: str
+) -> None:
+    path = Path("runs/four-families/samples.jsonl")
+    lines = path.read_text().splitlines(keepends=True)
+    number = next(i for i, line in enumerate(lines) if was in line and "assoc_recall/al" in line)
+    lines[number] = lines[number].replace(was, now, 1)
+    path.write_text("".join(lines))
+    result = copied.run("report", "four-families", "--json")
+    assert result.exit_code == 4
+    assert f"samples.jsonl, line {number + 1}: " in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("num_searches", "1" + "0" * 400), ("num_attempts", "-1"), ("of_tomorrow", "[" * 99_999)],
+)
+def test_a_value_that_no_count_can_have_is_named(copied: Any, field: str, value: str) -> None:
+    path = Path("runs/language-model/samples.jsonl")
+    first, *rest = path.read_text().splitlines(keepends=True)
+    damaged = first.replace("{", f'{{"{field}":{value},', 1)
+    path.write_text("".join([damaged, *rest]))
+    result = copied.run("report", "language-model", "--json")
+    assert result.exit_code == 4
+    assert "samples.jsonl, line 1: " in result.stderr
+
+
+def test_a_summary_that_cannot_be_written_hides_no_result(copied: Any) -> None:
+    Path("endpoints.toml").write_text(
+        '[llm]\naddress = "http://127.0.0.1:8000/v1"\nmodel = "m"\nretrieval = true\n'
+    )
+    Path("runs/language-model/summary.json").mkdir()
+    result = copied.run("eval", "--resume", "language-model", "--json")
+    assert result.exit_code == 4
+    assert len(result.stdout.splitlines()) == 4
+    assert "All samples are stored" in result.stderr

@@ -127,3 +127,10 @@ def test_the_patterns_of_the_paper_find_what_the_obvious_reference_finds(
         groups = [index for index, group in enumerate(match.groups(), 1) if group is not None]
         assert (result.start, result.end) == match.span(groups[0] if groups else 0)
         assert result.text == text[result.start : result.end]
+
+
+@pytest.mark.parametrize(("text", "pattern"), [("é", r"\C"), ("aé b", r"a(\C)"), ("éx", r"\Cx")])
+def test_a_match_within_a_character_is_refused(text: str, pattern: str) -> None:
+    result = search_regex(text, pattern)
+    assert result.outcome is Outcome.INVALID_QUERY
+    assert "within a character" in result.detail
