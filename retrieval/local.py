@@ -12,7 +12,7 @@ from harness_retrieval.contexts.recent_contexts import ContextLimits, RecentCont
 from harness_retrieval.dense.dense_index import DenseContextIndex
 from harness_retrieval.dense.embedding import HashingEmbedder
 from harness_retrieval.limits import refuse
-from harness_retrieval.regex.regex_search import search_regex
+from harness_retrieval.regex.regex_search import is_costly, search_regex
 from harness_retrieval.types import SearchRequest, SearchResult
 
 # Passages.
@@ -42,6 +42,12 @@ class LocalRetriever:
     def search(self, requests: Sequence[SearchRequest]) -> list[SearchResult]:
         """Answers each request, in order. Never raises for a query."""
         return [refuse(request) or self._search(request.well_formed()) for request in requests]
+
+    def is_costly(self, request: SearchRequest) -> bool:
+        """See Retriever.is_costly."""
+        if request.mode is not Mode.REGEX or refuse(request):
+            return False
+        return is_costly(request.text, request.well_formed().query)
 
     def close_contexts(self, context_ids: Sequence[str]) -> None:
         """Forgets the indexes of contexts; unknown ones are ignored."""

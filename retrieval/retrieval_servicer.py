@@ -15,21 +15,30 @@ from harnessapi.values import Mode
 
 from harness_retrieval.contexts.context_store import ContextStore
 from harness_retrieval.errors import ContextNotFoundError, ContextTooLongError, InvalidArgumentError
-from harness_retrieval.types import Retriever, SearchRequest
+from harness_retrieval.types import Retriever, SearchRequest, SearchResult
 from harness_retrieval.wire import request_from_wire, result_to_wire
 
 _T = TypeVar("_T")
 
 
 class RetrievalServicer(pb_grpc.RetrievalServiceServicer):
-    """One method a call; all work is done on `executor`, none on the event loop."""
+    """One method a call; all work is done on `executor`, none on the event loop.
+
+    Costly searches have threads of their own, so that only their like waits for them.
+    """
 
     def __init__(
-        self, *, contexts: ContextStore, retriever: Retriever, executor: ThreadPoolExecutor
+        self,
+        *,
+        contexts: ContextStore,
+        retriever: Retriever,
+        executor: ThreadPoolExecutor,
+        costly_executor: ThreadPoolExecutor,
     ) -> None:
         self._contexts = contexts
         self._retriever = retriever
         self._executor = executor
+        self._costly_executor = costly_executor
 
     async def OpenContext(self, request: pb.OpenContextRequest, context: Any) -> Any:
         await self._run(self._contexts.open, request.context_id, request.text)
@@ -70,5 +79,12 @@ class RetrievalServicer(pb_grpc.RetrievalServiceServicer):
     async def _answer(self, asked: SearchRequest | pb.ContextResult) -> pb.ContextResult:
         if isinstance(asked, pb.ContextResult):
             return asked
-        [result] = await self._run(self._retriever.search, [asked])
-        return result_to_wire(result)
+        results = await self._run(self._search_if_cheap, asked)
+        if results is None:
+            loop = asyncio.get_running_loop()
+            search = self._retriever.search
+            results = await loop.run_in_executor(self._costly_executor, search, [asked])
+        return result_to_wire(results[0])
+
+    def _search_if_cheap(self, asked: SearchRequest) -> list[SearchResult] | None:
+        return None if self._retriever.is_costly(asked) else self._retriever.search([asked])

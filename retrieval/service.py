@@ -19,6 +19,7 @@ from harness_retrieval.types import SearchRequest
 
 SERVICE_NAME: Final = pb.DESCRIPTOR.services_by_name["RetrievalService"].full_name
 _NUM_THREADS: Final = 4
+_NUM_COSTLY_THREADS: Final = 2
 
 
 async def serve_until_signal(target: Target, *, ready: Callable[[Target], None]) -> None:
@@ -38,10 +39,14 @@ async def serve(
     Raises TargetError.
     """
     executor = ThreadPoolExecutor(_NUM_THREADS, thread_name_prefix="search")
+    costly_executor = ThreadPoolExecutor(_NUM_COSTLY_THREADS, thread_name_prefix="costly-search")
     retriever = LocalRetriever()
     server = RpcServer(SERVICE_NAME)
     servicer = RetrievalServicer(
-        contexts=ContextStore(limits), retriever=retriever, executor=executor
+        contexts=ContextStore(limits),
+        retriever=retriever,
+        executor=executor,
+        costly_executor=costly_executor,
     )
     pb_grpc.add_RetrievalServiceServicer_to_server(servicer, server.grpc_server)
     try:
@@ -53,6 +58,7 @@ async def serve(
         )
     finally:
         executor.shutdown(wait=True)
+        costly_executor.shutdown(wait=True, cancel_futures=True)
         retriever.shutdown()
 
 

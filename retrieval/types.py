@@ -68,6 +68,10 @@ class Retriever(Protocol):
         """Answers each request, in order. Raises RetrieverUnavailableError, never for a query."""
         ...
 
+    def is_costly(self, request: SearchRequest) -> bool:
+        """Whether it may take so long that no other should wait behind it."""
+        ...
+
     def close_contexts(self, context_ids: Sequence[str]) -> None:
         """Forgets contexts; unknown ones are ignored."""
         ...

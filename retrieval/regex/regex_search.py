@@ -5,6 +5,7 @@ before it begins, never decided by a clock: it has the same outcome on any machi
 """
 
 from dataclasses import replace
+from functools import lru_cache
 from time import perf_counter_ns
 from typing import Any, Final
 
@@ -17,6 +18,8 @@ _MAX_MEM_BYTES: Final = 4 << 20
 # Measured with benchmarks/hostile_searches.py: the worst searches take about a nanosecond a unit,
 # 1.5 s; following the groups costs less than an eighth of following the instructions, each.
 MAX_WORK: Final = 1_500_000_000
+# From here on a search may take some 50 ms.
+_COSTLY_WORK: Final = MAX_WORK // 30
 _OF_INSTRUCTIONS: Final = 8
 
 
@@ -39,6 +42,14 @@ def work_per_byte(pattern: str) -> int:
     it has seen.
     """
     return _work_per_byte(_compile(pattern))
+
+
+def is_costly(text: str, pattern: str) -> bool:
+    """Whether the search may take so long that others should not wait behind it."""
+    try:
+        return work_per_byte(pattern) * len(text) > _COSTLY_WORK
+    except re2.error:
+        return False
 
 
 def _work_per_byte(regexp: Any) -> int:
@@ -72,11 +83,13 @@ def _search(text: str, pattern: str) -> SearchResult:
     return SearchResult(outcome=Outcome.FOUND, text=found, start=start, end=start + len(found))
 
 
+# As many as RE2's module keeps itself: the options need not be made again.
+@lru_cache(maxsize=128)
 def _compile(pattern: str) -> Any:
     options = re2.Options()
     options.max_mem = _MAX_MEM_BYTES
     options.log_errors = False
-    return re2.compile(pattern.encode(), options)  # RE2's module keeps those used last
+    return re2.compile(pattern.encode(), options)
 
 
 def _reason(error: Exception) -> str:

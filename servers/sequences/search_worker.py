@@ -16,7 +16,7 @@ from harness_retrieval.types import (
 from harness_servers.errors import UnavailableError
 
 _log = logging.getLogger(__name__)
-# Two at least, or a slow search would hold up all others; each takes a core from the model.
+# Beside that of the costly searches; each takes a core from the model.
 _NUM_THREADS: Final = max(2, min(4, os.cpu_count() or 2))
 
 Result = SearchResult | UnavailableError
@@ -28,7 +28,8 @@ class SearchWorker:
     """A SearchQueue. `post` is called on one of its threads, with results as they are ready.
 
     A call of the retriever carries what has gathered while all threads were searching, at most
-    `Retriever.max_requests`.
+    `Retriever.max_requests`. Costly searches are made one after another on a thread of their own:
+    only their like waits for them.
     """
 
     def __init__(
@@ -37,10 +38,12 @@ class SearchWorker:
         self._retriever = retriever
         self._post = post
         self._orders: SimpleQueue[_Order] = SimpleQueue()
+        self._costly: SimpleQueue[tuple[int, SearchRequest] | None] = SimpleQueue()
         self._is_closing = False
+        work = [*[self._run] * _NUM_THREADS, self._run_costly]
         self._threads = [
-            threading.Thread(target=self._run, name=f"searches-{number}", daemon=True)
-            for number in range(_NUM_THREADS)
+            threading.Thread(target=run, name=f"searches-{number}", daemon=True)
+            for number, run in enumerate(work)
         ]
         for thread in self._threads:
             thread.start()
@@ -56,8 +59,9 @@ class SearchWorker:
     def close(self) -> None:
         """Drops what waits, lets go of the retriever, and waits for searches under way."""
         self._is_closing = True
-        for _ in self._threads:
+        for _ in range(_NUM_THREADS):
             self._orders.put(None)
+        self._costly.put(None)
         self._retriever.shutdown()
         for thread in self._threads:
             thread.join()
@@ -66,13 +70,20 @@ class SearchWorker:
         while (order := self._orders.get()) is not None:
             batch: list[tuple[int, SearchRequest]] = []
             while isinstance(order, tuple):
-                batch.append(order)
+                (self._costly.put if self._retriever.is_costly(order[1]) else batch.append)(order)
                 order = self._next() if len(batch) < self._retriever.max_requests else None
-            if batch and not self._is_closing:
-                ids, requests = zip(*batch, strict=True)
-                self._post([*zip(ids, self._search(requests), strict=True)])
+            self._make(batch)
             if isinstance(order, str):
                 self._forget(order)
+
+    def _run_costly(self) -> None:
+        while (search := self._costly.get()) is not None:
+            self._make([search])
+
+    def _make(self, batch: list[tuple[int, SearchRequest]]) -> None:
+        if batch and not self._is_closing:
+            ids, requests = zip(*batch, strict=True)
+            self._post([*zip(ids, self._search(requests), strict=True)])
 
     def _next(self) -> _Order:
         try:

@@ -135,6 +135,9 @@ def test_a_result_outside_the_vocabulary_is_inserted_as_unknown(
         def search(self, requests):
             return [SearchResult(outcome=Outcome.FOUND, text="gi gik") for _ in requests]
 
+        def is_costly(self, request):
+            return False
+
         def close_contexts(self, context_ids): ...
 
         def shutdown(self): ...
@@ -266,6 +269,9 @@ class Gated:
             raise ZeroDivisionError
         return [SearchResult(outcome=Outcome.FOUND, text=query) for query in queries]
 
+    def is_costly(self, request):
+        return request.query == "slow" and request.context_id == "costly"
+
     def close_contexts(self, context_ids): ...
 
     def shutdown(self): ...
@@ -278,8 +284,8 @@ class Searching:
         self._posted: queue.SimpleQueue = queue.SimpleQueue()
         self.worker = SearchWorker(retriever, self._posted.put)
 
-    def ask(self, sequence_id: int, query: str) -> None:
-        request = SearchRequest(context_id="a", text="", mode=Mode.REGEX, query=query)
+    def ask(self, sequence_id: int, query: str, context_id: str = "a") -> None:
+        request = SearchRequest(context_id=context_id, text="", mode=Mode.REGEX, query=query)
         self.worker.submit(sequence_id, request)
 
     def answers(self, num_answers: int) -> dict[int, SearchResult | UnavailableError]:
@@ -301,6 +307,21 @@ def test_nobody_waits_for_a_slow_search_of_another(max_requests: int) -> None:
     assert {i: result.text for i, result in answers.items()} == {i: str(i) for i in range(1, 100)}
     retriever.go_on.set()
     assert searching.answers(1)[0].text == "slow"
+    searching.worker.close()
+
+
+@pytest.mark.parametrize("max_requests", [1, 64])
+def test_however_many_costly_searches_there_are_only_their_like_waits(max_requests: int) -> None:
+    retriever = Gated(max_requests)
+    searching = Searching(retriever)
+    for i in range(100, 200):
+        searching.ask(i, "slow", "costly")
+    assert retriever.is_searching.wait(600)
+    for i in range(100):
+        searching.ask(i, str(i))
+    assert searching.answers(100).keys() == set(range(100))
+    retriever.go_on.set()
+    assert searching.answers(100).keys() == set(range(100, 200))
     searching.worker.close()
 
 
