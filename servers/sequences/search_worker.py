@@ -70,7 +70,7 @@ class SearchWorker:
         while (order := self._orders.get()) is not None:
             batch: list[tuple[int, SearchRequest]] = []
             while isinstance(order, tuple):
-                (self._costly.put if self._retriever.is_costly(order[1]) else batch.append)(order)
+                (self._costly.put if self._is_costly(order[1]) else batch.append)(order)
                 order = self._next() if len(batch) < self._retriever.max_requests else None
             self._make(batch)
             if isinstance(order, str):
@@ -79,6 +79,13 @@ class SearchWorker:
     def _run_costly(self) -> None:
         while (search := self._costly.get()) is not None:
             self._make([search])
+
+    def _is_costly(self, request: SearchRequest) -> bool:
+        try:
+            return self._retriever.is_costly(request)
+        except Exception:  # the search itself will tell; this thread has others to serve
+            _log.exception("what a search costs could not be told")
+            return False
 
     def _make(self, batch: list[tuple[int, SearchRequest]]) -> None:
         if batch and not self._is_closing:
