@@ -7,8 +7,8 @@ from msgspec.structs import asdict
 from harness.clients.completion import Completion
 from harness.clients.faults import AttemptError
 from harness.runs.cell import Cell
+from harness.runs.judging import score
 from harness.runs.records import ErrorRecord, SampleRecord, SampleTimes
-from harness.runs.rescoring import score
 from harness.sample import Sample
 
 
@@ -21,7 +21,7 @@ def sample_record(
     started_at_s: float,
 ) -> SampleRecord:
     """Scores the completion; `prompt` is what was sent."""
-    answer, verdict = score(completion, sample.target, cell.style)
+    answer, verdict = score(completion, sample.target, cell)
     times = SampleTimes(
         **asdict(completion.times),
         started_at_s=started_at_s,

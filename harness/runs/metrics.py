@@ -4,6 +4,7 @@ import statistics
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from harness.clients.completion import COUNTS
@@ -30,13 +31,18 @@ class Metrics:
     prompt_tokens_per_sample: float | None = None
     generated_tokens_per_sample: float | None = None
     inserted_tokens_per_sample: float | None = None
+    # Of the lenient verdict, beside the exact one; None where there is none.
+    lenient_correct: int | None = None
+    lenient_accuracy: float | None = None
 
 
 class Accumulator:
     """Takes the samples of one cell in any order; 16 to 24 bytes of each are kept."""
 
-    def __init__(self) -> None:
+    def __init__(self, lenient: Callable[[SampleRecord], bool] | None = None) -> None:
         self.n = 0
+        self._lenient = lenient
+        self._num_lenient = 0
         self._verdicts: Counter[Verdict] = Counter()
         self._totals = dict.fromkeys(COUNTS, 0)
         self._ttfts_ms = array("d")
@@ -46,6 +52,7 @@ class Accumulator:
         """Counts one finished sample."""
         self.n += 1
         self._verdicts[record.verdict] += 1
+        self._num_lenient += self._lenient is not None and self._lenient(record)
         for name in COUNTS:
             self._totals[name] += getattr(record, name)
         if record.times.ttft_ms is not None:
@@ -66,6 +73,8 @@ class Accumulator:
             errored=errored,
             tokens_per_s=self._totals["num_generated_tokens"] / busy_s if busy_s > 0 else None,
             ttft_ms_p50=statistics.median(self._ttfts_ms) if self._ttfts_ms else None,
+            lenient_correct=None if self._lenient is None else self._num_lenient,
+            lenient_accuracy=self._num_lenient / n if n and self._lenient else None,
             **{
                 f"{name.removeprefix('num_')}_per_sample": total / n if n else None
                 for name, total in self._totals.items()

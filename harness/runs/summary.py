@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from harness.errors import IncompleteError, InputError
+from harness.runs.judging import lenient_judge
 from harness.runs.lines import replacing
 from harness.runs.manifest import Manifest, read_manifest
 from harness.runs.metrics import Accumulator
@@ -47,7 +48,7 @@ def summarize(folder: Path, visit: Callable[[SampleRecord], None] = _pass_by) ->
     Raises InputError for a damaged run.
     """
     manifest = read_manifest(folder)
-    found = {cell.key: Accumulator() for cell in manifest.cells}
+    found = {cell.key: Accumulator(lenient_judge(cell)) for cell in manifest.cells}
     addresses: dict[str, str] = {}
     failed = read_failed(folder)
     for record in read_samples(folder, manifest):
