@@ -54,6 +54,8 @@ def show_command(task: str) -> None:
         click.echo(f"{'impossible':<10} with {mode}: {reason}")
     for sign, meaning in made.notation.items():
         click.echo(f"{'sign':<10} {sign:<8} {meaning}")
+    if made.wording.told:
+        click.echo(f"{'worded':<10} in plain language also as {made.wording.told}")
     for one in made.abbreviations:
         click.echo(f"{'query':<10} {one.query:<8} stands for {one.pattern}")
     small = make_task(task, size=min(made.max_size, max(made.min_size, 3)))

@@ -32,7 +32,8 @@ BITS: Final = (
 )
 POOLS: Final = (
     "Added up over the endpoints and sizes named; accuracy depends on both. Repeated samples of "
-    "one model count once."
+    "one model count once. “lenient” stands beside the accuracy, never in its place: the target is "
+    "at least a whole word of the reply's last line (natural style alone)."
 )
 COSTS: Final = (
     "Wrong, no answer and truncated samples are in the denominator n; errored ones, which have no "

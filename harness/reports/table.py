@@ -44,6 +44,7 @@ _COUNTS: Final[Columns] = {
     "n": lambda row: str(row.metrics.n),
     "no\nanswer": lambda row: str(row.metrics.no_answer),
     "trun-\ncated": lambda row: str(row.metrics.truncated),
+    "leni-\nent": lambda row: number(row.metrics.lenient_accuracy, 3),
     "err-\nored": lambda row: str(row.metrics.errored),
     "sear-\nches": lambda row: number(row.metrics.searches_per_sample, 2),
 }

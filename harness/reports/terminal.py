@@ -30,9 +30,12 @@ def print_report(report: Report, console: Console | None = None) -> None:
         console.print(line, markup=False, highlight=False)
     cells = sorted(report.cells, key=rows.by_state)
     shown = "run" if len(report.runs) > 1 else ""
-    _print(console, "family x task x way, added up over sizes", rows.POOLS, pool(report.cells))
+    pools = pool(report.cells)
+    _print(console, "family x task x way, added up over sizes", rows.told(rows.POOLS, pools), pools)
     _print_sizes(console, report.cells)
-    _print(console, "accuracy against state", _without_run(rows.STATE, shown), cells)
+    _print(
+        console, "accuracy against state", _without_run(rows.told(rows.STATE, cells), shown), cells
+    )
     _print(console, "costs and failures, a sample", _without_run(rows.COSTS, shown), cells)
     notes = [
         *untrained_notes(report.cells),

@@ -14,6 +14,9 @@ from harness.way import Style
 # Those that the lenient verdict may see otherwise: a completion that was cut off is no answer.
 _IN_DOUBT: Final = frozenset({Verdict.WRONG, Verdict.NO_ANSWER})
 
+# Whether a stored sample is right, leniently.
+Judge = Callable[[SampleRecord], bool]
+
 
 def score(completion: Completion, target: str, cell: Cell) -> tuple[str | None, Verdict]:
     """The answer found and what it is worth; each style marks its answers in its own way."""
@@ -26,7 +29,7 @@ def score(completion: Completion, target: str, cell: Cell) -> tuple[str | None, 
     return extract_answer(generated), score_exact(generated, target, truncated=truncated)
 
 
-def lenient_judge(cell: Cell) -> Callable[[SampleRecord], bool] | None:
+def lenient_judge(cell: Cell) -> Judge | None:
     """Says of a stored sample whether its target is at least in the last line of the reply.
 
     What is exactly right is right. None where there is nothing to be lenient about: the symbolic

@@ -4,10 +4,10 @@ import statistics
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from harness.clients.completion import COUNTS
+from harness.runs.judging import Judge
 from harness.runs.records import SampleRecord
 from harness.scoring.exact import Verdict
 from harness.scoring.intervals import wilson_interval
@@ -39,7 +39,7 @@ class Metrics:
 class Accumulator:
     """Takes the samples of one cell in any order; 16 to 24 bytes of each are kept."""
 
-    def __init__(self, lenient: Callable[[SampleRecord], bool] | None = None) -> None:
+    def __init__(self, lenient: Judge | None = None) -> None:
         self.n = 0
         self._lenient = lenient
         self._num_lenient = 0

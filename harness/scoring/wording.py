@@ -16,6 +16,15 @@ class Wording:
     # So many single digits in a row are a number: with 3, `796` is `7 9 6`.
     num_digits: int = 0
 
+    @property
+    def told(self) -> str:
+        """What is tolerated, for people; empty where nothing is."""
+        parts = ["a list: `a, b`, `a; b` and `a and b` are `a b`"] if self.is_list else []
+        if self.num_digits:
+            digits = "123456789"[: self.num_digits]
+            parts.append(f"numbers: `{digits}` is `{' '.join(digits)}`")
+        return "; ".join(parts)
+
     def words(self, text: str) -> list[str]:
         """The words that a normalized text stands for; those of a target are the target's own."""
         words = (_BETWEEN.sub(" ", text) if self.is_list else text).split()
