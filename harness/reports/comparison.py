@@ -8,7 +8,7 @@ from harness.errors import InputError
 from harness.reports.sides import Side
 from harness.runs.cell import Cell
 from harness.runs.judging import lenient_judge
-from harness.runs.reading import read_samples
+from harness.runs.stored_samples import read_samples
 from harness.sample import Address
 from harness.scoring.paired import Paired, difference_interval, mcnemar_mid_p
 

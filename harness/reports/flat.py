@@ -12,8 +12,8 @@ from harness.clients.completion import COUNTS
 from harness.runs.cell import Cell
 from harness.runs.judging import Judge, lenient_judge
 from harness.runs.manifest import Manifest, read_manifest
-from harness.runs.reading import read_samples
 from harness.runs.records import SampleRecord
+from harness.runs.stored_samples import read_samples
 from harness.sample import Address
 
 Value = str | int | float | bool | None

@@ -14,8 +14,8 @@ from harness.errors import InputError, unknown_name
 from harness.runs.judging import score
 from harness.runs.lines import replacing
 from harness.runs.manifest import Manifest, copy_manifest, read_manifest
-from harness.runs.reading import read_failed, read_sample_lines
 from harness.runs.store import ERRORS_NAME, SAMPLES_NAME, RunStore, create_run
+from harness.runs.stored_samples import read_failed, read_sample_lines
 from harness.runs.summary import summarize, write_summary
 from harness.scoring.exact import Verdict
 from harness.tasks import TASKS

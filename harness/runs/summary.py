@@ -12,10 +12,10 @@ from harness.runs.judging import lenient_judge
 from harness.runs.lines import replacing
 from harness.runs.manifest import Manifest, read_manifest
 from harness.runs.metrics import Accumulator
-from harness.runs.reading import read_failed, read_samples
 from harness.runs.records import SampleRecord
 from harness.runs.refused import Refused
 from harness.runs.results import CellResult
+from harness.runs.stored_samples import read_failed, read_samples
 from harness.sample import Address
 
 FILE_NAME: Final = "summary.json"
