@@ -1,8 +1,11 @@
 """What can go wrong, as a tree; each kind has the exit status that the command line gives it."""
 
 import difflib
+import errno
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import ClassVar, Final
+
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class HarnessError(Exception):
@@ -29,8 +32,22 @@ class IncompleteError(HarnessError):
     exit_status = 4
 
 
+class NoRoomError(IncompleteError):
+    """A disk is full, or what stands for one; what was written before is whole."""
+
+
 class EndpointLostError(IncompleteError):
     """One endpoint is gone for good, or is another one; the others can still be asked."""
+
+
+def cannot_write(what: object, error: OSError) -> HarnessError:
+    """The error for a file or a folder: NoRoomError where the disk is full, else InputError."""
+    if error.errno in _NO_ROOM:
+        return NoRoomError(
+            f"cannot write {what}: no room left on the disk. What was stored before is whole; make "
+            "room, then give the command again"
+        )
+    return InputError(f"cannot write {what}: {error.strerror or error}")
 
 
 def one_line(error: HarnessError) -> str:

@@ -34,6 +34,8 @@ def rescore_command(run: str, in_place: bool, as_json: bool, out: Path) -> None:
     (nothing was changed).
     """
     result = rescore(find_run(run, out), in_place=in_place)
+    for line in result.mended:
+        click.echo(line, err=True)
     if as_json:
         click.echo(json.dumps(_as_json(result)))
         return

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from harness.errors import InputError
 from harness.reports.flat import COLUMNS, Row
-from harness.runs.lines import replacing
+from harness.runs.writing import replacing
 
 # Rows held at once.
 _BATCH: Final = 2000

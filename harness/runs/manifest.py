@@ -10,12 +10,14 @@ from harnessapi.values import ModelDescription
 
 from harness.errors import InputError
 from harness.runs.cell import Cell
-from harness.runs.lines import replacing
 from harness.runs.refused import Refused
 from harness.runs.run_options import RunOptions
+from harness.runs.writing import replacing
 
 FORMAT: Final = 1
 FILE_NAME: Final = "manifest.json"
+# Cut there, whatever is longer is no JSON.
+_LONGEST_BYTES: Final = 2**28
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,7 +79,8 @@ def read_manifest(folder: Path) -> Manifest:
     """Raises InputError where there is none, or none that this version can read."""
     path = folder / FILE_NAME
     try:
-        text = path.read_bytes()
+        with path.open("rb") as file:
+            text = file.read(_LONGEST_BYTES)
         version = msgspec.json.decode(text, type=_Versioned).format
         if version != FORMAT:
             raise InputError(f"{path}: format {version}, this version reads {FORMAT}")

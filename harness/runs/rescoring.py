@@ -12,11 +12,11 @@ import msgspec
 
 from harness.errors import InputError, unknown_name
 from harness.runs.judging import score
-from harness.runs.lines import replacing
 from harness.runs.manifest import Manifest, copy_manifest, read_manifest
 from harness.runs.store import ERRORS_NAME, SAMPLES_NAME, RunStore, create_run
 from harness.runs.stored_samples import read_failed, read_sample_lines
 from harness.runs.summary import summarize, write_summary
+from harness.runs.writing import replacing
 from harness.scoring.exact import Verdict
 from harness.tasks import TASKS
 
@@ -44,6 +44,8 @@ class Rescored:
     folder: Path | None
     num_samples: int
     changes: tuple[Change, ...]
+    # What was taken out of the run's files first, in place.
+    mended: tuple[str, ...] = ()
 
     @property
     def num_changed(self) -> int:
@@ -61,6 +63,7 @@ def rescore(folder: Path, *, in_place: bool) -> Rescored:
     _require_known_tasks(manifest)
     read_failed(folder)  # what the summary needs besides is whole
     store = RunStore(folder) if in_place else create_run(folder.resolve().parent)
+    mended = store.mended
     try:
         with replacing(store.folder / SAMPLES_NAME) as temporary:
             num_samples, changes = _write_samples(folder, manifest, temporary)
@@ -77,6 +80,7 @@ def rescore(folder: Path, *, in_place: bool) -> Rescored:
         folder=store.folder if is_kept else None,
         num_samples=num_samples,
         changes=changes,
+        mended=mended,
     )
 
 
@@ -96,13 +100,14 @@ def _write_samples(folder: Path, manifest: Manifest, path: Path) -> tuple[int, t
     named: dict[tuple[str, Verdict, Verdict], tuple[str, ...]] = {}
     num_samples = 0
     with path.open("wb") as file:
-        for line, record in read_sample_lines(folder, manifest):
+        for line in read_sample_lines(folder, manifest):
+            record = line.value
             num_samples += 1
             answer, verdict = score(record, record.target, cells[record.cell])
             if (answer, verdict) == (record.answer, record.verdict):
-                file.write(line)
+                file.write(line.text)
                 continue
-            file.write(_changed(line, answer=answer, verdict=verdict))
+            file.write(_changed(line.text, answer=answer, verdict=verdict))
             key = (record.cell, record.verdict, verdict)
             num_changed[key] += 1
             named[key] = (*named.get(key, ()), record.address)[:_MAX_NAMED]

@@ -7,15 +7,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from harness.errors import IncompleteError, InputError
+from harness.errors import HarnessError, IncompleteError
 from harness.runs.judging import lenient_judge
-from harness.runs.lines import replacing
 from harness.runs.manifest import Manifest, read_manifest
 from harness.runs.metrics import Accumulator
 from harness.runs.records import SampleRecord
 from harness.runs.refused import Refused
 from harness.runs.results import CellResult
 from harness.runs.stored_samples import read_failed, read_samples
+from harness.runs.writing import replacing
 from harness.sample import Address
 
 FILE_NAME: Final = "summary.json"
@@ -78,9 +78,9 @@ def write_summary(folder: Path, result: RunResult) -> None:
     try:
         with replacing(folder / FILE_NAME) as temporary:
             temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    except InputError as error:
+    except HarnessError as error:
         raise IncompleteError(
-            f"{error}. All samples are stored: harness report {folder} shows what they come to"
+            f"{error}. The samples are stored: harness report {folder} shows what they come to"
         ) from None
 
 
