@@ -44,8 +44,8 @@ def cannot_write(what: object, error: OSError) -> HarnessError:
     """The error for a file or a folder: NoRoomError where the disk is full, else InputError."""
     if error.errno in _NO_ROOM:
         return NoRoomError(
-            f"cannot write {what}: no room left on the disk. What was stored before is whole; make "
-            "room, then give the command again"
+            f"cannot write {what}: no room left on the disk. Make room first; what was stored "
+            "before is whole"
         )
     return InputError(f"cannot write {what}: {error.strerror or error}")
 

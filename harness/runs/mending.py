@@ -116,4 +116,4 @@ def _told(path: Path, found: _Found, num_aside: int) -> str:
         parts.append("the end of the last line added")
     if num_aside:
         parts.append(f"{num_aside} bytes that are no line are now in {path.name}{SET_ASIDE_SUFFIX}")
-    return f"{path}: {', '.join(parts) or 'NULs taken out'}"
+    return f"{path}: {', '.join(parts) or 'NULs and empty lines taken out'}"
