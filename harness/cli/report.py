@@ -54,7 +54,7 @@ def report_command(runs: tuple[str, ...], **options: Any) -> None:
 
     \b
     Exit status: 0 done; 2 the command was wrong; 4 a run is damaged (the
-    others are reported).
+    others are reported), or no room is left on the disk.
     """
     html_file, samples_dir = options["html_file"], options["samples_dir"]
     as_json: bool = options["as_json"]

@@ -101,6 +101,12 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
+def require_another_run(run: str, folder: Path, known: Mapping[str, Path]) -> None:
+    """Raises InputError where the run in this folder is one of those known, by ID: a copy of it."""
+    if run in known:
+        raise InputError(f"{known[run]} and {folder} are the same run: name one")
+
+
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Replaces the file in one step. Raises InputError."""
     _write(folder, manifest)

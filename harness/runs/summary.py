@@ -80,7 +80,7 @@ def write_summary(folder: Path, result: RunResult) -> None:
             temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
     except HarnessError as error:
         raise IncompleteError(
-            f"{error}. The samples are stored: harness report {folder} shows what they come to"
+            f"{error}. All samples are stored: harness report {folder} shows what they come to"
         ) from None
 
 
