@@ -7,15 +7,13 @@ from typing import Final
 
 from harness.errors import cannot_write
 from harness.runs.lines import damaged_line, read_lines
-from harness.runs.records import SampleKey, SampleRecord
+from harness.runs.records import Key, SampleKey, SampleRecord
 from harness.runs.writing import replacing
 
 # Behind the name of the file that it was in.
 SET_ASIDE_SUFFIX: Final = ".set-aside"
 # Of what stands behind the last line, the rest is of no use to anyone.
 _MAX_TAIL_BYTES: Final = 2**26
-
-Keys = set[tuple[str, str]]
 
 
 @dataclass(kw_only=True, slots=True)
@@ -26,8 +24,8 @@ class _Found:
     end: int = 0
     num_leads: int = 0
     num_repeated: int = 0
-    # By cell and address, what tells whether another line says the same.
-    hashes: dict[tuple[str, str], int] = field(default_factory=dict)
+    # Of each sample, what tells whether another line says the same.
+    hashes: dict[Key, int] = field(default_factory=dict)
 
     @property
     def is_whole(self) -> bool:
@@ -35,7 +33,7 @@ class _Found:
         return self.size == self.end and not self.num_leads and not self.num_repeated
 
 
-def mend(path: Path, *, may_repeat: bool = False) -> tuple[Keys, str]:
+def mend(path: Path, *, may_repeat: bool = False) -> tuple[set[Key], str]:
     """Leaves whole lines alone in the file; returns whose they are, and what was done, if any.
 
     A line that is there again, byte for byte, goes, unless lines may repeat; then, and where
@@ -68,7 +66,7 @@ def said_twice(key: SampleKey | SampleRecord) -> str:
 def _find(path: Path, *, may_repeat: bool) -> _Found:
     found = _Found(size=path.stat().st_size if path.exists() else 0)
     for line in read_lines(path, SampleKey):
-        key, digest = (line.value.cell, line.value.address), hash(line.text)
+        key, digest = line.value.key, hash(line.text)
         if key in found.hashes and not may_repeat:
             if digest != found.hashes[key]:
                 raise damaged_line(path, line.number, said_twice(line.value))
@@ -98,13 +96,12 @@ def _leftovers(path: Path, found: _Found) -> Iterator[bytes]:
 
 
 def _write_anew(path: Path, *, may_repeat: bool) -> None:
-    written: Keys = set()
+    written: set[Key] = set()
     with replacing(path) as temporary, temporary.open("wb") as file:
         for line in read_lines(path, SampleKey):
-            key = (line.value.cell, line.value.address)
-            if may_repeat or key not in written:
+            if may_repeat or line.value.key not in written:
                 file.write(line.text)
-                written.add(key)
+                written.add(line.value.key)
 
 
 def _told(path: Path, found: _Found, num_aside: int) -> str:

@@ -9,11 +9,20 @@ from harness.clients.completion import Completion, CompletionTimes
 from harness.scoring.exact import Verdict
 
 
+# Tells the samples of a run apart.
+Key = tuple[str, str]
+
+
 class SampleKey(Struct, frozen=True, kw_only=True):
     """Which sample of which cell a line is about."""
 
     cell: str
     address: str
+
+    @property
+    def key(self) -> Key:
+        """All of it."""
+        return self.cell, self.address
 
 
 class SampleTimes(CompletionTimes, frozen=True, kw_only=True):
@@ -33,6 +42,11 @@ class SampleRecord(Completion, frozen=True, kw_only=True):
     answer: str | None = None
     verdict: Verdict
     times: SampleTimes
+
+    @property
+    def key(self) -> Key:
+        """As a SampleKey's."""
+        return self.cell, self.address
 
     @property
     def is_correct(self) -> bool:

@@ -64,11 +64,10 @@ class RunStore:
 
         Raises ValueError for a sample that is there already, IncompleteError for a full disk.
         """
-        key = (record.cell, record.address)
-        if key in self.done:
+        if record.key in self.done:
             raise ValueError(f"sample {record.address} of {record.cell} is stored already")
         _append(self._samples, _line(record))
-        self.done.add(key)
+        self.done.add(record.key)
 
     def add_error(self, record: ErrorRecord) -> None:
         """Appends a sample that has to be asked again."""

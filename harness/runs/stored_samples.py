@@ -6,7 +6,7 @@ from pathlib import Path
 from harness.runs.lines import Line, damaged_line, read_lines
 from harness.runs.manifest import Manifest
 from harness.runs.mending import said_twice
-from harness.runs.records import SampleKey, SampleRecord
+from harness.runs.records import Key, SampleKey, SampleRecord
 from harness.runs.store import ERRORS_NAME, SAMPLES_NAME
 from harness.sample import Address
 
@@ -24,7 +24,7 @@ def read_sample_lines(folder: Path, manifest: Manifest) -> Iterator[Line[SampleR
     """`read_samples`, each with its line as it stands. Raises DamagedError."""
     path = folder / SAMPLES_NAME
     seen = _Seen(manifest)
-    firsts: dict[tuple[str, str], int] = {}
+    firsts: dict[Key, int] = {}
     for line in read_lines(path, SampleRecord):
         try:
             is_new = seen.add(line.value)
@@ -35,21 +35,20 @@ def read_sample_lines(folder: Path, manifest: Manifest) -> Iterator[Line[SampleR
             continue
         # Seldom needed, and then for many lines: read once more, not kept for every sample.
         firsts = firsts or _first_hashes(path)
-        if firsts[line.value.cell, line.value.address] != hash(line.text):
+        if firsts[line.value.key] != hash(line.text):
             raise damaged_line(path, line.number, said_twice(line.value))
 
 
-def _first_hashes(path: Path) -> dict[tuple[str, str], int]:
-    found: dict[tuple[str, str], int] = {}
+def _first_hashes(path: Path) -> dict[Key, int]:
+    found: dict[Key, int] = {}
     for line in read_lines(path, SampleKey):
-        found.setdefault((line.value.cell, line.value.address), hash(line.text))
+        found.setdefault(line.value.key, hash(line.text))
     return found
 
 
-def read_failed(folder: Path) -> set[tuple[str, str]]:
+def read_failed(folder: Path) -> set[Key]:
     """(cell, address) of every sample that errored at some time. Raises DamagedError."""
-    lines = read_lines(folder / ERRORS_NAME, SampleKey)
-    return {(line.value.cell, line.value.address) for line in lines}
+    return {line.value.key for line in read_lines(folder / ERRORS_NAME, SampleKey)}
 
 
 class _Seen:

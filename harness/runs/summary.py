@@ -54,7 +54,7 @@ def summarize(folder: Path, visit: Callable[[SampleRecord], None] = _pass_by) ->
     for record in read_samples(folder, manifest):
         found[record.cell].add(record)
         addresses.setdefault(record.cell, record.address)
-        failed.discard((record.cell, record.address))
+        failed.discard(record.key)
         visit(record)
     num_stored = sum(cell.n for cell in found.values())
     return RunResult(
