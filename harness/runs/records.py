@@ -8,7 +8,6 @@ from msgspec import Struct
 from harness.clients.completion import Completion, CompletionTimes
 from harness.scoring.exact import Verdict
 
-
 # Tells the samples of a run apart.
 Key = tuple[str, str]
 
