@@ -6,10 +6,9 @@ with the next whole one behind it. That is passed over. Any other line that is n
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from msgspec import MsgspecError, ValidationError
 from msgspec.json import Decoder
@@ -28,8 +27,7 @@ class DamagedError(InputError):
     """A file of a run does not say what it should; the message says what to do."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Line(Generic[Kind]):
+class Line(NamedTuple, Generic[Kind]):
     """A whole line of a file, counted from 1, with its newline; `end` is the place behind that.
 
     Behind the file, where the last line is whole and lacks it.
@@ -81,7 +79,7 @@ def _line(number: int, text: bytes, end: int, decoder: Decoder[Kind]) -> Line[Ki
     if not text.endswith(b"\n"):
         whole, end = text + b"\n", end + 1
     try:
-        return Line(number=number, text=whole, value=decoder.decode(whole), end=end)
+        return Line(number, whole, decoder.decode(whole), end)
     except (MsgspecError, RecursionError):
         start = whole.rfind(_BEGINNING, 1)
         if start < 0:
@@ -89,7 +87,7 @@ def _line(number: int, text: bytes, end: int, decoder: Decoder[Kind]) -> Line[Ki
         rest = whole[start:]
         with suppress(MsgspecError, RecursionError):
             value = decoder.decode(rest)
-            return Line(number=number, text=rest, value=value, end=end, lead=whole[:start])
+            return Line(number, rest, value, end, lead=whole[:start])
         raise
 
 

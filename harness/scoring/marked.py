@@ -54,8 +54,11 @@ def score_marked(
 def is_in_last_line(reply: str, target: str, wording: Wording = AS_IT_STANDS) -> bool:
     """The target is there, as whole words, in the last line that says something."""
     last = next(_telling_lines(reversed(without_reasoning(reply).split("\n"))), "")
+    wanted = normalize(target)
+    if not all(word in last for word in wanted.split()):
+        return False
     words = wording.words(" ".join(map(normalize, last.split())))
-    return f" {normalize(target)} " in f" {' '.join(words)} "
+    return f" {wanted} " in f" {' '.join(words)} "
 
 
 def _telling_lines(lines: Iterable[str]) -> Iterator[str]:

@@ -68,6 +68,8 @@ def _without_end_of_turn(text: str) -> str:
 
 def _unwrapped(text: str) -> str | None:
     """Without the outermost wrap, where it is around all but what follows any answer."""
+    if not text.startswith(("$", "\\")):
+        return None
     for opening, closing in _WRAPS.items():
         if not text.startswith(opening):
             continue
