@@ -104,7 +104,7 @@ class ExternalClient:
 
         Attempts are given their seconds.
         """
-        dialogue = Dialogue(request, self._external.api)
+        dialogue = Dialogue(request, self._external.api, self._mask)
         try:
             yield lambda timeout_s: self._attempt(dialogue, timeout_s)
         finally:
