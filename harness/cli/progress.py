@@ -17,6 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from harness.errors import printable
 from harness.runner.cell_run import Listener
 from harness.runs.cell import Cell
 from harness.scoring.exact import Verdict
@@ -76,7 +77,7 @@ class NoProgress:
     def say(self, text: str, *, is_warning: bool = False) -> None:
         """One line, where it is a warning."""
         if is_warning:
-            click.echo(text, err=True)
+            click.echo(printable(text), err=True)
 
     def cell_started(self, cell: Cell, *, total: int, done: int) -> None:
         """Nothing."""
@@ -95,7 +96,7 @@ class LiveProgress:
 
     def say(self, text: str, *, is_warning: bool = False) -> None:  # noqa: ARG002
         """Above the bars."""
-        self._progress.console.print(text, markup=False, highlight=False)
+        self._progress.console.print(printable(text), markup=False, highlight=False)
 
     def cell_started(self, cell: Cell, *, total: int, done: int) -> None:
         """A new bar."""
@@ -118,7 +119,7 @@ class PlainProgress:
 
     def say(self, text: str, *, is_warning: bool = False) -> None:  # noqa: ARG002
         """One line."""
-        click.echo(text, err=True)
+        click.echo(printable(text), err=True)
 
     def cell_started(self, cell: Cell, *, total: int, done: int) -> None:
         """Says what is asked and how much of it is left."""

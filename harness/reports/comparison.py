@@ -7,6 +7,7 @@ from harness.errors import InputError
 from harness.reports.sides import Side
 from harness.runs.cell import Cell
 from harness.runs.reading import read_samples
+from harness.runs.results import finite
 from harness.sample import Address
 from harness.scoring.paired import Paired, difference_interval, mcnemar_mid_p
 
@@ -27,7 +28,7 @@ class Comparison:
     def as_json(self) -> dict[str, Any]:
         """The figures of the row."""
         pairs = self.pairs
-        return {
+        row = {
             "task": self.first.task,
             "size": self.first.size,
             "task_parameters": self.first.parameters,
@@ -43,6 +44,7 @@ class Comparison:
             "p": mcnemar_mid_p(pairs.only_first, pairs.only_second),
             "unpaired": self.num_unpaired,
         }
+        return {key: finite(value) for key, value in row.items()}
 
 
 def compare(first: Side, second: Side) -> list[Comparison]:

@@ -5,9 +5,11 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 from harness.clients.completion import COUNTS
 from harness.runs.records import SampleRecord
+from harness.runs.reply_facts import ReplyFacts
 from harness.scoring.exact import Verdict
 from harness.scoring.intervals import wilson_interval
 
@@ -30,6 +32,13 @@ class Metrics:
     prompt_tokens_per_sample: float | None = None
     generated_tokens_per_sample: float | None = None
     inserted_tokens_per_sample: float | None = None
+    # Of all requests, as they are paid for; see ReplyFacts.
+    prompt_tokens_total: int = 0
+    generated_tokens_total: int = 0
+    reasoning_tokens_total: int | None = None
+    # The first few names that the server gave its model and its configuration.
+    reply_models: tuple[str, ...] = ()
+    system_fingerprints: tuple[str, ...] = ()
 
 
 class Accumulator:
@@ -41,6 +50,7 @@ class Accumulator:
         self._totals = dict.fromkeys(COUNTS, 0)
         self._ttfts_ms = array("d")
         self._busy = BusyTime()
+        self._replies = ReplyFacts()
 
     def add(self, record: SampleRecord) -> None:
         """Counts one finished sample."""
@@ -50,12 +60,17 @@ class Accumulator:
             self._totals[name] += getattr(record, name)
         if record.times.ttft_ms is not None:
             self._ttfts_ms.append(record.times.ttft_ms)
+        self._replies.add(record)
         self._busy.add(record.times.started_at_s, record.times.finished_at_s)
 
     def metrics(self, *, errored: int) -> Metrics:
         """So far; what cannot be computed from no samples is None."""
         n, busy_s = self.n, self._busy.seconds
         correct = self._verdicts[Verdict.CORRECT]
+        means: dict[str, Any] = {
+            f"{name.removeprefix('num_')}_per_sample": total / n if n else None
+            for name, total in self._totals.items()
+        }
         return Metrics(
             n=n,
             correct=correct,
@@ -66,10 +81,8 @@ class Accumulator:
             errored=errored,
             tokens_per_s=self._totals["num_generated_tokens"] / busy_s if busy_s > 0 else None,
             ttft_ms_p50=statistics.median(self._ttfts_ms) if self._ttfts_ms else None,
-            **{
-                f"{name.removeprefix('num_')}_per_sample": total / n if n else None
-                for name, total in self._totals.items()
-            },
+            **means,
+            **self._replies.fields(),
         )
 
 
