@@ -67,11 +67,10 @@ class Connection:
 
         Raises EndpointLostError where going on makes no sense.
         """
-        completion, faults, backoff_ms = await self._retrying(
-            lambda left_s: self.client.complete(request, timeout_s=left_s),
-            deadline_s=deadline_s,
-            generator=generator,
-        )
+        with self.client.attempts(request) as attempt:
+            completion, faults, backoff_ms = await self._retrying(
+                attempt, deadline_s=deadline_s, generator=generator
+            )
         if not faults:
             return completion
         times = replace(completion.times, backoff_ms=backoff_ms)

@@ -1,5 +1,7 @@
 """What the runner needs of a client, over gRPC or HTTP."""
 
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from harnessapi.values import ModelDescription
@@ -32,4 +34,13 @@ class ModelClient(Protocol):
 
     async def complete(self, request: CompletionRequest, *, timeout_s: float) -> Completion:
         """One attempt. Raises AttemptError: Transient, Deadline, Refused, or neither of them."""
+        ...
+
+    def attempts(
+        self, request: CompletionRequest
+    ) -> AbstractContextManager[Callable[[float], Awaitable[Completion]]]:
+        """`complete` as often as it takes: an attempt, given its seconds, may go on from the last.
+
+        No two at once.
+        """
         ...

@@ -12,7 +12,14 @@ from rich.console import Console
 
 from harness.reports.notes import untrained_notes
 from harness.reports.rows import NOTHING, accuracy, interval, number
-from harness.reports.text_table import TextTable, open_console, plain, print_listed, print_table
+from harness.reports.text_table import (
+    TextTable,
+    open_console,
+    plain,
+    print_line,
+    print_listed,
+    print_table,
+)
 from harness.reports.units import count_text, state_text
 from harness.runs.results import CellResult
 
@@ -57,7 +64,7 @@ def print_results(results: Rows, console: Console | None = None) -> None:
     console = console or open_console()
     _print_tables(console, results)
     for line in untrained_notes(results):
-        console.print(line, markup=False, highlight=False)
+        print_line(console, line)
 
 
 def _print_tables(console: Console, results: Rows) -> None:

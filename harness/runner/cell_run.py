@@ -135,22 +135,22 @@ async def _ask_missing(
             completion = await run.connection.complete(
                 request, deadline_s=run.deadline_s, generator=generator
             )
+            record = sample_record(
+                run.cell, sample, completion, prompt=prompt.text, started_at_s=started_at_s
+            )
         except AttemptError as error:
             store.add_error(error_record(run.cell, sample, error, started_at_s))
             listener.sample_finished(None)
             _stop_if_hopeless(run, error)
         else:
-            record = sample_record(
-                run.cell, sample, completion, prompt=prompt.text, started_at_s=started_at_s
-            )
             store.add(record)
             listener.sample_finished(record.verdict)
 
 
 def _stop_if_hopeless(run: CellRun, error: AttemptError) -> None:
-    if isinstance(error, RefusedError):
+    if isinstance(error, RefusedError) and not error.is_of_one:
         raise InputError(f"{run.cell.key}: the server refuses a request: {error.detail}")
-    if isinstance(error, TransientError):
+    if isinstance(error, TransientError) and error.is_away:
         raise EndpointLostError(
             f"endpoint '{run.cell.endpoint}' did not answer within {run.deadline_s:g} s, "
             f"in {error.num_attempts} attempts; the last one: {error}"

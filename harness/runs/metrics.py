@@ -5,10 +5,12 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 from harness.clients.completion import COUNTS
 from harness.runs.judging import Judge
 from harness.runs.records import SampleRecord
+from harness.runs.reply_facts import ReplyFacts
 from harness.scoring.exact import Verdict
 from harness.scoring.intervals import wilson_interval
 
@@ -34,6 +36,13 @@ class Metrics:
     # Of the lenient verdict, beside the exact one; None where there is none.
     lenient_correct: int | None = None
     lenient_accuracy: float | None = None
+    # Of all requests, as they are paid for; see ReplyFacts.
+    prompt_tokens_total: int = 0
+    generated_tokens_total: int = 0
+    reasoning_tokens_total: int | None = None
+    # The first few names that the server gave its model and its configuration.
+    reply_models: tuple[str, ...] = ()
+    system_fingerprints: tuple[str, ...] = ()
 
 
 class Accumulator:
@@ -47,6 +56,7 @@ class Accumulator:
         self._totals = dict.fromkeys(COUNTS, 0)
         self._ttfts_ms = array("d")
         self._busy = BusyTime()
+        self._replies = ReplyFacts()
 
     def add(self, record: SampleRecord) -> None:
         """Counts one finished sample."""
@@ -57,12 +67,17 @@ class Accumulator:
             self._totals[name] += getattr(record, name)
         if record.times.ttft_ms is not None:
             self._ttfts_ms.append(record.times.ttft_ms)
+        self._replies.add(record)
         self._busy.add(record.times.started_at_s, record.times.finished_at_s)
 
     def metrics(self, *, errored: int) -> Metrics:
         """So far; what cannot be computed from no samples is None."""
         n, busy_s = self.n, self._busy.seconds
         correct = self._verdicts[Verdict.CORRECT]
+        means: dict[str, Any] = {
+            f"{name.removeprefix('num_')}_per_sample": total / n if n else None
+            for name, total in self._totals.items()
+        }
         return Metrics(
             n=n,
             correct=correct,
@@ -75,10 +90,8 @@ class Accumulator:
             ttft_ms_p50=statistics.median(self._ttfts_ms) if self._ttfts_ms else None,
             lenient_correct=None if self._lenient is None else self._num_lenient,
             lenient_accuracy=self._num_lenient / n if n and self._lenient else None,
-            **{
-                f"{name.removeprefix('num_')}_per_sample": total / n if n else None
-                for name, total in self._totals.items()
-            },
+            **means,
+            **self._replies.fields(),
         )
 
 

@@ -72,12 +72,16 @@ def write_summary(folder: Path, result: RunResult) -> None:
     value = {
         "complete": result.is_complete,
         "missing": result.num_missing,
+        "prompt_tokens_total": sum(c.metrics.prompt_tokens_total for c in result.cells),
+        "generated_tokens_total": sum(c.metrics.generated_tokens_total for c in result.cells),
         "cells": [cell.as_json() for cell in result.cells],
         "refused": [asdict(one) for one in result.refused],
     }
     try:
         with replacing(folder / FILE_NAME) as temporary:
-            temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+            temporary.write_text(
+                json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8"
+            )
     except HarnessError as error:
         raise IncompleteError(
             f"{error}. All samples are stored: harness report {folder} shows what they come to"
