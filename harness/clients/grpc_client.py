@@ -15,6 +15,7 @@ from harnessapi.values import ModelDescription
 
 from harness.clients.completion import Completion, CompletionRequest
 from harness.clients.faults import AttemptError, DeadlineError, RefusedError, TransientError
+from harness.clients.model_client import UNWATCHED, Watch
 from harness.clients.transcript import BROKEN_STREAM, Transcript
 from harness.sample import Prompt
 
@@ -55,12 +56,20 @@ class Client:
             raise _attempt_error(error) from None
         return len(answer.token_ids)
 
-    async def complete(self, request: CompletionRequest, *, timeout_s: float) -> Completion:
-        """One attempt. Raises AttemptError: Transient, Deadline, Refused, or neither of them."""
+    async def complete(
+        self,
+        request: CompletionRequest,
+        *,
+        timeout_s: float | None = None,
+        watch: Watch = UNWATCHED,
+    ) -> Completion:
+        """One attempt. Raises AttemptError: Transient, Deadline, Refused, or none of them."""
         transcript = Transcript()
+        await watch.sending()
         sent = time.perf_counter()
         try:
             async for event in self._stub.Generate(_to_wire(request), timeout=timeout_s):
+                watch.heard()
                 transcript.add(event, (time.perf_counter() - sent) * 1e3)
         except grpc.aio.AioRpcError as error:
             raise _attempt_error(error) from None
@@ -70,7 +79,7 @@ class Client:
 def _to_wire(request: CompletionRequest) -> pb.GenerateRequest:
     message = pb.GenerateRequest(
         text=request.prompt.text,
-        sampling=pb.SamplingOptions(temperature=0.0),
+        sampling=pb.SamplingOptions(temperature=0.0, seed=request.repeat),
         stopping=pb.StoppingOptions(max_new_tokens=request.max_new_tokens),
     )
     if request.mode is not None:

@@ -31,9 +31,9 @@ def read_sample_lines(folder: Path, manifest: Manifest) -> Iterator[tuple[bytes,
         yield line, record
 
 
-def read_failed(folder: Path) -> set[tuple[str, str]]:
-    """(cell, address) of every sample that errored at some time. Raises DamagedError."""
-    return {(key.cell, key.address) for _, key in read_lines(folder / ERRORS_NAME, SampleKey)}
+def read_failed(folder: Path) -> set[tuple[str, str, int]]:
+    """The key of every sample that errored at some time. Raises DamagedError."""
+    return {key.key for _, key in read_lines(folder / ERRORS_NAME, SampleKey)}
 
 
 class _Seen:
@@ -42,19 +42,21 @@ class _Seen:
     def __init__(self, manifest: Manifest) -> None:
         self._cells = {cell.key: cell for cell in manifest.cells}
         self._seed, self._num_samples = manifest.options.seed, manifest.options.samples
-        # By cell, and address without its index.
-        self._indices: dict[tuple[str, str], set[int]] = {}
+        self._repeats = manifest.options.repeats
+        # By cell, address without its index, and repeat.
+        self._indices: dict[tuple[str, str, int], set[int]] = {}
 
     def add(self, record: SampleRecord) -> None:
         """Raises ValueError for a sample of no cell, without an address, or seen before."""
         if record.cell not in self._cells:
             raise ValueError(f"the run has no cell '{record.cell}'")
         start, _, index = record.address.rpartition("=")
-        if (record.cell, start) not in self._indices:
+        key = (record.cell, start, record.repeat)
+        if key not in self._indices:
             self._require_asked(record)
         if not (index.isascii() and index.isdigit() and int(index[:20]) < self._num_samples):
             raise ValueError(f"the run does not ask sample {record.address}")
-        indices = self._indices.setdefault((record.cell, start), set())
+        indices = self._indices.setdefault(key, set())
         if int(index) in indices:
             raise ValueError(f"sample {record.address} of {record.cell} is there twice")
         indices.add(int(index))
@@ -69,6 +71,7 @@ class _Seen:
         given = {**cell.parameters, "size": cell.size}
         parameters = dict(address.parameters)
         is_asked = (address.task, address.seed) == (cell.task, self._seed)
+        is_asked = is_asked and record.repeat < self._repeats
         if not is_asked or given.items() - parameters.items():
             raise ValueError(f"{record.cell} does not ask sample {record.address}")
         if not all(0 <= value < 2**63 for value in parameters.values()):

@@ -28,6 +28,8 @@ _MAX_NAMED: Final = 5
 
 def score(completion: Completion, target: str, style: Style) -> tuple[str | None, Verdict]:
     """The answer found and what it is worth; each style marks its answers in its own way."""
+    if completion.is_filtered:
+        return None, Verdict.FILTERED
     truncated = completion.is_truncated
     if style is Style.NATURAL:
         reply = completion.reply_text

@@ -22,7 +22,7 @@ ERRORS_NAME: Final = "errors.jsonl"
 
 
 class RunStore:
-    """Holds the run's lock while open; `done` are the (cell, address) keys of finished samples."""
+    """Holds the run's lock while open; `done` are the keys of finished samples."""
 
     def __init__(self, folder: Path) -> None:
         """Opens (and repairs) a run. Raises InputError where it cannot be written, or is in use."""
@@ -35,7 +35,7 @@ class RunStore:
                 repair(folder / ERRORS_NAME)
                 self._errors = files.enter_context((folder / ERRORS_NAME).open("ab", buffering=0))
                 stored = read_lines(folder / SAMPLES_NAME, SampleKey)
-                self.done = {(key.cell, key.address) for _, key in stored}
+                self.done = {key.key for _, key in stored}
                 self._files = files.pop_all()
         except BlockingIOError:
             raise InputError(f"{folder} is being worked on by another process") from None
@@ -49,14 +49,14 @@ class RunStore:
 
     def num_done(self, cell: str) -> int:
         """How many samples of this cell are stored."""
-        return sum(key == cell for key, _ in self.done)
+        return sum(key == cell for key, *_ in self.done)
 
     def add(self, record: SampleRecord) -> None:
         """Appends a finished sample; it is in the file when this returns.
 
         Raises ValueError for a sample that is there already, IncompleteError for a full disk.
         """
-        key = (record.cell, record.address)
+        key = record.key
         if key in self.done:
             raise ValueError(f"sample {record.address} of {record.cell} is stored already")
         _append(self._samples, _line(record))

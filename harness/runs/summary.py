@@ -47,17 +47,17 @@ def summarize(folder: Path, visit: Callable[[SampleRecord], None] = _pass_by) ->
     Raises InputError for a damaged run.
     """
     manifest = read_manifest(folder)
-    found = {cell.key: Accumulator() for cell in manifest.cells}
+    found = {cell.key: Accumulator(manifest.options.repeats) for cell in manifest.cells}
     addresses: dict[str, str] = {}
     failed = read_failed(folder)
     for record in read_samples(folder, manifest):
         found[record.cell].add(record)
         addresses.setdefault(record.cell, record.address)
-        failed.discard((record.cell, record.address))
+        failed.discard(record.key)
         visit(record)
     num_stored = sum(cell.n for cell in found.values())
     return RunResult(
-        cells=_results(manifest, found, addresses, Counter(cell for cell, _ in failed)),
+        cells=_results(manifest, found, addresses, Counter(cell for cell, *_ in failed)),
         num_missing=manifest.num_samples - num_stored,
         refused=manifest.refused,
     )

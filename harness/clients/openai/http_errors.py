@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
-from harness.clients.faults import AttemptError, RefusedError, TransientError
+from harness.clients.faults import AttemptError, FilteredError, RefusedError, TransientError
 
 TRANSIENT_STATUSES: Final = frozenset({429, 502, 503, 504})
+_FILTERS: Final = frozenset(
+    {"content_filter", "content_policy_violation", "responsibleaipolicyviolation"}
+)
 _MAX_DETAIL: Final = 1000
 
 
@@ -20,7 +23,7 @@ def error_from_response(status: int, headers: Mapping[str, str], body: str) -> A
     if 300 <= status < 400:
         return RefusedError(code, f"it redirects to {headers.get('location', 'nowhere')}")
     if 400 <= status < 500:
-        return RefusedError(code, detail)
+        return (FilteredError if _is_filtered(body) else RefusedError)(code, detail)
     return AttemptError(code, detail)
 
 
@@ -29,6 +32,21 @@ def error_from_event(error: Any) -> AttemptError:
     status = error.get("code") if isinstance(error, dict) else None
     body = json.dumps({"error": error})
     return error_from_response(status if isinstance(status, int) else 500, {}, body)
+
+
+def _is_filtered(body: str) -> bool:
+    """Whether an error's code, its type, or the code of Azure's inner error names a filter."""
+    try:
+        value = json.loads(body)
+    except ValueError:
+        return False
+    error = value.get("error", value) if isinstance(value, dict) else None
+    if not isinstance(error, dict):
+        return False
+    inner = error.get("innererror")
+    names = [error.get("code"), error.get("type")]
+    names.append(inner.get("code") if isinstance(inner, dict) else None)
+    return any(isinstance(name, str) and name.casefold() in _FILTERS for name in names)
 
 
 def error_text(body: str) -> str:

@@ -10,6 +10,7 @@ from harnessapi.values import Mode, ModelDescription
 
 from harness.clients.completion import Completion, CompletionRequest
 from harness.clients.faults import AttemptError, DeadlineError, RefusedError, TransientError
+from harness.clients.model_client import UNWATCHED, Watch
 from harness.clients.openai.chunk import read_chunk
 from harness.clients.openai.dialogue import Dialogue
 from harness.clients.openai.http_errors import TRANSIENT_STATUSES, error_from_response
@@ -85,24 +86,33 @@ class ExternalClient:
         request = CompletionRequest(prompt=prompt, mode=None, max_new_tokens=1)
         return (await self.complete(request, timeout_s=timeout_s)).num_prompt_tokens
 
-    async def complete(self, request: CompletionRequest, *, timeout_s: float) -> Completion:
-        """One attempt. Raises AttemptError: Transient, Deadline, Refused, or neither of them."""
+    async def complete(
+        self,
+        request: CompletionRequest,
+        *,
+        timeout_s: float | None = None,
+        watch: Watch = UNWATCHED,
+    ) -> Completion:
+        """One attempt. Raises AttemptError: Transient, Deadline, Refused, Filtered, or others."""
         dialogue = Dialogue(request, self._external.api)
+        await watch.sending()
         sent = time.perf_counter()
         try:
             async with asyncio.timeout(timeout_s):
                 while dialogue.finish_reason is None:
-                    search = dialogue.end_turn(await self._write(dialogue, sent))
+                    search = dialogue.end_turn(await self._write(dialogue, sent, watch))
                     if search is not None:
                         await self._search(dialogue, search, request.mode)
+                        if dialogue.finish_reason is None:
+                            await watch.sending()
         except TimeoutError:
-            raise DeadlineError("DEADLINE_EXCEEDED", f"not done after {timeout_s:.1f} s") from None
+            raise DeadlineError("DEADLINE_EXCEEDED", f"not done after {timeout_s} s") from None
         finally:
             if dialogue.num_searches and self._retriever is not None:
                 self._retriever.close_contexts([dialogue.context_id])
         return dialogue.completion((time.perf_counter() - sent) * 1e3)
 
-    async def _write(self, dialogue: Dialogue, sent: float) -> Search | None:
+    async def _write(self, dialogue: Dialogue, sent: float, watch: Watch) -> Search | None:
         """One turn, up to its end, or to a search where the server sends the end marker itself."""
         turn = dialogue.begin_turn()
         try:
@@ -112,6 +122,7 @@ class ExternalClient:
                 await self._require_stream(answer)
                 async for event in read_events(answer.aiter_lines()):
                     chunk = read_chunk(event)
+                    watch.heard()
                     turn.add(chunk)
                     # An empty first chunk is not a token.
                     if dialogue.ttft_ms is None and (chunk.text or chunk.reasoning):

@@ -1,6 +1,7 @@
 """What one HTTP request brings: the text up to a search, or up to the end."""
 
-from harness.clients.faults import AttemptError, TransientError
+from harness.clients.completion import CONTENT_FILTER
+from harness.clients.faults import AttemptError, FilteredError, TransientError
 from harness.clients.openai.chunk import Chunk
 
 BROKEN_STREAM = "BROKEN_STREAM"
@@ -30,6 +31,8 @@ class Turn:
             self._num_counted = chunk.num_generated
         if chunk.finish_reason is not None:
             self._finish_reason = chunk.finish_reason
+        if self._finish_reason == CONTENT_FILTER:
+            raise FilteredError("HTTP_200", f"it ended with {CONTENT_FILTER!r}")
         if self._finish_reason not in {None, *_ENDS}:
             raise AttemptError("NO_COMPLETION", f"it ended with {self._finish_reason!r}")
 
