@@ -41,8 +41,13 @@ class Connection:
     server: Server | None
     backoff: Backoff = field(default_factory=Backoff)
     clock: Clock = field(default_factory=Clock)
-    pace: Pace = field(default_factory=lambda: Pace(ceiling=MAX_CONCURRENCY))
     room: ContextRoom = field(default_factory=ContextRoom)
+    # Of the endpoint: all that it is asked goes through it. By default at once, on this clock.
+    pace: Pace = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.pace is None:
+            object.__setattr__(self, "pace", Pace(ceiling=MAX_CONCURRENCY, clock=self.clock))
 
     async def complete(
         self, request: CompletionRequest, *, deadline_s: float, generator: random.Random

@@ -105,15 +105,16 @@ class Pace:
     async def enter(self) -> Sending:
         """Waits for the turn of another request, first come first served."""
         async with self._door:
-            while True:
-                wait_s = self._opens_at_s - self._clock.now_s()
+            waited_until_s = float("-inf")
+            while self._is_full or self._opens_at_s > waited_until_s:
                 if self._is_full:
                     self._changed.clear()
                     await self._changed.wait()
-                elif wait_s > 0:
+                    continue
+                waited_until_s = self._opens_at_s
+                wait_s = waited_until_s - self._clock.now_s()
+                if wait_s > 0:
                     await self._clock.sleep(wait_s)
-                else:
-                    break
             now_s = self._clock.now_s()
             sending = Sending(sent_at_s=now_s)
             self.num_requests += 1

@@ -70,10 +70,10 @@ async def run_session(plan: SessionPlan, store: RunStore, listener: Listener) ->
         listener.say,
         model_server=plan.model_server,
         connect_timeout_s=plan.connect_timeout_s,
-    ) as opened:
-        if not opened.connections:
-            raise all_failed(opened.failures.values())
-        opened = _paced(plan, opened, listener)
+    ) as found:
+        if not found.connections:
+            raise all_failed(found.failures.values())
+        opened = _paced(plan, found, listener)
         models = {name: connection.model for name, connection in opened.connections.items()}
         grid = plan_cells(plan.options, plan.endpoints, models)
         listener.say("warming up: the servers read the prompts")
