@@ -56,18 +56,20 @@ class Connection:
 
         Raises EndpointLostError where going on makes no sense.
         """
+        try:
+            return await self._complete(self.room.fitted(request), deadline_s, generator)
+        except RefusedError as error:
+            if not self.room.learns(error.detail, request.prompt):
+                raise
+        return await self._complete(self.room.fitted(request), deadline_s, generator)
 
-        async def ask(attempt: Attempt) -> Completion:
-            try:
-                return await self.client.complete(self.room.fitted(request), watch=attempt)
-            except RefusedError as error:
-                if not self.room.learns(error.detail, request.prompt):
-                    raise
-            return await self.client.complete(self.room.fitted(request), watch=attempt)
-
-        completion, faults, backoff_ms = await self._retrying(
-            ask, deadline_s=deadline_s, generator=generator
-        )
+    async def _complete(
+        self, request: CompletionRequest, deadline_s: float, generator: random.Random
+    ) -> Completion:
+        with self.client.attempts(request) as attempts:
+            completion, faults, backoff_ms = await self._retrying(
+                lambda attempt: attempts(None, attempt), deadline_s=deadline_s, generator=generator
+            )
         if not faults:
             return completion
         times = replace(completion.times, backoff_ms=backoff_ms)

@@ -1,6 +1,8 @@
 """Talks to one model server: one channel, one attempt a call; protobuf ends here."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import grpc
@@ -14,9 +16,15 @@ from harnessapi.rpc.targets import Target
 from harnessapi.values import ModelDescription
 
 from harness.clients.completion import Completion, CompletionRequest
-from harness.clients.faults import AttemptError, DeadlineError, RefusedError, TransientError
-from harness.clients.model_client import UNWATCHED, Watch
-from harness.clients.transcript import BROKEN_STREAM, Transcript
+from harness.clients.faults import (
+    BROKEN_STREAM,
+    AttemptError,
+    DeadlineError,
+    RefusedError,
+    TransientError,
+)
+from harness.clients.model_client import UNWATCHED, Attempts, Watch
+from harness.clients.transcript import Transcript
 from harness.sample import Prompt
 
 _PROBE_TIMEOUT_S: Final = 5.0
@@ -74,6 +82,11 @@ class Client:
         except grpc.aio.AioRpcError as error:
             raise _attempt_error(error) from None
         return transcript.completion((time.perf_counter() - sent) * 1e3)
+
+    @contextmanager
+    def attempts(self, request: CompletionRequest) -> Iterator[Attempts]:
+        """Each begins anew: the server runs the searches, and keeps what it read."""
+        yield lambda timeout_s, watch: self.complete(request, timeout_s=timeout_s, watch=watch)
 
 
 def _to_wire(request: CompletionRequest) -> pb.GenerateRequest:

@@ -1,5 +1,7 @@
 """What the runner needs of a client, over gRPC or HTTP."""
 
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from typing import Final, Protocol
 
 from harnessapi.values import ModelDescription
@@ -31,6 +33,10 @@ class Unwatched:
 
 
 UNWATCHED: Final = Unwatched()
+
+
+# One attempt, given its seconds, where it has to keep them itself, and who watches.
+Attempts = Callable[[float | None, Watch], Awaitable[Completion]]
 
 
 class ModelClient(Protocol):
@@ -65,5 +71,12 @@ class ModelClient(Protocol):
         """One attempt; `timeout_s` None: whoever watches ends it by cancelling.
 
         Raises AttemptError: Transient, Deadline, Refused, Filtered, or none of them.
+        """
+        ...
+
+    def attempts(self, request: CompletionRequest) -> AbstractContextManager[Attempts]:
+        """`complete` as often as it takes: an attempt may go on from the last.
+
+        No two at once.
         """
         ...

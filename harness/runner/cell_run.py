@@ -14,6 +14,7 @@ from harness.errors import EndpointLostError, IncompleteError, InputError, Unrea
 from harness.runner.budget import Budget
 from harness.runner.recording import error_record, filtered_completion, sample_record
 from harness.runs.cell import Cell
+from harness.runs.records import SampleRecord
 from harness.runs.store import RunStore
 from harness.sample import Prompt, Sample, Split
 from harness.scoring.exact import Verdict
@@ -23,6 +24,8 @@ from harness.tasks.task import Task
 
 # A cell with so many refusals in a row is refused as a whole.
 _MAX_REFUSED: Final = 10
+# An endpoint that fails so many samples in a row, and answers nobody meanwhile, is lost.
+_MAX_SILENT: Final = 3
 
 
 class CellRefusedError(IncompleteError):
@@ -141,6 +144,7 @@ class _Asking:
         self._listener = listener
         self._queue = self._missing()
         self._num_refused = 0
+        self._num_silent = 0
 
     def _missing(self) -> Iterator[tuple[Sample, int]]:
         """The samples that are not stored, each with the number of its repeat."""
@@ -158,14 +162,36 @@ class _Asking:
             prompt = self._run.prompt(sample)
             most = self._run.connection.room.num_tokens(prompt) + self._run.cell.max_new_tokens
             await budget.reserve(most)
-            completion = None
+            record = None
             try:
-                completion = await self._ask(sample, repeat, prompt)
+                record = await self._ask(sample, repeat, prompt)
             finally:
-                budget.settle(most, completion)
+                budget.settle(most, record)
 
-    async def _ask(self, sample: Sample, repeat: int, prompt: Prompt) -> Completion | None:
+    async def _ask(self, sample: Sample, repeat: int, prompt: Prompt) -> SampleRecord | None:
         """One sample, stored; None where it errored."""
+        started_at_s = time.time()
+        try:
+            completion = await self._complete(sample, repeat, prompt)
+            record = sample_record(
+                self._run.cell,
+                sample,
+                completion,
+                repeat=repeat,
+                prompt=prompt.text,
+                started_at_s=started_at_s,
+            )
+        except AttemptError as error:
+            self._store.add_error(error_record(self._run.cell, sample, repeat, error, started_at_s))
+            self._listener.sample_finished(None)
+            self._stop_if_hopeless(error)
+            return None
+        self._num_refused = self._num_silent = 0
+        self._store.add(record)
+        self._listener.sample_finished(record.verdict)
+        return record
+
+    async def _complete(self, sample: Sample, repeat: int, prompt: Prompt) -> Completion:
         run = self._run
         request = CompletionRequest(
             prompt=prompt,
@@ -176,30 +202,12 @@ class _Asking:
         )
         # The first time a sample is asked it waits as it did before there were repeats.
         name = f"{run.cell.key} {sample.address.key}" + (f" {repeat}" if repeat else "")
-        started_at_s = time.time()
         try:
-            completion = await run.connection.complete(
+            return await run.connection.complete(
                 request, deadline_s=run.deadline_s, generator=random.Random(name)
             )
         except FilteredError as error:
-            completion = filtered_completion(error)
-        except AttemptError as error:
-            self._store.add_error(error_record(run.cell, sample, repeat, error, started_at_s))
-            self._listener.sample_finished(None)
-            self._stop_if_hopeless(error)
-            return None
-        self._num_refused = 0
-        record = sample_record(
-            run.cell,
-            sample,
-            completion,
-            repeat=repeat,
-            prompt=prompt.text,
-            started_at_s=started_at_s,
-        )
-        self._store.add(record)
-        self._listener.sample_finished(record.verdict)
-        return completion
+            return filtered_completion(error)
 
     def _stop_if_hopeless(self, error: AttemptError) -> None:
         run = self._run
@@ -209,7 +217,10 @@ class _Asking:
                 f"{run.cell.key} is left out: the server refused {self._num_refused} requests "
                 f"in a row; the last one: {error.detail}"
             )
-        if isinstance(error, TransientError) and error.is_endpoints:
+        if not isinstance(error, TransientError) or not error.is_endpoints:
+            return
+        self._num_silent += 1
+        if error.is_away or self._num_silent >= _MAX_SILENT:
             raise EndpointLostError(
                 f"endpoint '{run.cell.endpoint}' did not answer within {run.deadline_s:g} s, "
                 f"in {error.num_attempts} attempts; the last one: {error}"

@@ -2,10 +2,12 @@
 
 import time
 
+import msgspec
 from msgspec.structs import asdict
 
 from harness.clients.completion import CONTENT_FILTER, Completion, CompletionTimes
-from harness.clients.faults import AttemptError, FilteredError
+from harness.clients.faults import NOT_STORABLE, AttemptError, FilteredError
+from harness.clients.incoming import well_formed
 from harness.runs.cell import Cell
 from harness.runs.records import ErrorRecord, SampleRecord, SampleTimes
 from harness.runs.rescoring import score
@@ -21,14 +23,17 @@ def sample_record(
     prompt: str,
     started_at_s: float,
 ) -> SampleRecord:
-    """Scores the completion; `prompt` is what was sent."""
+    """Scores the completion; `prompt` is what was sent.
+
+    Raises AttemptError for one that could not be read again: no server may damage a run.
+    """
     answer, verdict = score(completion, sample.target, cell.style)
     times = SampleTimes(
         **asdict(completion.times),
         started_at_s=started_at_s,
         finished_at_s=time.time(),
     )
-    return SampleRecord(
+    record = SampleRecord(
         **{**asdict(completion), "times": times},
         cell=cell.key,
         address=sample.address.key,
@@ -38,6 +43,11 @@ def sample_record(
         answer=answer,
         verdict=verdict,
     )
+    try:
+        msgspec.json.decode(msgspec.json.encode(record), type=SampleRecord)
+    except (msgspec.MsgspecError, UnicodeEncodeError) as fault:
+        raise AttemptError(NOT_STORABLE, str(fault)) from None
+    return record
 
 
 def filtered_completion(error: FilteredError) -> Completion:
@@ -64,10 +74,11 @@ def error_record(
         address=sample.address.key,
         repeat=repeat,
         code=error.code,
-        detail=error.detail,
+        detail=well_formed(error.detail),
         num_attempts=error.num_attempts,
-        faults=error.faults,
+        faults=tuple(map(well_formed, error.faults)),
         backoff_ms=error.backoff_ms,
         started_at_s=started_at_s,
         failed_at_s=time.time(),
+        raw=well_formed(error.raw),
     )

@@ -62,3 +62,5 @@ class ErrorRecord(SampleKey, frozen=True, kw_only=True):
     backoff_ms: float
     started_at_s: float
     failed_at_s: float
+    # The end of what the server had sent, in at most 2,000 characters, the key masked.
+    raw: str = ""
