@@ -19,6 +19,7 @@ from harness.clients.completion import (
     SearchStep,
     TextPiece,
 )
+from harness.clients.incoming import Mask
 from harness.clients.openai.turn import Turn
 from harness.endpoints.external import Api
 from harness_retrieval.channel import SearchChannel, SearchLimits
@@ -34,7 +35,7 @@ class Dialogue:
     A turn that fails is begun again: it leaves nothing behind before `end_turn`.
     """
 
-    def __init__(self, request: CompletionRequest, api: Api) -> None:
+    def __init__(self, request: CompletionRequest, api: Api, mask: Mask) -> None:
         self.finish_reason: str | None = None
         # The search to be made before the next turn.
         self.due: Search | None = None
@@ -45,6 +46,8 @@ class Dialogue:
         self._prompt = request.prompt
         self._mode = request.mode
         self._api = api
+        # A server may spell out a key piece by piece: it is looked for in whole texts.
+        self._mask = mask
         self._num_left = request.max_new_tokens
         self._channel = self._make_channel(request)
         # What the channel becomes with the turn that is written now.
@@ -131,7 +134,7 @@ class Dialogue:
         self._turns.append(turn)
         written = [(Part.ANSWER, text)] if search is None else _query_pieces(text)
         pieces = [(Part.REASONING, thought), *written]
-        self._pieces += [TextPiece(part=part, text=text) for part, text in pieces if text]
+        self._pieces += [TextPiece(part=p, text=self._mask(t)) for p, t in pieces if t]
         self._text = self._joined(self._text, text)
         self._messages.append({"role": "assistant", "content": text})
 
@@ -142,16 +145,16 @@ class Dialogue:
         found = self._channel.resolve(result)
         inserted = self._prompt.word_result(found)
         self._channel.inserted(self._joined("", inserted))
-        self._pieces.append(TextPiece(part=Part.INSERTED, text=inserted))
+        self._pieces.append(TextPiece(part=Part.INSERTED, text=self._mask(inserted)))
         self._num_inserted += len(inserted.split())
         self._searches.append(
             SearchStep(
-                query=self._channel.query,
+                query=self._mask(self._channel.query),
                 expanded_query=self._channel.expanded_query,
                 mode=self._mode.value if self._mode else "",
                 outcome=result.outcome.value,
-                inserted_text=found,
-                detail=result.detail,
+                inserted_text=self._mask(found),
+                detail=self._mask(result.detail),
                 elapsed_ms=elapsed_ms,
             )
         )

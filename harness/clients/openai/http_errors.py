@@ -111,12 +111,16 @@ def error_from_event(error: Any) -> AttemptError:
     """The fault that a server tells of in the middle of a stream, in whichever words.
 
     What says neither a status nor a word that is known is taken for a fault of the server (500).
+    Where it began to answer, a refusal is of this one request.
     """
     words = _words(error)
     statuses = [int(word) for word in words if len(word) == 3 and word.isascii() and word.isdigit()]
     known = [_STATUS_OF_WORD[word] for word in words if word in _STATUS_OF_WORD]
     status = next((one for one in (*statuses, *known) if 400 <= one < 600), 500)
-    return error_from_response(status, {}, dumped({"error": error}))
+    fault = error_from_response(status, {}, dumped({"error": error}))
+    if isinstance(fault, RefusedError):
+        fault.is_of_one = not _SPENT.intersection(words)
+    return fault
 
 
 def error_from_end(reason: str) -> AttemptError | None:

@@ -106,7 +106,7 @@ class ExternalClient:
     @contextmanager
     def attempts(self, request: CompletionRequest) -> Iterator[Attempts]:
         """`complete`, as often as it takes: each goes on from the turn that the last failed in."""
-        dialogue = Dialogue(request, self._external.api)
+        dialogue = Dialogue(request, self._external.api, self._mask)
         try:
             yield lambda timeout_s, watch: self._attempt(dialogue, timeout_s, watch)
         finally:

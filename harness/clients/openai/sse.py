@@ -33,7 +33,8 @@ class EventStream:
         self._mask = mask
         self._name = ""
         self._data: list[str] = []
-        self._num_data = 0
+        # Since the last event, whatever it was.
+        self._num_bytes = 0
         self._num_events = 0
         self._is_foreign = False
 
@@ -71,15 +72,24 @@ class EventStream:
             rest += piece[start:]
             may_skip_newline = piece.endswith(b"\r")
             if len(rest) > MAX_EVENT_BYTES:
-                self._text(rest[:MAX_RECENT])
-                raise _too_long()
+                self._text(rest)
         if rest:
             yield self._text(rest)
 
     def _text(self, line: bytes | bytearray) -> str:
-        """Always UTF-8, whatever is declared: so says the standard. Masked before all else."""
-        text = self._mask(line.decode("utf-8", "replace").removeprefix("\ufeff"))
+        """Always UTF-8, whatever is declared: so says the standard. Masked before all else.
+
+        Raises AttemptError where nothing came of it for too long.
+        """
+        self._num_bytes += len(line) + 1
+        is_too_long = self._num_bytes > MAX_EVENT_BYTES
+        shown = line[:MAX_RECENT] if is_too_long else line
+        text = self._mask(shown.decode("utf-8", "replace").removeprefix("\ufeff"))
         self.recent = f"{self.recent}{text}\n"[-MAX_RECENT:]
+        if is_too_long:
+            raise AttemptError(
+                BAD_RESPONSE, f"more than {MAX_EVENT_BYTES >> 20} MiB without a whole event"
+            )
         return text
 
     def _read(self, line: str) -> dict[str, Any] | None:
@@ -99,9 +109,6 @@ class EventStream:
 
     def _add(self, data: str) -> dict[str, Any] | None:
         self._data.append(data)
-        self._num_data += len(data)
-        if self._num_data > MAX_EVENT_BYTES:
-            raise _too_long()
         if len(self._data) > 1:
             return None
         event = self._whole()
@@ -111,7 +118,7 @@ class EventStream:
         if event is _NOT_YET:
             raise AttemptError(BAD_RESPONSE, f"not JSON: {self._data[0][:200]}")
         named = None if event is None else self._named(event)
-        self._name, self._data, self._num_data = "", [], 0
+        self._name, self._data = "", []
         return named
 
     def _whole(self) -> Any:
@@ -131,8 +138,5 @@ class EventStream:
         if not isinstance(event, dict):
             raise AttemptError(BAD_RESPONSE, f"not an object: {dumped(event)[:200]}")
         self._num_events += 1
+        self._num_bytes = 0
         return {"error": event} if self._name == "error" and "error" not in event else event
-
-
-def _too_long() -> AttemptError:
-    return AttemptError(BAD_RESPONSE, f"an event of more than {MAX_EVENT_BYTES >> 20} MiB")
