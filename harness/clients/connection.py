@@ -56,10 +56,12 @@ class Connection:
 
         Raises EndpointLostError where going on makes no sense.
         """
+        sent = self.room.fitted(request)
         try:
-            return await self._complete(self.room.fitted(request), deadline_s, generator)
+            return await self._complete(sent, deadline_s, generator)
         except RefusedError as error:
-            if not self.room.learns(error.detail, request.prompt):
+            self.room.learn(error.detail, request.prompt)
+            if self.room.fitted(request) == sent:
                 raise
         return await self._complete(self.room.fitted(request), deadline_s, generator)
 

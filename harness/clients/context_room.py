@@ -65,16 +65,15 @@ class ContextRoom:
         num_tokens = len(prompt.text.split()) * self._tokens_a_word
         return math.ceil(num_tokens * (1 + _SPARE_SHARE)) + _SPARE_TOKENS
 
-    def learns(self, detail: str, prompt: Prompt) -> bool:
-        """Whether a refusal states a context that was not known: then it is worth another try."""
+    def learn(self, detail: str, prompt: Prompt) -> None:
+        """What a refusal states of the context, and of the prompt that was sent."""
         stated = stated_context(detail)
         if stated is None or (self.limit is not None and self.limit <= stated):
-            return False
+            return
         self.limit = stated
         num_tokens = _first_number(_PROMPTS, detail)
         if num_tokens is not None:
             self.read(prompt, num_tokens)
-        return True
 
     def fitted(self, request: CompletionRequest) -> CompletionRequest:
         """The request, its completion no longer than there is room beside its prompt."""

@@ -95,6 +95,11 @@ class Pace:
         self._patience_s = _LEAST_QUEUE_S
 
     @property
+    def is_slowed(self) -> bool:
+        """The endpoint did not keep up with what it could have been sent."""
+        return self.num_turned_away > 0 or self._cut_at_s > float("-inf")
+
+    @property
     def spacing_s(self) -> float:
         """At least so long between two requests."""
         growth = 1 + (self._num_since_learnt / _NUM_TO_DOUBLE) ** 3

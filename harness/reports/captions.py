@@ -34,7 +34,12 @@ POOLS: Final = (
     "Added up over the endpoints and sizes named; accuracy depends on both. Repeated samples of "
     "one model count once."
 )
+REPEATS: Final = (
+    "Each sample was asked so often, with a seed of its own. Accuracy is the mean of all "
+    "completions, its interval that of so many samples; pass@k is the share of samples that were "
+    "right at least once; agreement how often two completions of one sample give the same answer."
+)
 COSTS: Final = (
-    "Wrong, no answer and truncated samples are in the denominator n; errored ones, which have no "
+    "Wrong, no answer, truncated and filtered samples are in the denominator n; errored ones, which have no "
     "completion, are not. Searches and tokens are means of a sample."
 )

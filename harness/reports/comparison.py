@@ -96,7 +96,8 @@ def _twins(first: Side, second: Side) -> list[tuple[Cell, Cell]]:
 def _outcomes(side: Side, cells: set[str]) -> Outcomes:
     found: Outcomes = {}
     for record in read_samples(side.folder, side.manifest):
-        if record.cell in cells:
+        # Of a sample that was asked several times the first counts: twins are of one question.
+        if record.cell in cells and not record.repeat:
             outcome = (record.is_correct, record.target)
             found.setdefault(record.cell, {})[record.address] = outcome
     return found

@@ -202,7 +202,7 @@ def _paced_connection(plan: SessionPlan, connection: Connection, listener: Liste
 
 def _say_pace(connection: Connection, listener: Listener) -> None:
     pace = connection.pace
-    if pace.num_turned_away or pace.limit < pace.ceiling:
+    if pace.is_slowed:
         listener.say(
             f"endpoint '{connection.endpoint.name}': {pace.num_requests} requests, "
             f"{pace.num_turned_away} of them turned away; at most {pace.most_at_once} at once, "
