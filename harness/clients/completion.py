@@ -10,6 +10,8 @@ from msgspec import Meta, Struct
 from harness.sample import Prompt
 from harness_retrieval.abbreviations import Abbreviation
 
+# The finish reason of a prompt or an answer that a filter of the endpoint kept back.
+CONTENT_FILTER: Final = "content_filter"
 # Ours, and what servers of others say in their place; compared in small letters.
 _TRUNCATIONS: Final = frozenset(
     {
@@ -37,6 +39,8 @@ class CompletionRequest:
     max_new_tokens: int
     # Queries that stand for a longer pattern.
     abbreviations: tuple[Abbreviation, ...] = ()
+    # Which time this sample is asked, from 0: each has a seed of its own.
+    repeat: int = 0
 
 
 class TextPiece(Struct, frozen=True, kw_only=True, array_like=True):
@@ -127,6 +131,11 @@ class Completion(Counts, frozen=True, kw_only=True):
     def is_truncated(self) -> bool:
         """The model would have gone on."""
         return is_truncation(self.finish_reason)
+
+    @property
+    def is_filtered(self) -> bool:
+        """A filter of the endpoint kept it back: there is no text."""
+        return self.finish_reason == CONTENT_FILTER
 
     @property
     def generated_text(self) -> str:

@@ -4,6 +4,9 @@ from typing import Final
 
 from harness.errors import HarnessError
 
+# Too many requests a minute, or at once.
+_RATE_LIMITS: Final = frozenset({"HTTP_429", "RESOURCE_EXHAUSTED"})
+_OVERLOADS: Final = _RATE_LIMITS | {"HTTP_503", "HTTP_529"}
 # The stream has no proper end; what was answered is none; what was answered cannot be stored.
 BROKEN_STREAM: Final = "BROKEN_STREAM"
 BAD_RESPONSE: Final = "BAD_RESPONSE"
@@ -19,6 +22,8 @@ class AttemptError(HarnessError):
     # Of the attempts before it; and the waiting between them all.
     faults: tuple[str, ...] = ()
     backoff_ms: float = 0.0
+    # Nothing came to any other request of the endpoint either, as long as this one was tried.
+    is_endpoints: bool = False
     # The end of what a server had sent, as it came; the key is masked.
     raw: str = ""
 
@@ -48,9 +53,26 @@ class TransientError(AttemptError):
         self.retry_after_s = retry_after_s
         self.is_away = is_away
 
+    @property
+    def is_rate_limit(self) -> bool:
+        """The endpoint takes requests, and wants fewer of them."""
+        return self.code in _RATE_LIMITS
+
+    @property
+    def is_overload(self) -> bool:
+        """The endpoint turns requests away, this one as any other."""
+        return self.code in _OVERLOADS
+
 
 class DeadlineError(AttemptError):
-    """The deadline of the sample passed."""
+    """A limit of time passed; `detail` says which."""
+
+
+class FilteredError(AttemptError):
+    """A filter of the endpoint keeps the prompt from its model, or the answer from us.
+
+    That is the endpoint's answer: asked again it says the same.
+    """
 
 
 class RefusedError(AttemptError):

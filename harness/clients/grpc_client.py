@@ -1,7 +1,7 @@
 """Talks to one model server: one channel, one attempt a call; protobuf ends here."""
 
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -23,6 +23,7 @@ from harness.clients.faults import (
     RefusedError,
     TransientError,
 )
+from harness.clients.model_client import UNWATCHED, Attempts, Watch
 from harness.clients.transcript import Transcript
 from harness.endpoints.external import Api, chosen_api
 from harness.sample import Prompt
@@ -70,24 +71,30 @@ class Client:
             raise _attempt_error(error) from None
         return len(answer.token_ids)
 
-    async def complete(self, request: CompletionRequest, *, timeout_s: float) -> Completion:
-        """One attempt. Raises AttemptError: Transient, Deadline, Refused, or neither of them."""
+    async def complete(
+        self,
+        request: CompletionRequest,
+        *,
+        timeout_s: float | None = None,
+        watch: Watch = UNWATCHED,
+    ) -> Completion:
+        """One attempt. Raises AttemptError: Transient, Deadline, Refused, or none of them."""
         transcript = Transcript()
         message = _to_wire(request, is_chat=self._is_chat(request.prompt))
+        await watch.sending()
         sent = time.perf_counter()
         try:
             async for event in self._stub.Generate(message, timeout=timeout_s):
+                watch.heard()
                 transcript.add(event, (time.perf_counter() - sent) * 1e3)
         except grpc.aio.AioRpcError as error:
             raise _attempt_error(error) from None
         return transcript.completion((time.perf_counter() - sent) * 1e3)
 
     @contextmanager
-    def attempts(
-        self, request: CompletionRequest
-    ) -> Iterator[Callable[[float], Awaitable[Completion]]]:
+    def attempts(self, request: CompletionRequest) -> Iterator[Attempts]:
         """Each begins anew: the server runs the searches, and keeps what it read."""
-        yield lambda timeout_s: self.complete(request, timeout_s=timeout_s)
+        yield lambda timeout_s, watch: self.complete(request, timeout_s=timeout_s, watch=watch)
 
     def _is_chat(self, prompt: Prompt) -> bool:
         api = chosen_api(self._api, has_chat_template=self._has_chat_template)
@@ -101,7 +108,7 @@ def _conversation(prompt: Prompt) -> pb.Conversation:
 def _to_wire(request: CompletionRequest, *, is_chat: bool) -> pb.GenerateRequest:
     prompt = request.prompt
     message = pb.GenerateRequest(
-        sampling=pb.SamplingOptions(temperature=0.0),
+        sampling=pb.SamplingOptions(temperature=0.0, seed=request.repeat),
         stopping=pb.StoppingOptions(max_new_tokens=request.max_new_tokens),
     )
     if is_chat:

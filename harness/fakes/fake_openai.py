@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Final
 
 from harness.clients.openai.dialogue import MARKERS
@@ -22,6 +23,8 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: str = ""
     delay_s: float = 0.0
+    # After the first chunk.
+    stall_s: float = 0.0
     # The connection is cut after the chunks.
     is_cut: bool = False
     reasoning: str = ""
@@ -100,7 +103,10 @@ async def _send(reply: Reply, writer: asyncio.StreamWriter, path: str) -> None:
     events = encode(events_of(reply, is_chat=path.endswith("/chat/completions")))
     pieces = events if reply.stream is None else reply.stream
     await _write(writer, [head])
-    await _write(writer, (b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces if piece))
+    chunks = (b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces if piece)
+    await _write(writer, islice(chunks, 1))
+    await asyncio.sleep(reply.stall_s)
+    await _write(writer, chunks)
     if not reply.is_cut:
         await _write(writer, [b"0\r\n\r\n"])
 

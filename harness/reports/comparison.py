@@ -114,7 +114,8 @@ def _outcomes(side: Side, cells: set[str]) -> Outcomes:
     found: Outcomes = {}
     judges = {cell.key: lenient_judge(cell) for cell in side.cells}
     for record in read_samples(side.folder, side.manifest):
-        if record.cell in cells:
+        # Of a sample that was asked several times the first counts: twins are of one question.
+        if record.cell in cells and not record.repeat:
             judge = judges[record.cell]
             is_lenient = None if judge is None else judge(record)
             outcome = Outcome(record.is_correct, record.target, is_lenient)

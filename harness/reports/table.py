@@ -47,11 +47,18 @@ _FIGURES: Final[Columns] = {
     "tokens\n/s": lambda row: number(row.metrics.tokens_per_s, 0),
     "TTFT\np50 ms": lambda row: number(row.metrics.ttft_ms_p50, 0),
 }
+_REPEATS: Final[Columns] = {
+    "asked\neach": lambda row: str(row.metrics.repeats) if row.metrics.repeats > 1 else NOTHING,
+    "pass\n@k": lambda row: number(row.metrics.pass_at_k, 3),
+    "agree-\nment": lambda row: number(row.metrics.agreement, 3),
+}
 _COUNTS: Final[Columns] = {
+    **_REPEATS,
     "n": lambda row: str(row.metrics.n),
     "no\nanswer": lambda row: str(row.metrics.no_answer),
     "trun-\ncated": lambda row: str(row.metrics.truncated),
     "leni-\nent": lambda row: number(row.metrics.lenient_accuracy, 3),
+    "fil-\ntered": lambda row: str(row.metrics.filtered or NOTHING),
     "err-\nored": lambda row: str(row.metrics.errored),
     "sear-\nches": lambda row: number(row.metrics.searches_per_sample, 2),
 }

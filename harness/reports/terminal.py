@@ -37,6 +37,9 @@ def print_report(report: Report, console: Console | None = None) -> None:
         console, "accuracy against state", _without_run(rows.told(rows.STATE, cells), shown), cells
     )
     _print(console, "costs and failures, a sample", _without_run(rows.COSTS, shown), cells)
+    repeated = [cell for cell in cells if cell.metrics.repeats > 1]
+    if repeated:
+        _print(console, "samples asked again", _without_run(rows.REPEATS, shown), repeated)
     notes = [
         *untrained_notes(report.cells),
         *impossible_notes(report.cells),

@@ -5,8 +5,8 @@ import time
 import msgspec
 from msgspec.structs import asdict
 
-from harness.clients.completion import Completion
-from harness.clients.faults import NOT_STORABLE, AttemptError
+from harness.clients.completion import CONTENT_FILTER, Completion, CompletionTimes
+from harness.clients.faults import NOT_STORABLE, AttemptError, FilteredError
 from harness.clients.incoming import well_formed
 from harness.runs.cell import Cell
 from harness.runs.judging import score
@@ -19,6 +19,7 @@ def sample_record(
     sample: Sample,
     completion: Completion,
     *,
+    repeat: int,
     prompt: str,
     started_at_s: float,
 ) -> SampleRecord:
@@ -36,6 +37,7 @@ def sample_record(
         **{**asdict(completion), "times": times},
         cell=cell.key,
         address=sample.address.key,
+        repeat=repeat,
         prompt=prompt,
         target=sample.target,
         answer=answer,
@@ -48,13 +50,29 @@ def sample_record(
     return record
 
 
+def filtered_completion(error: FilteredError) -> Completion:
+    """What is stored where a filter kept the answer back: the last fault says which."""
+    return Completion(
+        transcript=(),
+        finish_reason=CONTENT_FILTER,
+        num_prompt_tokens=0,
+        num_generated_tokens=0,
+        num_inserted_tokens=0,
+        num_searches=0,
+        times=CompletionTimes(backoff_ms=error.backoff_ms),
+        num_attempts=error.num_attempts,
+        faults=(*error.faults, str(error)),
+    )
+
+
 def error_record(
-    cell: Cell, sample: Sample, error: AttemptError, started_at_s: float
+    cell: Cell, sample: Sample, repeat: int, error: AttemptError, started_at_s: float
 ) -> ErrorRecord:
     """What is known of a sample without a completion."""
     return ErrorRecord(
         cell=cell.key,
         address=sample.address.key,
+        repeat=repeat,
         code=error.code,
         detail=well_formed(error.detail),
         num_attempts=error.num_attempts,

@@ -48,7 +48,8 @@ def summarize(folder: Path, visit: Callable[[SampleRecord], None] = _pass_by) ->
     Raises InputError for a damaged run.
     """
     manifest = read_manifest(folder)
-    found = {cell.key: Accumulator(lenient_judge(cell)) for cell in manifest.cells}
+    repeats = manifest.options.repeats
+    found = {cell.key: Accumulator(lenient_judge(cell), repeats=repeats) for cell in manifest.cells}
     addresses: dict[str, str] = {}
     failed = read_failed(folder)
     for record in read_samples(folder, manifest):
@@ -58,7 +59,7 @@ def summarize(folder: Path, visit: Callable[[SampleRecord], None] = _pass_by) ->
         visit(record)
     num_stored = sum(cell.n for cell in found.values())
     return RunResult(
-        cells=_results(manifest, found, addresses, Counter(cell for cell, _ in failed)),
+        cells=_results(manifest, found, addresses, Counter(cell for cell, *_ in failed)),
         num_missing=manifest.num_samples - num_stored,
         refused=manifest.refused,
     )

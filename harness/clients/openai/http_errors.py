@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
+from harness.clients.completion import CONTENT_FILTER
 from harness.clients.faults import (
     BROKEN_STREAM,
     AttemptError,
+    FilteredError,
     RefusedError,
     TransientError,
 )
@@ -70,6 +72,9 @@ _STATUS_OF_WORD: Final[Mapping[str, int]] = {
     **dict.fromkeys(("permission_denied", "permission_error"), 403),
     **dict.fromkeys(("model_not_found", "not_found", "not_found_error"), 404),
 }
+_FILTERS: Final = frozenset(
+    {"content_filter", "content_policy_violation", "responsibleaipolicyviolation"}
+)
 # A 429 that no waiting helps.
 _SPENT: Final = frozenset({"billing_hard_limit_reached", "insufficient_quota"})
 # Reasons of an end that is none: the server gave up on it.
@@ -95,6 +100,8 @@ def error_from_response(status: int, headers: Mapping[str, str], body: str) -> A
     if 300 <= status < 400:
         location = headers.get("location", "nowhere")[:_MAX_WORDS]
         return RefusedError(code, f"it redirects to {location}", is_of_one=True)
+    if 400 <= status < 500 and _FILTERS.intersection(_words(_loaded(body))):
+        return FilteredError(code, detail)
     if 400 <= status < 500:
         return RefusedError(code, detail, is_of_one=status in _OF_ONE_REQUEST)
     return AttemptError(code, detail)
@@ -120,8 +127,8 @@ def error_from_end(reason: str) -> AttemptError | None:
     """The fault that a finish_reason tells of; None where the reply has ended."""
     if reason.lower() in _BROKEN_ENDS:
         return TransientError(BROKEN_STREAM, f"it ended with {reason!r}", is_away=False)
-    if reason == "content_filter":
-        return AttemptError("NO_COMPLETION", f"it ended with {reason!r}")
+    if reason.lower() == CONTENT_FILTER:
+        return FilteredError("HTTP_200", f"it ended with {reason!r}")
     return None
 
 
@@ -176,6 +183,8 @@ def _words(error: Any) -> list[str]:
     """What an error says of its kind, in `code`, `type` or `status`; it may be wrapped in one."""
     inner = error.get("error") if isinstance(error, dict) else None
     tables = [table for table in (error, inner) if isinstance(table, dict)]
+    # Azure's filter says its name there.
+    tables += [one for table in tables if isinstance(one := table.get("innererror"), dict)]
     said = [table.get(key) for table in tables for key in ("code", "status", "type")]
     words = [str(word) for word in said if isinstance(word, str | int)]
     return [word.strip().lower().replace("-", "_").replace(" ", "_") for word in words]

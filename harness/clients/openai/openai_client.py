@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from harness.clients.faults import (
     TransientError,
 )
 from harness.clients.incoming import Mask
+from harness.clients.model_client import UNWATCHED, Attempts, Watch
 from harness.clients.openai.chunk import read_chunk
 from harness.clients.openai.dialogue import Dialogue, Search
 from harness.clients.openai.http_errors import (
@@ -91,42 +92,46 @@ class ExternalClient:
         request = CompletionRequest(prompt=prompt, mode=None, max_new_tokens=1)
         return (await self.complete(request, timeout_s=timeout_s)).num_prompt_tokens
 
-    async def complete(self, request: CompletionRequest, *, timeout_s: float) -> Completion:
-        """One attempt. Raises AttemptError: Transient, Deadline, Refused, or neither of them."""
+    async def complete(
+        self,
+        request: CompletionRequest,
+        *,
+        timeout_s: float | None = None,
+        watch: Watch = UNWATCHED,
+    ) -> Completion:
+        """One attempt. Raises AttemptError: Transient, Deadline, Refused, Filtered, or others."""
         with self.attempts(request) as attempt:
-            return await attempt(timeout_s)
+            return await attempt(timeout_s, watch)
 
     @contextmanager
-    def attempts(
-        self, request: CompletionRequest
-    ) -> Iterator[Callable[[float], Awaitable[Completion]]]:
-        """`complete`, as often as it takes: each goes on from the turn that the last one failed in.
-
-        Attempts are given their seconds.
-        """
+    def attempts(self, request: CompletionRequest) -> Iterator[Attempts]:
+        """`complete`, as often as it takes: each goes on from the turn that the last failed in."""
         dialogue = Dialogue(request, self._external.api, self._mask)
         try:
-            yield lambda timeout_s: self._attempt(dialogue, timeout_s)
+            yield lambda timeout_s, watch: self._attempt(dialogue, timeout_s, watch)
         finally:
             if dialogue.num_turns > 1 and self._retriever is not None:
                 self._retriever.close_contexts([dialogue.context_id])
 
-    async def _attempt(self, dialogue: Dialogue, timeout_s: float) -> Completion:
+    async def _attempt(
+        self, dialogue: Dialogue, timeout_s: float | None, watch: Watch
+    ) -> Completion:
         began = time.perf_counter()
         try:
             async with asyncio.timeout(timeout_s):
                 while dialogue.finish_reason is None:
                     if dialogue.due is None:
-                        await self._write(dialogue)
+                        await watch.sending()
+                        await self._write(dialogue, watch)
                     if dialogue.due is not None:
                         await self._search(dialogue, dialogue.due)
         except TimeoutError:
-            raise DeadlineError("DEADLINE_EXCEEDED", f"not done after {timeout_s:.1f} s") from None
+            raise DeadlineError("DEADLINE_EXCEEDED", f"not done after {timeout_s} s") from None
         finally:
             dialogue.total_ms += (time.perf_counter() - began) * 1e3
         return dialogue.completion()
 
-    async def _write(self, dialogue: Dialogue) -> None:
+    async def _write(self, dialogue: Dialogue, watch: Watch) -> None:
         """One turn. Raises AttemptError, with the end of what had come."""
         sent = time.perf_counter()
         reply: ServerReply | None = None
@@ -141,7 +146,7 @@ class ExternalClient:
                     raw=answer.aiter_raw(),
                     mask=self._mask,
                 )
-                await _read_turn(dialogue, reply, sent)
+                await _read_turn(dialogue, reply, sent, watch)
         except (AttemptError, httpx.RequestError) as error:
             fault = error if isinstance(error, AttemptError) else self._fault(error)
             if dialogue.num_turns and is_over_context(fault):
@@ -188,12 +193,13 @@ class ExternalClient:
         return TransientError(BROKEN_STREAM, self._described(error), is_away=False)
 
 
-async def _read_turn(dialogue: Dialogue, reply: ServerReply, sent: float) -> None:
+async def _read_turn(dialogue: Dialogue, reply: ServerReply, sent: float, watch: Watch) -> None:
     """Up to the end, or to a search where the server sends the end marker itself."""
     turn = dialogue.begin_turn()
     search = None
     async for event in reply.events():
         chunk = read_chunk(event)
+        watch.heard()
         text = turn.add(chunk)
         # An empty first chunk is not a token.
         if dialogue.ttft_ms is None and (chunk.text or chunk.reasoning):
