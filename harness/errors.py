@@ -2,16 +2,31 @@
 
 import difflib
 import errno
+import re
 from collections.abc import Iterable
 from typing import ClassVar, Final
 
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+# What a terminal obeys instead of showing it: control characters but for tab and newline, and marks
+# that turn the direction of what follows.
+_UNPRINTABLE: Final = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def printable(text: str) -> str:
+    """What a server or a file says, for a terminal: control sequences are shown, not obeyed."""
+    return _UNPRINTABLE.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
 class HarnessError(Exception):
     """Anything that a user is told in one line instead of a traceback."""
 
     exit_status: ClassVar[int] = 1
+
+    def __str__(self) -> str:
+        """Printable, whoever said it first."""
+        return printable(super().__str__())
 
 
 class InputError(HarnessError):

@@ -90,7 +90,7 @@ _PROMPTINGS: Final = click.Choice([prompting.value for prompting in Prompting])
     type=click.IntRange(min=1, max=4096),
     default=64,
     show_default=True,
-    help="Samples in flight at once.",
+    help="Samples in flight at once, at most: fewer where an endpoint does not keep up.",
 )
 @click.option(
     "--max-new-tokens",
@@ -102,7 +102,27 @@ _PROMPTINGS: Final = click.Choice([prompting.value for prompting in Prompting])
     type=click.FloatRange(min=0, min_open=True),
     default=120.0,
     show_default=True,
-    help="Seconds for one sample with its retries, from when it is sent.",
+    help="Seconds for one answer from its first byte on; for the retries of a sample; and without "
+    "a byte from an endpoint, to any request. Waiting in a server's queue does not count.",
+)
+@click.option(
+    "--repeats",
+    type=click.IntRange(min=1, max=1000),
+    default=1,
+    show_default=True,
+    metavar="K",
+    help="Ask each sample K times, each with a seed of its own: mean, pass@k and agreement.",
+)
+@click.option(
+    "--requests-per-minute",
+    type=click.FloatRange(min=0, min_open=True),
+    help="At most so many to each endpoint, evenly spread.  [default: what it takes]",
+)
+@click.option(
+    "--max-tokens-total",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Stop before this command has used more than N tokens; --resume goes on.",
 )
 @RUNS_FOLDER
 @click.option("--resume", metavar="RUN", help="Finish a run, by its ID or folder.")
@@ -128,6 +148,8 @@ def eval_command(ctx: click.Context, /, **values: Any) -> None:
       harness eval --endpoint rnn,rnn-rag --task all --size 16,32,64 --json
       harness eval --endpoint rnn --task assoc_recall --prompting direct,cot
       harness eval --endpoint rnn-rag --task needle,mqar -T keys=8 -T mqar.queries=4
+      harness eval --endpoint gpt --task needle --requests-per-minute 60 --max-tokens-total 200000
+      harness eval --endpoint gpt --task index --repeats 5
       harness eval --resume 20260101T120000Z-1a2b
 
     \b

@@ -17,6 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from harness.errors import printable
 from harness.runner.cell_run import Listener
 from harness.runs.cell import Cell
 from harness.scoring.exact import Verdict
@@ -82,7 +83,7 @@ class NoProgress:
     def say(self, text: str, *, is_warning: bool = False) -> None:
         """One line, where it is a warning."""
         if is_warning:
-            click.echo(text, err=True)
+            click.echo(printable(text), err=True)
 
     def cell_started(self, cell: Cell, *, total: int, done: int) -> None:
         """Nothing."""
@@ -102,7 +103,7 @@ class LiveProgress:
 
     def say(self, text: str, *, is_warning: bool = False) -> None:  # noqa: ARG002
         """Above the bar."""
-        self._progress.console.print(text, markup=False, highlight=False)
+        self._progress.console.print(printable(text), markup=False, highlight=False)
 
     def cell_started(self, cell: Cell, *, total: int, done: int) -> None:
         """A new bar, and a line of the one before; a long name has a line of its own."""
@@ -137,7 +138,7 @@ class PlainProgress:
 
     def say(self, text: str, *, is_warning: bool = False) -> None:  # noqa: ARG002
         """One line."""
-        click.echo(text, err=True)
+        click.echo(printable(text), err=True)
 
     def cell_started(self, cell: Cell, *, total: int, done: int) -> None:
         """Says what is asked and how much of it is left."""

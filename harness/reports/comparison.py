@@ -8,6 +8,7 @@ from harness.errors import InputError
 from harness.reports.sides import Side
 from harness.runs.cell import Cell
 from harness.runs.judging import lenient_judge
+from harness.runs.results import finite
 from harness.runs.stored_samples import read_samples
 from harness.sample import Address
 from harness.scoring.paired import Paired, difference_interval, mcnemar_mid_p
@@ -32,7 +33,7 @@ class Comparison:
     def as_json(self) -> dict[str, Any]:
         """The figures of the row."""
         pairs = self.pairs
-        return {
+        row = {
             "task": self.first.task,
             "size": self.first.size,
             "task_parameters": self.first.parameters,
@@ -50,6 +51,7 @@ class Comparison:
             "lenient_accuracy_first": _share(self.lenient_first, pairs.n),
             "lenient_accuracy_second": _share(self.lenient_second, pairs.n),
         }
+        return {key: finite(value) for key, value in row.items()}
 
 
 def compare(first: Side, second: Side) -> list[Comparison]:
@@ -112,7 +114,8 @@ def _outcomes(side: Side, cells: set[str]) -> Outcomes:
     found: Outcomes = {}
     judges = {cell.key: lenient_judge(cell) for cell in side.cells}
     for record in read_samples(side.folder, side.manifest):
-        if record.cell in cells:
+        # Of a sample that was asked several times the first counts: twins are of one question.
+        if record.cell in cells and not record.repeat:
             judge = judges[record.cell]
             is_lenient = None if judge is None else judge(record)
             outcome = Outcome(record.is_correct, record.target, is_lenient)

@@ -8,7 +8,7 @@ from rich.console import Console
 from harness.reports.comparison import Comparison
 from harness.reports.rows import NOTHING, number
 from harness.reports.sides import Side
-from harness.reports.text_table import TextTable, print_table
+from harness.reports.text_table import TextTable, print_line, print_table
 
 _HEADINGS: Final = (
     "task",
@@ -35,9 +35,7 @@ def print_comparisons(
 ) -> None:
     """A row a pair of cells, below which runs A and B are."""
     for name, side in (("A", first), ("B", second)):
-        console.print(
-            f"{name}: {side.endpoint} of run {side.manifest.run}", markup=False, highlight=False
-        )
+        print_line(console, f"{name}: {side.endpoint} of run {side.manifest.run}")
     console.print()
     texts = [_texts(comparison) for comparison in comparisons]
     lenient = [_lenient(comparison) for comparison in comparisons]

@@ -36,6 +36,7 @@ COLUMNS: Final[dict[str, type]] = {
     "split": str,
     "seed": int,
     "index": int,
+    "repeat": int,
     "address": str,
     "cell": str,
     "prompt": str,

@@ -21,6 +21,7 @@ class Pool:
     no_answer: int
     truncated: int
     errored: int
+    filtered: int = 0
     # None where one of them has none.
     lenient: int | None = None
 
@@ -68,6 +69,7 @@ def _pool(key: tuple[str, str, str], cells: list[CellResult]) -> Pool:
         correct=sum(cell.metrics.correct for cell in cells),
         no_answer=sum(cell.metrics.no_answer for cell in cells),
         truncated=sum(cell.metrics.truncated for cell in cells),
+        filtered=sum(cell.metrics.filtered for cell in cells),
         errored=sum(cell.metrics.errored for cell in cells),
         lenient=None if None in lenient else sum(filter(None, lenient)),
     )

@@ -66,12 +66,22 @@ COSTS: Final[Texts] = {
     "n": lambda cell: str(cell.metrics.n),
     "no answer": lambda cell: str(cell.metrics.no_answer),
     "truncated": lambda cell: str(cell.metrics.truncated),
+    "filtered": lambda cell: str(cell.metrics.filtered),
     "errored": lambda cell: str(cell.metrics.errored),
     "searches": lambda cell: number(cell.metrics.searches_per_sample, 2),
     "inserted": lambda cell: number(cell.metrics.inserted_tokens_per_sample, 1),
     "generated": lambda cell: number(cell.metrics.generated_tokens_per_sample, 1),
     "TTFT p50 ms": lambda cell: number(cell.metrics.ttft_ms_p50, 0),
     "tokens/s": lambda cell: number(cell.metrics.tokens_per_s, 0),
+}
+# Of cells whose samples were asked several times.
+REPEATS: Final[Texts] = {
+    **_ASKED,
+    **_ENDPOINT,
+    "asked each": lambda cell: str(cell.metrics.repeats),
+    **_ACCURACY,
+    "pass@k": lambda cell: number(cell.metrics.pass_at_k, 3),
+    "agreement": lambda cell: number(cell.metrics.agreement, 3),
 }
 POOLS: Final[Mapping[str, Callable[[Pool], str]]] = {
     "task": lambda pool: pool.task,
@@ -85,6 +95,7 @@ POOLS: Final[Mapping[str, Callable[[Pool], str]]] = {
     "n": lambda pool: str(pool.n),
     "no answer": lambda pool: str(pool.no_answer),
     "truncated": lambda pool: str(pool.truncated),
+    "filtered": lambda pool: str(pool.filtered),
     "errored": lambda pool: str(pool.errored),
 }
 LEFT: Final = frozenset(

@@ -20,6 +20,8 @@ Judge = Callable[[SampleRecord], bool]
 
 def score(completion: Completion, target: str, cell: Cell) -> tuple[str | None, Verdict]:
     """The answer found and what it is worth; each style marks its answers in its own way."""
+    if completion.is_filtered:
+        return None, Verdict.FILTERED
     truncated = completion.is_truncated
     if cell.style is Style.NATURAL:
         reply, wording = completion.reply_text, TASKS[cell.task].wording

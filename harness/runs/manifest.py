@@ -37,6 +37,8 @@ class EndpointRecord:
     place: str
     retrieval: bool
     model: ModelDescription
+    # How it was given written language: chat or completions. None: it was given none.
+    api: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,7 +66,7 @@ class Manifest:
     def num_samples(self) -> int:
         """All that are asked for, also of cells that were left out because an endpoint was away."""
         num_cells = len(self.cells) + sum(one.is_away for one in self.refused)
-        return self.options.samples * num_cells
+        return self.options.samples * self.options.repeats * num_cells
 
     def model(self, endpoint: str) -> ModelDescription:
         """GetModel of an endpoint, by its name."""

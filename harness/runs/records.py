@@ -5,23 +5,24 @@ Fields that a newer version adds are passed over here; where a line is written a
 
 from msgspec import Struct
 
-from harness.clients.completion import Completion, CompletionTimes
+from harness.clients.completion import Completion, CompletionTimes, Count
 from harness.scoring.exact import Verdict
 
 # Tells the samples of a run apart.
-Key = tuple[str, str]
+Key = tuple[str, str, int]
 
 
 class SampleKey(Struct, frozen=True, kw_only=True):
-    """Which sample of which cell a line is about."""
+    """Which sample of which cell a line is about, and which time it was asked, from 0."""
 
     cell: str
     address: str
+    repeat: Count = 0
 
     @property
     def key(self) -> Key:
-        """All of it."""
-        return self.cell, self.address
+        """All three."""
+        return self.cell, self.address, self.repeat
 
 
 class SampleTimes(CompletionTimes, frozen=True, kw_only=True):
@@ -36,6 +37,7 @@ class SampleRecord(Completion, frozen=True, kw_only=True):
 
     cell: str
     address: str
+    repeat: Count = 0
     prompt: str
     target: str
     answer: str | None = None
@@ -45,7 +47,7 @@ class SampleRecord(Completion, frozen=True, kw_only=True):
     @property
     def key(self) -> Key:
         """As a SampleKey's."""
-        return self.cell, self.address
+        return self.cell, self.address, self.repeat
 
     @property
     def is_correct(self) -> bool:
@@ -63,3 +65,5 @@ class ErrorRecord(SampleKey, frozen=True, kw_only=True):
     backoff_ms: float
     started_at_s: float
     failed_at_s: float
+    # The end of what the server had sent, in at most 2,000 characters, the key masked.
+    raw: str = ""

@@ -24,7 +24,7 @@ ERRORS_NAME: Final = "errors.jsonl"
 
 
 class RunStore:
-    """Holds the run's lock while open; `done` are the (cell, address) keys of finished samples.
+    """Holds the run's lock while open; `done` are the keys of finished samples.
 
     `mended` says what had to be taken out of its files.
     """
@@ -57,7 +57,7 @@ class RunStore:
 
     def num_done(self, cell: str) -> int:
         """How many samples of this cell are stored."""
-        return sum(key == cell for key, _ in self.done)
+        return sum(key == cell for key, *_ in self.done)
 
     def add(self, record: SampleRecord) -> None:
         """Appends a finished sample; it is in the file when this returns.

@@ -47,7 +47,7 @@ def _first_hashes(path: Path) -> dict[Key, int]:
 
 
 def read_failed(folder: Path) -> set[Key]:
-    """(cell, address) of every sample that errored at some time. Raises DamagedError."""
+    """The key of every sample that errored at some time. Raises DamagedError."""
     return {line.value.key for line in read_lines(folder / ERRORS_NAME, SampleKey)}
 
 
@@ -57,21 +57,23 @@ class _Seen:
     def __init__(self, manifest: Manifest) -> None:
         self._cells = {cell.key: cell for cell in manifest.cells}
         self._seed, self._num_samples = manifest.options.seed, manifest.options.samples
-        # By cell, and address without its index.
-        self._indices: dict[tuple[str, str], set[int]] = {}
+        self._repeats = manifest.options.repeats
+        # By cell, address without its index, and repeat.
+        self._indices: dict[tuple[str, str, int], set[int]] = {}
 
     def add(self, record: SampleRecord) -> bool:
         """Whether it is new. Raises ValueError for a sample of no cell, or without an address."""
         if record.cell not in self._cells:
             raise ValueError(f"the run has no cell '{record.cell}'")
         start, _, index = record.address.rpartition("=")
-        if (record.cell, start) not in self._indices:
+        key = (record.cell, start, record.repeat)
+        if key not in self._indices:
             self._require_asked(record)
         if not (index.isascii() and index.isdigit() and int(index[:20]) < self._num_samples) or (
             index != "0" and index.startswith("0")
         ):
             raise ValueError(f"the run does not ask sample {record.address}")
-        indices = self._indices.setdefault((record.cell, start), set())
+        indices = self._indices.setdefault(key, set())
         is_new = int(index) not in indices
         indices.add(int(index))
         return is_new
@@ -86,6 +88,7 @@ class _Seen:
         given = {**cell.parameters, "size": cell.size}
         parameters = dict(address.parameters)
         is_asked = (address.task, address.seed) == (cell.task, self._seed)
+        is_asked = is_asked and record.repeat < self._repeats
         if not is_asked or given.items() - parameters.items():
             raise ValueError(f"{record.cell} does not ask sample {record.address}")
         if not all(0 <= value < 2**63 for value in parameters.values()):

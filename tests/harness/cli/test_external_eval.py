@@ -149,7 +149,7 @@ async def test_no_more_than_the_bound_are_in_flight(tmp_path: Path) -> None:
 
 async def test_a_fault_of_the_server_errors_its_sample_alone(tmp_path: Path) -> None:
     def script(request: dict[str, Any], number: int) -> Reply:
-        return Reply(status=500, body="{}") if number == 4 else solve(request, number)
+        return Reply(status=501, body="{}") if number == 4 else solve(request, number)
 
     async with FakeOpenAi(script) as server:
         todo = work(server.address, samples=8)
@@ -263,7 +263,7 @@ async def test_the_command_line_ends_as_for_any_endpoint(workplace: Any) -> None
         assert (status, 'say style = "symbolic"' in errors) == (2, True)
         broken = len(server.requests) + 3
         server.script = lambda request, number: (
-            Reply(status=500, body="{}") if number == broken else solve(request, number)
+            Reply(status=501, body="{}") if number == broken else solve(request, number)
         )
         assert (await ended("--endpoint", "far"))[0] == 4
 
