@@ -250,3 +250,18 @@ def test_a_damaged_summary_harms_nothing_and_is_written_anew(
     assert workplace.run("report", run.name).exit_code == 0
     assert workplace.run("eval", "--resume", run.name).exit_code == 0
     assert json.loads((run / "summary.json").read_bytes())["complete"] is True
+
+
+def test_a_sample_that_is_asked_again_is_no_copy_of_itself(workplace: Any) -> None:
+    assert workplace.run(*EVAL, "--samples", "4", "--repeats", "3").exit_code == 0
+    folder = workplace.only_run()
+    whole = samples(folder)
+    (folder / "samples.jsonl").write_bytes(joined(whole * 2))
+    reported = workplace.run("report", folder.name, "--json")
+    assert (reported.exit_code, json.loads(reported.stdout)["n"]) == (0, 12)
+    resumed = workplace.run("eval", "--resume", folder.name, "--json")
+    assert "12 repeated lines dropped" in resumed.stderr
+    assert samples(folder) == whole
+    other = whole[5].replace(b'"num_attempts":1', b'"num_attempts":2')
+    (folder / "samples.jsonl").write_bytes(joined([*whole, other]))
+    named(workplace, folder, "samples.jsonl, line 13: sample assoc_recall")

@@ -94,3 +94,14 @@ def test_the_symbolic_style_and_an_unknown_task_have_none(workplace: Any, stored
         assert "lenient" not in workplace.run("compare", name, name).stdout
     workplace.run("report", "symbolic", "--html", "r.html")
     assert "lenient</th>" not in Path("r.html").read_text()
+
+
+def test_what_a_filter_kept_back_is_not_right_leniently(workplace: Any, stored: Any) -> None:
+    cell = stored.cell("llm", style=Style.NATURAL)
+    kept = {"verdict": "filtered", "finish_reason": "content_filter", "answer": None}
+    lines = [stored.sample(cell, 0, is_right=True, transcript=[], **kept)]
+    lines.append(stored.sample(cell, 1, is_right=True, transcript=[["answer", "Answer: bab"]]))
+    stored.run(Path("runs/a"), {cell: lines})
+    told = row(workplace.run("report", "a", "--json"))
+    assert (told["accuracy"], told["lenient_accuracy"], told["filtered"]) == (0.5, 0.5, 1)
+    assert row(workplace.run("rescore", "a", "--json"))["changed"] == 0
