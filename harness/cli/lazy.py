@@ -91,7 +91,7 @@ class LazyGroup(click.Group):
 
 def _drop_unwritten() -> None:
     """What had no room, and was told of: Python would try it again at its end, with a traceback."""
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):
         try:
             stream.flush()
         except OSError:
