@@ -97,7 +97,7 @@ def sample_command(task: str, size: int | None, **options: Any) -> None:
 
 def _hanging(head: str, text: str) -> str:
     """On one line; in a terminal that is narrower folded between words, behind the head."""
-    if not sys.stdout.isatty():
+    if sys.stdout is None or not sys.stdout.isatty():
         return head + text
     width = max(shutil.get_terminal_size().columns, len(head) + _LEAST_TEXT)
     return click.wrap_text(text, width, initial_indent=head, subsequent_indent=" " * len(head))
