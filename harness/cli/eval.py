@@ -1,5 +1,6 @@
 """`harness eval`: ask, score, store, show."""
 
+import errno
 import json
 from pathlib import Path
 from typing import Any, Final
@@ -170,11 +171,7 @@ def eval_command(ctx: click.Context, /, **values: Any) -> None:
         raise IncompleteError(f"{failure}; nothing was stored")
     result = summarize(run.folder)
     unwritten = _write_summary(run.folder, result)
-    try:
-        _show(run.folder, result, options)
-    except OSError as error:
-        stored = f"The run is stored: harness report {run.folder} shows it"
-        raise IncompleteError(f"{cannot_write('the results', error)}\n{stored}") from None
+    _show(run.folder, result, options)
     if failure is not None or not result.is_complete:
         raise _incomplete(run.folder, result, failure)
     if unwritten is not None:
@@ -210,13 +207,20 @@ def _write_summary(folder: Path, result: RunResult) -> HarnessError | None:
 
 
 def _show(folder: Path, result: RunResult, options: EvalOptions) -> None:
-    if options.as_json:
-        for cell in result.cells:
-            click.echo(json.dumps(cell.as_json()))
-    else:
-        print_results(result.cells)
-    if not options.as_json or not options.quiet:
-        click.echo(f"stored in {folder}", err=options.as_json)
+    """Raises IncompleteError where the output has no room for it: the run is stored."""
+    try:
+        if options.as_json:
+            for cell in result.cells:
+                click.echo(json.dumps(cell.as_json()))
+        else:
+            print_results(result.cells)
+        if not options.as_json or not options.quiet:
+            click.echo(f"stored in {folder}", err=options.as_json)
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            raise  # nobody reads on, which is no fault
+        stored = f"The run is stored: harness report {folder} shows it"
+        raise IncompleteError(f"{cannot_write('the results', error)}\n{stored}") from None
 
 
 def _incomplete(folder: Path, result: RunResult, failure: HarnessError | None) -> HarnessError:
