@@ -62,6 +62,8 @@ class Attempt:
             if not task.done():
                 task.cancel()
                 await asyncio.wait({task})
+            if not task.cancelled():
+                task.exception()  # It is known of, also where nobody waits for it any more.
         return task.result()
 
     def end(self, *, is_answered: bool) -> None:
