@@ -9,7 +9,8 @@ from typing import TypeVar
 
 from harness.clients.clock import Clock
 from harness.clients.faults import DeadlineError
-from harness.clients.pace import Pace, Sending
+from harness.clients.pace import Pace
+from harness.clients.queue_sense import Sending
 
 _Result = TypeVar("_Result")
 
