@@ -110,7 +110,7 @@ class Pace:
         self.heard_at_s = self._clock.now_s()
         if sending.heard_at_s is None:
             sending.heard_at_s = self.heard_at_s
-            self._rate.let_in()
+            self._rate.let_in(self.heard_at_s)
             if sending is self._probe:
                 self._reopen()
 

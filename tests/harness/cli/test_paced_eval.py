@@ -50,8 +50,7 @@ def test_filtered_samples_are_done_and_shown_apart(workplace: Any, start: Start)
     result = ask(workplace, "--samples", "20")
     assert result.exit_code == 0, result.stderr
     row = json.loads(result.stdout)
-    assert (row["n"], row["filtered"], row["correct"]) == (20, row["filtered"], 20 - 4)
-    assert row["filtered"] == 4
+    assert (row["n"], row["filtered"], row["correct"]) == (20, 4, 16)
     run = workplace.only_run().name
     assert "nothing is left to do" in resume(workplace).stderr
     assert "filtered" in workplace.run("report", run).stdout
