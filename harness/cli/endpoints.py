@@ -12,7 +12,7 @@ from harness.cli.lazy import LazyCommand, LazyGroup
 from harness.cli.shared_options import ENDPOINT_NAME, ENDPOINTS_FILE
 from harness.cli.signals import run_until_signal
 from harness.endpoints.config import Endpoint
-from harness.errors import HarnessError, UnreachableError
+from harness.errors import HarnessError, UnreachableError, printable
 from harness.fleet.fleet import open_fleet
 
 # What an endpoint said of its model, or why it did not.
@@ -49,7 +49,7 @@ def check_command(ctx: click.Context, name: str | None, endpoints_file: Path | N
     found: dict[str, Found] = {}
     run_until_signal(_check_all(endpoints, dependencies(ctx), found))
     for endpoint in endpoints:
-        click.echo(_describe(endpoint, found[endpoint.name]))
+        click.echo(printable(_describe(endpoint, found[endpoint.name])))
     failed = dict.fromkeys(error for error in found.values() if isinstance(error, HarnessError))
     if len(failed) == 1:
         raise next(iter(failed))
@@ -85,7 +85,7 @@ async def _check_all(
 
 
 def _say(text: str, *, is_warning: bool = False) -> None:  # noqa: ARG001
-    click.echo(text, err=True)
+    click.echo(printable(text), err=True)
 
 
 def _describe(endpoint: Endpoint, found: Found) -> str:

@@ -20,7 +20,7 @@ from harness.cli.shared_options import (
 )
 from harness.cli.signals import StoppedError, run_until_signal
 from harness.cli.task_parameters import TASK_PARAMETERS
-from harness.errors import HarnessError, IncompleteError
+from harness.errors import HarnessError, IncompleteError, cannot_write
 from harness.reports.table import print_results
 from harness.runner.session import SessionPlan, run_session
 from harness.runs.refused import refused_lines
@@ -186,10 +186,16 @@ def _evaluate(ctx: click.Context, options: EvalOptions, folders: list[Path]) -> 
         raise IncompleteError(f"{failure}; nothing was stored")
     folders.append(run.folder)
     result = summarize(run.folder)
-    _show(run.folder, result, options)
-    write_summary(run.folder, result)
+    unwritten = _write_summary(run.folder, result)
+    try:
+        _show(run.folder, result, options)
+    except OSError as error:
+        stored = f"The run is stored: harness report {run.folder} shows it"
+        raise IncompleteError(f"{cannot_write('the results', error)}\n{stored}") from None
     if failure is not None or not result.is_complete:
         raise _incomplete(run.folder, result, failure)
+    if unwritten is not None:
+        raise unwritten
     if result.refused:
         lines = "\n".join(f"  {line}" for line in refused_lines(result.refused))
         raise IncompleteError(f"every cell that can be asked is done; the others are not:\n{lines}")
@@ -209,6 +215,15 @@ def _run(
     finally:
         store.close()
     return failure, len(store.done) - num_before
+
+
+def _write_summary(folder: Path, result: RunResult) -> HarnessError | None:
+    """Why it could not be written: told after what the run came to."""
+    try:
+        write_summary(folder, result)
+    except HarnessError as error:
+        return error
+    return None
 
 
 def _show(folder: Path, result: RunResult, options: EvalOptions) -> None:

@@ -75,6 +75,8 @@ def _resume(
     _require_options_of(manifest, ctx, options, file)
     session = _session_plan(options, manifest.options, file, given)
     store = RunStore(folder)
+    for line in store.mended:
+        click.echo(line, err=True)
     is_complete = summarize(folder).is_complete
     if is_complete:
         store.close()

@@ -29,6 +29,8 @@ class Fault(StrEnum):
     REFUSED = "refused"
     BROKEN = "broken"
     HANG = "hang"
+    # Counts more tokens than can be stored.
+    HUGE_COUNT = "huge_count"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,6 +128,8 @@ class FakeModel(inference_pb2_grpc.InferenceServiceServicer):
             await asyncio.sleep(self.script.delay_s)
             await self.may_answer.wait()
             events = _events(request, wrong=self._is_wrong(request.text))
+            if fault is Fault.HUGE_COUNT:
+                events[-1].finished.num_generated_tokens = 2**64 - 1
             for event in events[:-1] if fault is Fault.BROKEN else events:
                 yield event
         finally:

@@ -32,7 +32,8 @@ BITS: Final = (
 )
 POOLS: Final = (
     "Added up over the endpoints and sizes named; accuracy depends on both. Repeated samples of "
-    "one model count once."
+    "one model count once. “lenient” stands beside the accuracy, never in its place: the target is "
+    "at least a whole word of the reply's last line (natural style alone)."
 )
 REPEATS: Final = (
     "Each sample was asked so often, with a seed of its own. Accuracy is the mean of all "

@@ -24,11 +24,18 @@ class Pool:
     filtered: int
     # What `n` would be, were each sample asked once.
     num_samples: int
+    # None where one of them has none.
+    lenient: int | None = None
 
     @property
     def accuracy(self) -> float | None:
         """None of no samples."""
         return self.correct / self.n if self.n else None
+
+    @property
+    def lenient_accuracy(self) -> float | None:
+        """None of no samples, and where there is no lenient verdict."""
+        return None if self.lenient is None or not self.n else self.lenient / self.n
 
     @property
     def ci95(self) -> tuple[float, float]:
@@ -54,6 +61,7 @@ def without_repetitions(cells: Iterable[CellResult]) -> list[CellResult]:
 
 def _pool(key: tuple[str, str, str], cells: list[CellResult]) -> Pool:
     task, way, family = key
+    lenient = [cell.metrics.lenient_correct for cell in cells]
     return Pool(
         task=task,
         way=way,
@@ -67,4 +75,5 @@ def _pool(key: tuple[str, str, str], cells: list[CellResult]) -> Pool:
         num_samples=sum(-(-cell.metrics.n // cell.metrics.repeats) for cell in cells),
         filtered=sum(cell.metrics.filtered for cell in cells),
         errored=sum(cell.metrics.errored for cell in cells),
+        lenient=None if None in lenient else sum(filter(None, lenient)),
     )

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from harness.errors import InputError
+from harness.errors import InputError, cannot_write
 from harness.reports.collect import Visitor
 from harness.reports.document import document, write_document
 from harness.reports.notation import notations
@@ -86,7 +86,7 @@ class SamplePages:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(f"cannot write sample pages to {folder}: {error}") from None
+            raise cannot_write(f"sample pages to {folder}", error) from None
 
     def visitor(self, manifest: Manifest) -> Visitor:
         """Writes the samples of one run."""

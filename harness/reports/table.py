@@ -12,7 +12,14 @@ from rich.console import Console
 
 from harness.reports.notes import untrained_notes
 from harness.reports.rows import NOTHING, accuracy, interval, number
-from harness.reports.text_table import TextTable, open_console, plain, print_listed, print_table
+from harness.reports.text_table import (
+    TextTable,
+    open_console,
+    plain,
+    print_line,
+    print_listed,
+    print_table,
+)
 from harness.reports.units import count_text, state_text
 from harness.runs.results import CellResult
 
@@ -50,6 +57,7 @@ _COUNTS: Final[Columns] = {
     "n": lambda row: str(row.metrics.n),
     "no\nanswer": lambda row: str(row.metrics.no_answer),
     "trun-\ncated": lambda row: str(row.metrics.truncated),
+    "leni-\nent": lambda row: number(row.metrics.lenient_accuracy, 3),
     "fil-\ntered": lambda row: str(row.metrics.filtered or NOTHING),
     "err-\nored": lambda row: str(row.metrics.errored),
     "sear-\nches": lambda row: number(row.metrics.searches_per_sample, 2),
@@ -63,7 +71,7 @@ def print_results(results: Rows, console: Console | None = None) -> None:
     console = console or open_console()
     _print_tables(console, results)
     for line in untrained_notes(results):
-        console.print(line, markup=False, highlight=False)
+        print_line(console, line)
 
 
 def _print_tables(console: Console, results: Rows) -> None:

