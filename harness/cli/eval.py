@@ -19,7 +19,7 @@ from harness.cli.shared_options import (
     TASK_NAME_OR_ALL,
     CommaList,
 )
-from harness.cli.signals import run_until_signal
+from harness.cli.signals import StoppedError, run_until_signal
 from harness.cli.task_parameters import TASK_PARAMETERS
 from harness.errors import HarnessError, IncompleteError, cannot_write
 from harness.reports.table import print_results
@@ -136,8 +136,13 @@ def eval_command(ctx: click.Context, /, **values: Any) -> None:
 
     Local checkpoints are served on demand and stopped afterwards. Every finished sample is stored
     at once: a run that was stopped by Ctrl-C, a signal or a fault goes on with --resume, which
-    takes all options from the run. Samples that failed after retries are not scored; they are
-    counted as errored, and --resume asks them again.
+    takes all options from the run. Samples that failed after retries, or whose request was refused,
+    are not scored; they are counted as errored, and --resume asks them again. Those that a content
+    filter of the endpoint kept back are counted as filtered, in the denominator, and are done.
+
+    An endpoint is asked by up to --concurrency samples at once, by fewer where it turns requests
+    away or lets them queue, and where it limits requests a minute no faster than that. A cell whose
+    requests are refused ten times in a row is left out, and the rest of the grid goes on.
 
     Lists of endpoints, tasks, sizes and promptings make a grid. Cells that cannot be asked (a size
     that a task does not have, a search that an endpoint does not have) are refused with a reason;
@@ -159,6 +164,17 @@ def eval_command(ctx: click.Context, /, **values: Any) -> None:
     (also after Ctrl-C, and where cells were refused or left out).
     """
     options = EvalOptions(**values)
+    folders: list[Path] = []
+    try:
+        _evaluate(ctx, options, folders)
+    except KeyboardInterrupt:  # Before the first sample, or after the last.
+        going_on = f"To go on: harness eval --resume {folders[0]}" if folders else ""
+        stored = "what was done is stored" if folders else "nothing was stored"
+        raise StoppedError(f"stopped by Ctrl-C; {stored}\n{going_on}".rstrip()) from None
+
+
+def _evaluate(ctx: click.Context, options: EvalOptions, folders: list[Path]) -> None:
+    """Appends the run's folder once there is something in it. Raises HarnessError."""
     run = prepare(ctx, options, dependencies(ctx))
     failure, num_added = None, 0
     if run.store is not None:
@@ -169,6 +185,7 @@ def eval_command(ctx: click.Context, /, **values: Any) -> None:
         raise failure
     if not run.folder.exists():
         raise IncompleteError(f"{failure}; nothing was stored")
+    folders.append(run.folder)
     result = summarize(run.folder)
     unwritten = _write_summary(run.folder, result)
     _show(run.folder, result, options)

@@ -9,7 +9,8 @@ from typing import TypeVar
 
 from harness.clients.clock import Clock
 from harness.clients.faults import DeadlineError
-from harness.clients.pace import Pace, Sending
+from harness.clients.pace import Pace
+from harness.clients.queue_sense import Sending
 
 _Result = TypeVar("_Result")
 
@@ -62,6 +63,8 @@ class Attempt:
             if not task.done():
                 task.cancel()
                 await asyncio.wait({task})
+            if not task.cancelled():
+                task.exception()  # It is known of, also where nobody waits for it any more.
         return task.result()
 
     def end(self, *, is_answered: bool) -> None:

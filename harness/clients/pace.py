@@ -6,44 +6,18 @@ all of its requests share. docs/design/0018 says why.
 
 import asyncio
 import random
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final
 
 from harness.clients.clock import Backoff, Clock
 from harness.clients.faults import TransientError
+from harness.clients.learnt_rate import LearntRate
+from harness.clients.queue_sense import QueueSense, Sending
 
 # A server of others' is sent so many at first, and twice as many after each round of answers.
 FIRST_LIMIT: Final = 8
 # So many faults without an answer between them are the endpoint's, not of single requests.
 _OUTAGE: Final = 3
-# Shorter waits for a first byte are no queue.
-_LEAST_QUEUE_S: Final = 1.0
-# After so many answers a learnt rate has doubled; it hardly grows at first.
-_NUM_TO_DOUBLE: Final = 30
-# Fewer requests at once that cost more than this share of the answers were not too many.
-_WORTH: Final = 0.75
-_NUM_JUDGED: Final = 4
-
-
-@dataclass(kw_only=True, slots=True, eq=False)
-class Sending:
-    """One request on its way: when it was sent, and when the first of its answer came."""
-
-    sent_at_s: float
-    heard_at_s: float | None = None
-
-
-@dataclass(kw_only=True, slots=True)
-class _Trial:
-    """Fewer are sent at once because answers came late: what it costs in answers a second."""
-
-    limit_before: float
-    rate_before: float
-    excess_s: float
-    began_at_s: float
-    answered_at_s: list[float] = field(default_factory=list)
 
 
 class Pace:
@@ -73,9 +47,9 @@ class Pace:
         self.ceiling = ceiling
         self.limit: float = min(ceiling, first or ceiling)
         self._is_slow_start = self.limit < ceiling
+        self._rate = LearntRate()
+        self._queue = QueueSense()
         self._given_spacing_s = 60 / requests_per_minute if requests_per_minute else 0.0
-        self._learnt_spacing_s = 0.0
-        self._num_since_learnt = 0
         self._mean_s = 0.0
         self._door = asyncio.Lock()
         self._changed = asyncio.Event()
@@ -83,16 +57,10 @@ class Pace:
         self._is_closed = self._is_rate = False
         self._probe: Sending | None = None
         self._num_faults = 0
-        self._cycle_at_s: float | None = None
-        self._num_in_cycle = 0
-        self._answered_at_s: deque[float] = deque(maxlen=256)
-        self._trial: _Trial | None = None
-        self.begin_cell()
 
     def begin_cell(self) -> None:
-        """Other prompts come: what is known of how long one is read is forgotten."""
-        self._least_wait_s = float("inf")
-        self._patience_s = _LEAST_QUEUE_S
+        """Other prompts come, of another length."""
+        self._queue.begin_cell()
 
     @property
     def is_slowed(self) -> bool:
@@ -102,10 +70,9 @@ class Pace:
     @property
     def spacing_s(self) -> float:
         """At least so long between two requests."""
-        growth = 1 + (self._num_since_learnt / _NUM_TO_DOUBLE) ** 3
         # More at once are spread over a round, so that the first refusal stops the rest of them.
         spread = self._mean_s / self.limit if self._is_slow_start else 0.0
-        return max(self._given_spacing_s, self._learnt_spacing_s / growth, spread)
+        return max(self._given_spacing_s, self._rate.spacing_s, spread)
 
     async def enter(self) -> Sending:
         """Waits for the turn of another request, first come first served."""
@@ -126,8 +93,7 @@ class Pace:
             self.num_running += 1
             self.most_at_once = max(self.most_at_once, self.num_running)
             self._opens_at_s = max(self._opens_at_s, now_s + self.spacing_s)
-            if self._cycle_at_s is None:
-                self._cycle_at_s = now_s
+            self._rate.sent(now_s)
             if self._is_closed:
                 self._probe = sending
             return sending
@@ -144,7 +110,7 @@ class Pace:
         self.heard_at_s = self._clock.now_s()
         if sending.heard_at_s is None:
             sending.heard_at_s = self.heard_at_s
-            self._num_in_cycle += 1
+            self._rate.let_in(self.heard_at_s)
             if sending is self._probe:
                 self._reopen()
 
@@ -153,22 +119,19 @@ class Pace:
         now_s = self._clock.now_s()
         self.heard(sending)
         self._num_faults = 0
-        self._num_since_learnt += 1
         total_s = now_s - sending.sent_at_s
         self._mean_s = total_s if not self._mean_s else 0.8 * self._mean_s + 0.2 * total_s
-        self._answered_at_s.append(now_s)
+        self._queue.answered(now_s)
         if sending.sent_at_s < self._cut_at_s:
             return  # It was sent among more than are sent now, and tells of those.
-        if self._trial is not None:
-            self._judge(self._trial, now_s)
-        elif (excess_s := self._queued_s(sending, now_s)) > 0:
-            self._trial = self._begin_trial(excess_s, now_s)
-            self._cut(now_s)
+        limit = self._queue.next_limit(sending, self.limit, now_s)
+        if limit is not None:
+            self._change(limit, now_s)
         elif self.num_running > self.limit / 2:
             self._grow()
 
-    def turned_away(self, sending: Sending, error: TransientError) -> float:
-        """A refusal for now: all wait, then one request tries. Returns for how long, in seconds."""
+    def turned_away(self, sending: Sending, error: TransientError) -> None:
+        """A refusal for now: all wait, then one request tries."""
         now_s = self._clock.now_s()
         self.num_turned_away += 1
         if self.num_turned_away == 1:
@@ -177,13 +140,12 @@ class Pace:
             self._is_rate = error.is_rate_limit
         elif sending is not self._probe:  # One of those that were sent before it was known.
             self._opens_at_s = max(self._opens_at_s, now_s + error.retry_after_s)
-            return self._opens_at_s - now_s
+            return
         if sending.sent_at_s >= self._cut_at_s:
-            self._cut(now_s)
+            self._change(self.limit / 2, now_s)
         wait_s = error.retry_after_s + self._backoff.wait_s(self._num_faults, self._generator)
         self._num_faults += 1
         self._close(now_s + wait_s)
-        return wait_s
 
     def failed(self, wait_s: float) -> None:
         """A fault that may be of the one request, which tries again after `wait_s`.
@@ -207,63 +169,22 @@ class Pace:
     def _reopen(self) -> None:
         """One is let in again: so many were, in the time from the last opening to this one."""
         now_s = self._clock.now_s()
-        if self._is_rate and self._cycle_at_s is not None:
-            self._learnt_spacing_s = (now_s - self._cycle_at_s) / self._num_in_cycle
-            self._num_since_learnt = 0
-            self._opens_at_s = max(self._opens_at_s, now_s + self.spacing_s)
+        self._rate.reopened(now_s, is_rate_limit=self._is_rate)
+        self._opens_at_s = max(self._opens_at_s, now_s + self.spacing_s)
         self._is_closed = self._is_rate = False
         self._probe = None
         self._num_faults = 0
-        self._cycle_at_s, self._num_in_cycle = now_s, 0
         self._changed.set()
 
-    def _cut(self, now_s: float) -> None:
-        self.limit = max(1.0, self.limit / 2)
+    def _change(self, limit: float, now_s: float) -> None:
+        """Answers to what was sent before say nothing of the new limit."""
+        self.limit = max(1.0, limit)
         self._is_slow_start = False
         self._cut_at_s = now_s
+        self._changed.set()
 
     def _grow(self) -> None:
         step = 1.0 if self._is_slow_start else 1 / self.limit
         self.limit = min(float(self.ceiling), self.limit + step)
         self._is_slow_start = self._is_slow_start and self.limit < self.ceiling
         self._changed.set()
-
-    def _queued_s(self, sending: Sending, now_s: float) -> float:
-        """How much longer than the quickest it waited, where that is long; else 0.
-
-        Long is longer than the answer itself took: then as many wait as are served.
-        """
-        heard_at_s = sending.heard_at_s or now_s
-        wait_s = heard_at_s - sending.sent_at_s
-        self._least_wait_s = min(self._least_wait_s, wait_s)
-        excess_s = wait_s - self._least_wait_s
-        is_long = excess_s > max(self._patience_s, now_s - heard_at_s)
-        return excess_s if is_long and self.limit > 1 else 0.0
-
-    def _begin_trial(self, excess_s: float, now_s: float) -> _Trial:
-        times = list(self._answered_at_s)[-max(_NUM_JUDGED, int(self.limit)) :]
-        return _Trial(
-            limit_before=self.limit,
-            rate_before=_rate(times),
-            excess_s=excess_s,
-            began_at_s=now_s,
-        )
-
-    def _judge(self, trial: _Trial, now_s: float) -> None:
-        """Where fewer at once brought fewer answers, the late ones were no queue's fault."""
-        trial.answered_at_s.append(now_s)
-        if len(trial.answered_at_s) < max(_NUM_JUDGED, int(self.limit)):
-            return
-        self._trial = None
-        if _rate(trial.answered_at_s) < _WORTH * trial.rate_before:
-            self.limit = trial.limit_before
-            self._cut_at_s = now_s
-            self._patience_s = max(self._patience_s, 2 * trial.excess_s)
-            self._changed.set()
-
-
-def _rate(times_s: list[float]) -> float:
-    """Answers a second; 0 where there are too few to tell."""
-    if len(times_s) < 2 or times_s[-1] <= times_s[0]:
-        return 0.0
-    return (len(times_s) - 1) / (times_s[-1] - times_s[0])

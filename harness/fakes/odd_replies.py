@@ -5,8 +5,7 @@ that can make one.
 """
 
 import json
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import repeat
@@ -14,6 +13,23 @@ from typing import Any, Final
 
 from harness.clients.openai.dialogue import MARKERS
 from harness.fakes.fake_openai import Reply, Script, encode, events_of, solve
+from harness.fakes.odd_streams import (
+    Events,
+    alone,
+    before,
+    gzip_bomb,
+    gzipped,
+    in_bytes,
+    not_utf8,
+    parts,
+    raw_separators,
+    said,
+    two_lines,
+    with_choice,
+    with_choices,
+    with_reason,
+    with_usage,
+)
 
 
 class Cost(StrEnum):
@@ -44,9 +60,6 @@ def odd_script(name: str, *, every: int = 1, good: Script = solve) -> Script:
     return script
 
 
-Events = list[Any]
-
-
 def _streamed(summary: str, change: Callable[[Events], Iterable[bytes]], cost: Cost) -> Oddity:
     """Other bytes of the same events."""
 
@@ -56,102 +69,10 @@ def _streamed(summary: str, change: Callable[[Events], Iterable[bytes]], cost: C
     return Oddity(summary=summary, cost=cost, make=make)
 
 
-def _with_usage(usage: Any) -> Callable[[Events], list[bytes]]:
-    def change(events: Events) -> list[bytes]:
-        return encode(
-            {**event, "usage": usage} if isinstance(event, dict) and event.get("usage") else event
-            for event in events
-        )
-
-    return change
-
-
-def _with_choices(change: Callable[[Any], Any]) -> Callable[[Events], list[bytes]]:
-    """The choices of each event that has some."""
-
-    def changed(events: Events) -> list[bytes]:
-        return encode(
-            {**event, "choices": change(event["choices"])}
-            if isinstance(event, dict) and event["choices"]
-            else event
-            for event in events
-        )
-
-    return changed
-
-
-def _with_choice(**fields: Any) -> Callable[[Events], list[bytes]]:
-    return _with_choices(lambda choices: [{**choices[0], **fields}])
-
-
-def _with_reason(reason: Any) -> Callable[[Events], list[bytes]]:
-    """In the place of the last one."""
-    return _with_choices(
-        lambda choices: [
-            {**choices[0], "finish_reason": choices[0].get("finish_reason") and reason}
-        ]
-    )
-
-
-def _before(*events: Any) -> Callable[[Events], list[bytes]]:
-    return lambda good: encode([*events, *good])
-
-
-def _alone(*events: Any) -> Callable[[Events], list[bytes]]:
-    return lambda _good: encode(events)
-
-
-def _said(text: Any) -> dict[str, Any]:
-    """Some text, for both APIs."""
-    return {"choices": [{"delta": {"content": text}, "text": text}]}
-
-
-def _bytes(change: Callable[[bytes], Iterable[bytes]]) -> Callable[[Events], Iterable[bytes]]:
-    return lambda events: change(b"".join(encode(events)))
-
-
-def _parts(choices: Any) -> Any:
-    """The content as a list of parts, with a thought before it."""
-    content = choices[0].get("delta", {}).get("content")
-    if not content:
-        return choices
-    thought = {"type": "thinking", "thinking": [{"type": "text", "text": "Answer: no."}]}
-    return [{"delta": {"content": [thought, {"type": "text", "text": content}]}}]
-
-
-def _two_lines(events: Events) -> list[bytes]:
-    """Each object on two lines of data."""
-    texts = [one if isinstance(one, str) else json.dumps(one) for one in events]
-    return [f"data: {text.replace(', ', f',{chr(10)}data: ', 1)}\n\n".encode() for text in texts]
-
-
-def _raw_separators(events: Events) -> list[bytes]:
-    said = _said("\u2028\u0085 so\n")
-    return [f"data: {json.dumps(said, ensure_ascii=False)}\n\n".encode(), *encode(events)]
-
-
-def _not_utf8(events: Events) -> list[bytes]:
-    return [b'data: {"choices": [{"text": "caf\xe9\\n", "delta": {}}]}\n\n', *encode(events)]
-
-
-def _bomb(_events: Events) -> Iterator[bytes]:
-    """100 MiB in 100 KiB."""
-    compressor = zlib.compressobj(level=1, wbits=zlib.MAX_WBITS | 16)
-    yield compressor.compress(b"data: ")
-    for piece in repeat(b"x" * 2**20, 100):
-        yield compressor.compress(piece)
-    yield compressor.flush()
-
-
-def _gzip(data: bytes) -> list[bytes]:
-    compressor = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
-    return [compressor.compress(data) + compressor.flush()]
-
-
 def _whole(request: Mapping[str, Any], good: Reply) -> Reply:
     text = "".join(piece or "" for piece in good.texts)
-    said = {"message": {"role": "assistant", "content": text}} if "messages" in request else {}
-    choice = {"text": text, **said, "finish_reason": good.finish_reason}
+    message = {"message": {"role": "assistant", "content": text}} if "messages" in request else {}
+    choice = {"text": text, **message, "finish_reason": good.finish_reason}
     prompt, completion = good.usage or (0, 0)
     usage = {"prompt_tokens": prompt, "completion_tokens": completion}
     return Reply(body=json.dumps({"choices": [choice], "usage": usage}))
@@ -206,46 +127,46 @@ _READ, _RETRIED, _ERRORED = Cost.READ, Cost.RETRIED, Cost.ERRORED
 ODDITIES: Final[Mapping[str, Oddity]] = {
     # Counts.
     "usage-floats": _streamed(
-        "counts like 7.0", _with_usage({"prompt_tokens": 900.0, "completion_tokens": 9.0}), _READ
+        "counts like 7.0", with_usage({"prompt_tokens": 900.0, "completion_tokens": 9.0}), _READ
     ),
     "usage-strings": _streamed(
-        "counts as texts", _with_usage({"prompt_tokens": "900", "completion_tokens": "9"}), _READ
+        "counts as texts", with_usage({"prompt_tokens": "900", "completion_tokens": "9"}), _READ
     ),
     "usage-halves": _streamed(
         "counts that are no whole numbers: NaN, -1, true, 1e30",
-        _with_usage({"prompt_tokens": True, "completion_tokens": -1, "total": float("nan")}),
+        with_usage({"prompt_tokens": True, "completion_tokens": -1, "total": float("nan")}),
         _READ,
     ),
-    "usage-text": _streamed("usage is a text", _with_usage("much"), _READ),
+    "usage-text": _streamed("usage is a text", with_usage("much"), _READ),
     # Texts.
-    "parts": _streamed("content is a list of parts", _with_choices(_parts), _READ),
+    "parts": _streamed("content is a list of parts", with_choices(parts), _READ),
     "split-emoji": _streamed(
         "half of a character in each of two pieces",
-        _before(_said("\ud83d"), _said("\ude00\n")),
+        before(said("\ud83d"), said("\ude00\n")),
         _READ,
     ),
-    "lone-half": _streamed("half of a character", _before(_said("\ude00 \ud83d\n")), _READ),
+    "lone-half": _streamed("half of a character", before(said("\ude00 \ud83d\n")), _READ),
     "control-sequences": _streamed(
         "names and texts that would paint a terminal",
-        _before({**_said("\x1b[2J\x07\n"), "model": "\x1b]0;m\x07", "system_fingerprint": "\x9b"}),
+        before({**said("\x1b[2J\x07\n"), "model": "\x1b]0;m\x07", "system_fingerprint": "\x9b"}),
         _READ,
     ),
-    "not-utf-8": _streamed("a byte of Latin-1", _not_utf8, _READ),
+    "not-utf-8": _streamed("a byte of Latin-1", not_utf8, _READ),
     # Server-sent events.
-    "separators": _streamed("U+2028 and U+0085 inside JSON", _raw_separators, _READ),
-    "empty-data": _streamed("data: without any", _before("", "", {"choices": []}), _READ),
-    "two-data-lines": _streamed("one object on two lines", _two_lines, _READ),
-    "cr": _streamed("lines end at CR", _bytes(lambda d: [d.replace(b"\n", b"\r")]), _READ),
-    "crlf": _streamed("at CRLF", _bytes(lambda d: [d.replace(b"\n", b"\r\n")]), _READ),
+    "separators": _streamed("U+2028 and U+0085 inside JSON", raw_separators, _READ),
+    "empty-data": _streamed("data: without any", before("", "", {"choices": []}), _READ),
+    "two-data-lines": _streamed("one object on two lines", two_lines, _READ),
+    "cr": _streamed("lines end at CR", in_bytes(lambda d: [d.replace(b"\n", b"\r")]), _READ),
+    "crlf": _streamed("at CRLF", in_bytes(lambda d: [d.replace(b"\n", b"\r\n")]), _READ),
     "no-empty-lines": _streamed(
-        "no line between events", _bytes(lambda d: [d.replace(b"\n\n", b"\n")]), _READ
+        "no line between events", in_bytes(lambda d: [d.replace(b"\n\n", b"\n")]), _READ
     ),
-    "byte-order-mark": _streamed("U+FEFF first", _bytes(lambda d: [b"\xef\xbb\xbf" + d]), _READ),
+    "byte-order-mark": _streamed("U+FEFF first", in_bytes(lambda d: [b"\xef\xbb\xbf" + d]), _READ),
     "byte-by-byte": _streamed(
-        "pieces of one byte", _bytes(lambda d: (bytes([byte]) for byte in d)), _READ
+        "pieces of one byte", in_bytes(lambda d: (bytes([byte]) for byte in d)), _READ
     ),
     "comments": _streamed(
-        "comments, names and retry", _bytes(lambda d: [b": hi\nevent: x\nretry: 3\n\n", d]), _READ
+        "comments, names and retry", in_bytes(lambda d: [b": hi\nevent: x\nretry: 3\n\n", d]), _READ
     ),
     "not-streamed": Oddity(summary="one JSON object", cost=_READ, make=_whole),
     "gzip": Oddity(
@@ -254,15 +175,15 @@ ODDITIES: Final[Mapping[str, Oddity]] = {
         make=lambda request, good: replace(
             good,
             headers={"Content-Encoding": "gzip"},
-            stream=_gzip(b"".join(encode(events_of(good, is_chat="messages" in request)))),
+            stream=gzipped(b"".join(encode(events_of(good, is_chat="messages" in request)))),
         ),
     ),
     # Ends.
-    "empty-reasons": _streamed('finish_reason is ""', _with_choice(finish_reason=""), _READ),
-    "eos": _streamed("the last finish_reason is eos", _with_reason("eos"), _READ),
-    "tool-calls": _streamed("... is tool_calls", _with_reason("tool_calls"), _READ),
-    "aborted": _streamed("... is abort", _with_reason("abort"), _RETRIED),
-    "no-reason": _streamed("there is none", _with_choice(finish_reason=None), _RETRIED),
+    "empty-reasons": _streamed('finish_reason is ""', with_choice(finish_reason=""), _READ),
+    "eos": _streamed("the last finish_reason is eos", with_reason("eos"), _READ),
+    "tool-calls": _streamed("... is tool_calls", with_reason("tool_calls"), _READ),
+    "aborted": _streamed("... is abort", with_reason("abort"), _RETRIED),
+    "no-reason": _streamed("there is none", with_choice(finish_reason=None), _RETRIED),
     # Searches.
     "answer-alone": Oddity(summary="the label comes first", cost=_READ, make=_answer_alone),
     "search-in-reasoning": Oddity(
@@ -271,24 +192,24 @@ ODDITIES: Final[Mapping[str, Oddity]] = {
     # Errors in a stream.
     "rate-limit-in-stream": _streamed(
         "rate_limit_exceeded after some text",
-        _alone(_said("I"), {"error": {"code": "rate_limit_exceeded", "message": "slow"}}),
+        alone(said("I"), {"error": {"code": "rate_limit_exceeded", "message": "slow"}}),
         _RETRIED,
     ),
     "overloaded-in-stream": _streamed(
         "overloaded_error",
-        _alone({"type": "error", "error": {"type": "overloaded_error"}}),
+        alone({"type": "error", "error": {"type": "overloaded_error"}}),
         _RETRIED,
     ),
     "server-error-in-stream": _streamed(
-        "server_error", _alone({"error": {"type": "server_error", "code": None}}), _RETRIED
+        "server_error", alone({"error": {"type": "server_error", "code": None}}), _RETRIED
     ),
-    "status-as-text": _streamed("code is '503'", _alone({"error": {"code": "503"}}), _RETRIED),
-    "error-as-text": _streamed("an error is a text", _alone({"error": "oh"}), _RETRIED),
+    "status-as-text": _streamed("code is '503'", alone({"error": {"code": "503"}}), _RETRIED),
+    "error-as-text": _streamed("an error is a text", alone({"error": "oh"}), _RETRIED),
     "error-by-name": _streamed(
-        "event: error", _bytes(lambda _: [b'event: error\ndata: {"message": "oh"}\n\n']), _RETRIED
+        "event: error", in_bytes(lambda _: [b'event: error\ndata: {"message": "oh"}\n\n']), _RETRIED
     ),
     "too-long-in-stream": _streamed(
-        "context_length_exceeded", _alone({"error": {"code": "context_length_exceeded"}}), _ERRORED
+        "context_length_exceeded", alone({"error": {"code": "context_length_exceeded"}}), _ERRORED
     ),
     # Statuses.
     **{
@@ -305,25 +226,27 @@ ODDITIES: Final[Mapping[str, Oddity]] = {
         summary="a page with status 200", cost=_ERRORED, make=lambda *_: Reply(body="<html>")
     ),
     # No reply at all.
-    "not-json": _streamed("data is no JSON", _alone("{'a': 1}"), _ERRORED),
-    "no-object": _streamed("data is a list", _alone("[1]"), _ERRORED),
-    "deep-json": _streamed("a hundred thousand brackets", _alone("[" * 100_000), _ERRORED),
-    "choices-null": _streamed("choices is [null]", _with_choices(lambda _: [None]), _ERRORED),
-    "choices-object": _streamed("choices is {...}", _with_choices(lambda c: c[0]), _ERRORED),
-    "delta-text": _streamed("delta is a text", _with_choice(delta="Answer: x"), _ERRORED),
+    "not-json": _streamed("data is no JSON", alone("{'a': 1}"), _ERRORED),
+    "no-object": _streamed("data is a list", alone("[1]"), _ERRORED),
+    "deep-json": _streamed("a hundred thousand brackets", alone("[" * 100_000), _ERRORED),
+    "choices-null": _streamed("choices is [null]", with_choices(lambda _: [None]), _ERRORED),
+    "choices-object": _streamed("choices is {...}", with_choices(lambda c: c[0]), _ERRORED),
+    "delta-text": _streamed("delta is a text", with_choice(delta="Answer: x"), _ERRORED),
     "content-number": _streamed(
-        "content is 7", _with_choice(delta={"content": 7}, text=7), _ERRORED
+        "content is 7", with_choice(delta={"content": 7}, text=7), _ERRORED
     ),
     "unknown-part": _streamed(
         "a part that is no text",
-        _alone(_said([{"type": "audio"}])),
+        alone(said([{"type": "audio"}])),
         _ERRORED,
     ),
     # Bounds.
     "gzip-bomb": Oddity(
         summary="100 MiB in 100 KiB",
         cost=_ERRORED,
-        make=lambda _, good: replace(good, headers={"Content-Encoding": "gzip"}, stream=_bomb([])),
+        make=lambda _, good: replace(
+            good, headers={"Content-Encoding": "gzip"}, stream=gzip_bomb()
+        ),
     ),
     "unknown-encoding": Oddity(
         summary="compressed in a way that was not asked for",
@@ -337,7 +260,7 @@ ODDITIES: Final[Mapping[str, Oddity]] = {
         "nothing, without end", lambda _: repeat(b": hi\n" * 4096), _ERRORED
     ),
     "hundred-megabytes": _streamed(
-        "100 MB of text", lambda _: repeat(encode([_said("word " * 4000)])[0], 5000), _ERRORED
+        "100 MB of text", lambda _: repeat(encode([said("word " * 4000)])[0], 5000), _ERRORED
     ),
     # Broken HTTP.
     "long-header": Oddity(

@@ -41,6 +41,6 @@ REPEATS: Final = (
     "right at least once; agreement how often two completions of one sample give the same answer."
 )
 COSTS: Final = (
-    "Wrong, no answer, truncated and filtered samples are in the denominator n; errored ones, which have no "
-    "completion, are not. Searches and tokens are means of a sample."
+    "Wrong, no answer, truncated and filtered samples are in the denominator n; errored ones, "
+    "which have no completion, are not. Searches and tokens are means of a sample."
 )

@@ -93,10 +93,10 @@ class SamplePages:
 
         def visit(record: SampleRecord) -> None:
             key = (manifest.run, record.cell)
-            previous = self._write_waiting(key, page_name(*key, record.address))
+            previous = self._write_waiting(key, page_name(*key, record.name))
             self._waiting[key] = (record, previous)
             lists = self._addresses.setdefault(key, {})
-            lists.setdefault(record.verdict.value, []).append(record.address)
+            lists.setdefault(record.verdict.value, []).append(record.name)
 
         return visit
 
@@ -120,7 +120,7 @@ class SamplePages:
         if key not in self._waiting:
             return None
         (run, cell), (record, previous) = key, self._waiting.pop(key)
-        name = page_name(run, cell, record.address)
+        name = page_name(run, cell, record.name)
         links = {
             "back to the report": self._report,
             "all of this cell": page_name(run, cell),
@@ -128,7 +128,7 @@ class SamplePages:
             "next": following,
         }
         path = self.folder / name
-        write_document(path, "samples.html", **_values(record.address, [(run, record)], links))
+        write_document(path, "samples.html", **_values(record.name, [(run, record)], links))
         return name
 
 

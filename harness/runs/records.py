@@ -50,6 +50,11 @@ class SampleRecord(Completion, frozen=True, kw_only=True):
         return self.cell, self.address, self.repeat
 
     @property
+    def name(self) -> str:
+        """The address; of a sample that was asked again, with the number of the repeat."""
+        return f"{self.address}/repeat={self.repeat}" if self.repeat else self.address
+
+    @property
     def is_correct(self) -> bool:
         """The answer is the target."""
         return self.verdict is Verdict.CORRECT

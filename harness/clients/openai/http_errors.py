@@ -61,6 +61,8 @@ _STATUS_OF_WORD: Final[Mapping[str, int]] = {
         (
             "bad_request",
             "badrequesterror",
+            "content_filter",
+            "content_policy_violation",
             "context_length_exceeded",
             "invalid_argument",
             "invalid_request",

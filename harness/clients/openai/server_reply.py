@@ -8,7 +8,7 @@ from harness.clients.faults import BAD_RESPONSE, RefusedError
 from harness.clients.incoming import Mask
 from harness.clients.openai.http_errors import error_from_response
 from harness.clients.openai.reply_bytes import read_body, read_pieces
-from harness.clients.openai.sse import MAX_RECENT, EventStream
+from harness.clients.openai.sse import MAX_RECENT, EventReader
 
 _HTML: Final = "text/html"
 _JSON: Final = "application/json"
@@ -32,7 +32,7 @@ class ServerReply:
         self._mask = mask
         encoding = self._headers.get("content-encoding", "").strip().lower()
         self._pieces = read_pieces(raw, encoding)
-        self._stream = EventStream(self._pieces, mask)
+        self._stream = EventReader(self._pieces, mask)
 
     @property
     def is_done(self) -> bool:

@@ -23,7 +23,7 @@ _FIELDS: Final = ("data", "event", "id", "retry")
 _NOT_YET: Final = object()
 
 
-class EventStream:
+class EventReader:
     """Read once. `is_done`: `[DONE]` came. `recent`: the end of what was read, masked."""
 
     def __init__(self, pieces: AsyncIterator[bytes], mask: Mask) -> None:

@@ -121,6 +121,15 @@ async def test_what_a_fault_had_sent_is_stored_with_it(tmp_path: Path) -> None:
     assert error["raw"].startswith('data: {"choices": [null]')
 
 
+async def test_a_fault_that_stays_costs_its_sample_alone(tmp_path: Path) -> None:
+    # It asks for more time than a sample has: no time needs to pass until it is given up.
+    stays = Reply(status=500, headers={"Retry-After": "3600"}, body="{}")
+    async with FakeOpenAi(lambda one, n: stays if n == 3 else solve(one, n)) as server:
+        cell, folder = await run(tmp_path, plan(server.address, Api.CHAT))
+    assert (cell.metrics.n, cell.metrics.errored) == (NUM_SAMPLES - 1, 1)
+    assert lines(folder / "errors.jsonl")[0]["code"] == "HTTP_500"
+
+
 @pytest.mark.parametrize("api", Api)
 async def test_whatever_bytes_come_each_sample_is_scored_or_errored(
     tmp_path: Path, api: Api

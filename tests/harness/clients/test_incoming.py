@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from harness.clients.faults import AttemptError, TransientError
 from harness.clients.incoming import Joiner, Mask, well_formed
-from harness.clients.openai.sse import MAX_EVENT_BYTES, MAX_RECENT, EventStream
+from harness.clients.openai.sse import MAX_EVENT_BYTES, MAX_RECENT, EventReader
 
 KEY = 'sk-proj/"x"+é-0815'
 ANY_TEXT = st.text(st.characters(codec=None))
@@ -61,7 +61,7 @@ async def pieces_of(*pieces: bytes) -> AsyncIterator[bytes]:
 
 
 async def events(*pieces: bytes) -> list[dict[str, Any]]:
-    stream = EventStream(pieces_of(*pieces), Mask([]))
+    stream = EventReader(pieces_of(*pieces), Mask([]))
     return [event async for event in stream.events()]
 
 
@@ -99,7 +99,7 @@ async def test_nothing_is_read_for_ever(filler: bytes) -> None:
         while True:
             yield filler * 1000
 
-    stream = EventStream(endless(), Mask([]))
+    stream = EventReader(endless(), Mask([]))
     with pytest.raises(AttemptError, match="more than 1 MiB without a whole event"):
         _ = [event async for event in stream.events()]
     assert 0 < len(stream.recent) <= MAX_RECENT

@@ -11,7 +11,7 @@ from harness.cli.progress import PlainProgress
 from harness.endpoints.config import Endpoint
 from harness.endpoints.external import External
 from harness.errors import IncompleteError
-from harness.fakes.fake_openai import FakeOpenAi, Reply, Script, solve
+from harness.fakes.fake_openai import FakeOpenAi, Reply, Script, solve, text_of
 from harness.fakes.paced_servers import (
     OneSlot,
     RateLimited,
@@ -28,6 +28,7 @@ from harness.way import Prompting
 
 from .virtual_time import CLOCK, now_s, run_virtual
 
+REFUSED = Reply(status=400, body='{"error": {"message": "not this one"}}')
 NO_LIST = Reply(body='{"data": []}')
 
 
@@ -112,7 +113,6 @@ def test_sixty_requests_a_minute_are_kept_to_in_little_more_requests_than_sample
     assert len(asked.server.requests) <= 1 + 200 + 30
     # Nobody can do it in less than two minutes and a bit.
     assert 120 < asked.took_s < 330
-    print(len(asked.server.requests), asked.took_s, asked.server.max_running)
 
 
 def test_requests_per_minute_are_spread_and_none_is_turned_away(tmp_path: Path) -> None:
@@ -130,11 +130,10 @@ def test_a_server_of_one_slot_answers_all_and_is_not_left_with_a_long_queue(
     assert asked.server.max_running <= 16
     # It is kept busy all the same.
     assert asked.took_s < 1.1 * 2 * 101
-    print(len(asked.server.requests), asked.took_s, asked.server.max_running)
 
 
 def test_answers_that_come_late_by_themselves_are_no_queue(tmp_path: Path) -> None:
-    """A model that thinks before its first byte, now long and now short: fewer at once cost time."""
+    """A model that thinks before its first byte, long or short: fewer at once would cost time."""
 
     def script(request: dict[str, Any], number: int) -> Reply:
         return replace(solve(request, number), delay_s=1.0 + number * 7919 % 13)
@@ -143,7 +142,6 @@ def test_answers_that_come_late_by_themselves_are_no_queue(tmp_path: Path) -> No
     assert asked.cell.metrics.n == 600
     # At eight at once it would take 525 seconds.
     assert asked.took_s < 350
-    print(asked.took_s, asked.server.max_running)
 
 
 @pytest.mark.parametrize("status", [500, 529, 408, 425, 503])
@@ -156,7 +154,6 @@ def test_a_server_that_is_down_for_seconds_costs_no_sample(tmp_path: Path, statu
     asked = ask(tmp_path, script)
     assert (asked.cell.metrics.n, asked.cell.metrics.errored) == (200, 0)
     assert len(asked.server.requests) < 201 + 80
-    print(status, len(asked.server.requests), asked.took_s)
 
 
 @pytest.mark.parametrize("name", ["filter", "filter-at-end"])
@@ -184,9 +181,6 @@ def test_a_cell_that_is_refused_again_and_again_is_left_out_and_the_rest_runs(
         is_small = len(text_of(request)) < 1000
         return solve(request, number) if is_first or is_small else REFUSED
 
-    from harness.fakes.fake_openai import text_of
-
-    REFUSED = Reply(status=400, body='{"error": {"message": "not this one"}}')
     store = create_run(tmp_path)
 
     async def run(store: RunStore) -> IncompleteError | None:
