@@ -27,6 +27,8 @@ class Reply:
     stall_s: float = 0.0
     # The connection is cut after the chunks.
     is_cut: bool = False
+    # Or nothing more comes, and it stays open until the client hangs up.
+    is_hung: bool = False
     reasoning: str = ""
     # The bytes of the stream, in place of all that is made of the above; they may have no end.
     stream: Iterable[bytes] | None = None
@@ -69,24 +71,27 @@ class FakeOpenAi:
         self.num_running += 1
         self.max_running = max(self.max_running, self.num_running)
         try:
-            await self._handle(await _read_request(reader), writer)
+            reply = await self._handle(await _read_request(reader), writer)
+            if reply.is_hung:
+                await reader.read()
         except (ConnectionError, asyncio.IncompleteReadError):
             pass  # the client hung up
         finally:
             self.num_running -= 1
             writer.close()
 
-    async def _handle(self, request: "Request", writer: asyncio.StreamWriter) -> None:
+    async def _handle(self, request: "Request", writer: asyncio.StreamWriter) -> Reply:
         self.headers.append(request.headers)
         if request.path == "/v1/models":
             await _send(self.models, writer, request.path)
-            return
+            return self.models
         key = request.headers.get("authorization", "").removeprefix("Bearer ")
         self.requests.append({"path": request.path, "key": key, **request.body})
         reply = self.script(self.requests[-1], len(self.requests))
         await asyncio.sleep(reply.delay_s)
         await self.may_answer.wait()
         await _send(reply, writer, request.path)
+        return reply
 
 
 async def _send(reply: Reply, writer: asyncio.StreamWriter, path: str) -> None:
@@ -107,7 +112,7 @@ async def _send(reply: Reply, writer: asyncio.StreamWriter, path: str) -> None:
     await _write(writer, islice(chunks, 1))
     await asyncio.sleep(reply.stall_s)
     await _write(writer, chunks)
-    if not reply.is_cut:
+    if not (reply.is_cut or reply.is_hung):
         await _write(writer, [b"0\r\n\r\n"])
 
 
@@ -154,7 +159,7 @@ def events_of(reply: Reply, *, is_chat: bool) -> list[Any]:
     for text in reply.texts:
         piece = {"delta": {"content": text or ""}} if is_chat else {"text": text or ""}
         events.append({"choices": [{**piece, "finish_reason": None}], "usage": None})
-    if reply.is_cut:
+    if reply.is_cut or reply.is_hung:
         return events
     if reply.finish_reason is not None:
         last: dict[str, Any] = {"delta": {}} if is_chat else {"text": ""}

@@ -6,7 +6,7 @@ message (chat, where no message can be gone on with in a way that all servers kn
 """
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from copy import deepcopy
 from typing import Any, Final
 
@@ -39,6 +39,8 @@ class Dialogue:
         self.finish_reason: str | None = None
         # The search to be made before the next turn.
         self.due: Search | None = None
+        # The end of what has come of the turn that is written now.
+        self.recent: Callable[[], str] = str
         self.ttft_ms: float | None = None
         # Spent on attempts so far.
         self.total_ms = 0.0
@@ -77,6 +79,11 @@ class Dialogue:
     def num_turns(self) -> int:
         """Turns that ended."""
         return len(self._turns)
+
+    @property
+    def has_searched(self) -> bool:
+        """A search was made, or tried."""
+        return bool(self._searches) or self.due is not None
 
     def body(self) -> dict[str, Any]:
         """What the next turn's request says about the text."""

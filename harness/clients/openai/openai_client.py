@@ -109,8 +109,12 @@ class ExternalClient:
         dialogue = Dialogue(request, self._external.api, self._mask)
         try:
             yield lambda timeout_s, watch: self._attempt(dialogue, timeout_s, watch)
+        except DeadlineError as fault:
+            # Whoever keeps the time has cut a reply off.
+            fault.raw = dialogue.recent()
+            raise
         finally:
-            if dialogue.num_turns > 1 and self._retriever is not None:
+            if dialogue.has_searched and self._retriever is not None:
                 self._retriever.close_contexts([dialogue.context_id])
 
     async def _attempt(
@@ -134,7 +138,7 @@ class ExternalClient:
     async def _write(self, dialogue: Dialogue, watch: Watch) -> None:
         """One turn. Raises AttemptError, with the end of what had come."""
         sent = time.perf_counter()
-        reply: ServerReply | None = None
+        dialogue.recent = str
         try:
             async with self._http.stream(
                 "POST", _PATHS[self._external.api], json=self._body(dialogue), headers=_HEADERS
@@ -146,13 +150,14 @@ class ExternalClient:
                     raw=answer.aiter_raw(),
                     mask=self._mask,
                 )
+                dialogue.recent = reply.recent
                 await _read_turn(dialogue, reply, sent, watch)
         except (AttemptError, httpx.RequestError) as error:
             fault = error if isinstance(error, AttemptError) else self._fault(error)
             if dialogue.num_turns and is_over_context(fault):
                 dialogue.end_full()
                 return
-            fault.raw = "" if reply is None else reply.recent
+            fault.raw = dialogue.recent()
             raise fault from None
 
     async def _search(self, dialogue: Dialogue, search: Search) -> None:

@@ -26,7 +26,7 @@ class ServerReply:
         raw: AsyncIterator[bytes],
         mask: Mask,
     ) -> None:
-        self._url = url
+        self._url = mask(url)
         self._status = status
         self._headers = {name.lower(): mask(value) for name, value in headers.items()}
         self._mask = mask
@@ -39,7 +39,6 @@ class ServerReply:
         """The stream said that it has ended."""
         return self._stream.is_done
 
-    @property
     def recent(self) -> str:
         """The end of what came, in at most 2,000 characters."""
         return self._stream.recent

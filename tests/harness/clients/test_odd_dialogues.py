@@ -9,7 +9,7 @@ from harnessapi.values import FinishReason, Mode, Part
 
 from harness.clients.completion import Completion, CompletionRequest, TurnUsage
 from harness.clients.connection import Backoff, Connection
-from harness.clients.faults import AttemptError, RefusedError, TransientError
+from harness.clients.faults import AttemptError, DeadlineError, RefusedError, TransientError
 from harness.clients.openai.chunk import read_chunk
 from harness.clients.openai.http_errors import error_from_event
 from harness.clients.openai.openai_client import ExternalClient
@@ -71,6 +71,16 @@ async def test_a_dialogue_goes_on_from_the_turn_that_failed(fault: Reply, api: A
     assert [num_results(one) for one in server.requests[::2]] == list(range(NUM_SEARCHES + 1))
     assert {search.inserted_text for search in completion.searches} == {"fem gik"}
     assert completion.num_generated_tokens == 7 * (NUM_SEARCHES + 1)
+
+
+async def test_a_reply_that_the_deadline_cuts_off_is_told_with_what_had_come() -> None:
+    async with FakeOpenAi(lambda *_: Reply(texts=("I think",), is_hung=True)) as server:
+        client = ExternalClient(server.address, External(model="m"), None)
+        asked = CompletionRequest(prompt=PROMPT, mode=None, max_new_tokens=500)
+        with pytest.raises(DeadlineError) as caught:
+            await client.complete(asked, timeout_s=1)
+        await client.close()
+    assert "I think" in caught.value.raw
 
 
 async def test_two_of_one_request_at_once_share_nothing() -> None:
