@@ -148,11 +148,12 @@ def _adds_alike(tokenizer: Tokenizer) -> bool:
     if tokenizer.decoder is None:
         return True
     decoder = json.loads(tokenizer.decoder.__getstate__())
-    kinds = [step["type"] for step in decoder.get("decoders", [decoder])]
+    steps = decoder.get("decoders", [decoder])
+    kinds = [step["type"] for step in steps]
     if kinds in (["WordPiece"], ["Metaspace"], ["ByteLevel"]):
         return True
     # Token by token up to where they are joined; then nothing but what stands first is changed.
-    if "Fuse" not in kinds or any(step.get("stop", 0) for step in decoder["decoders"]):
+    if "Fuse" not in kinds or any(step.get("stop", 0) for step in steps):
         return False
     place = kinds.index("Fuse")
     return {*kinds[:place]} <= {"Replace", "ByteFallback"} and kinds[place + 1 :] in ([], ["Strip"])
