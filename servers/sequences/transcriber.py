@@ -126,7 +126,7 @@ class Transcriber:
         return self._is_stopped
 
     def _read(self, token: int) -> Consequence | None:
-        text = self._stream.read([token])
+        text = self._stream.read_one(token)
         if self._search is None:
             return self._say([token], text, is_answer=token == self._codec.answer_id)
         if self._codec.search_end_ids:
