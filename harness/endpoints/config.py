@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,11 +10,14 @@ from harnessapi.rpc.targets import TargetError, parse_target
 
 from harness.endpoints.external import KEYS as EXTERNAL_KEYS
 from harness.endpoints.external import External, is_web_address, parse_external
+from harness.endpoints.serving import KEYS as SERVING_KEYS
+from harness.endpoints.serving import Serving, parse_serving
 from harness.errors import InputError, unknown_name
 
 PACKAGED_FILE: Final = Path(__file__).parent.parent / "endpoints.toml"
 FILE_NAME: Final = "endpoints.toml"
-_KEYS: Final = ("checkpoint", "address", "retrieval", *EXTERNAL_KEYS)
+# How the server of a checkpoint is started; see harness/endpoints/serving.py.
+_KEYS: Final = ("checkpoint", "address", "retrieval", *SERVING_KEYS, *EXTERNAL_KEYS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,10 +29,17 @@ class Endpoint:
     address: str | None = None
     # Whether the model gets its search channel.
     retrieval: bool = False
+    # How a checkpoint's server is started.
+    serving: Serving = field(default_factory=Serving)
     # How an address is asked that is a web address.
     external: External | None = None
     # Where a relative checkpoint is looked for, in this order.
     folders: tuple[Path, ...] = ()
+
+    @property
+    def start_timeout_s(self) -> float:
+        """From the start of a checkpoint's server until it is healthy."""
+        return self.serving.start_timeout_s
 
     @property
     def place(self) -> str:
@@ -125,6 +135,10 @@ def _parse(path: Path, name: str, table: Any, folders: tuple[Path, ...]) -> Endp
     address = _value(where, table, "address", str)
     if (checkpoint is None) == (address is None):
         raise InputError(f"{where} needs either a checkpoint or an address")
+    try:
+        serving = parse_serving(table)
+    except InputError as error:
+        raise InputError(f"{where} {error}") from None
     external = None
     if address is not None and is_web_address(address):
         try:
@@ -143,6 +157,7 @@ def _parse(path: Path, name: str, table: Any, folders: tuple[Path, ...]) -> Endp
         checkpoint=checkpoint,
         address=address,
         retrieval=bool(_value(where, table, "retrieval", bool)),
+        serving=serving,
         external=external,
         folders=folders,
     )

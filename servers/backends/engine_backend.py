@@ -42,6 +42,7 @@ def make_backend(hosting: Hosting) -> "EngineBackend":
         options=EngineOptions(num_slots=hosting.slots),
         max_prompt_tokens=hosting.max_prompt_tokens,
         name=hosting.name or checkpoint.name,
+        styles=hosting.styles,
     )
 
 
@@ -61,6 +62,7 @@ class EngineBackend:
         options: EngineOptions,
         max_prompt_tokens: int,
         name: str,
+        styles: tuple[str, ...] | None = None,
         distribution: str = OWN_DISTRIBUTION,
     ) -> None:
         self.codec = checkpoint.codec
@@ -70,6 +72,7 @@ class EngineBackend:
             num_slots=options.num_slots,
             max_prompt_tokens=max_prompt_tokens,
             name=name,
+            styles=styles,
         )
         self._inbox: SimpleQueue[Command | None] = SimpleQueue()
         self._searches = SearchWorker(retriever, self._post_results)

@@ -4,18 +4,21 @@ Light: a backend is imported when it is made.
 """
 
 import importlib
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from harnessapi.programs import require_extra
+from harnessapi.programs import MissingExtraError, require_extra
 
 from harness_retrieval.types import Retriever
 from harness_servers.errors import CheckpointError
 
 if TYPE_CHECKING:
     from harness_servers.backends.backend import Backend
+
+_log = logging.getLogger(__name__)
 
 AUTO: Final = "auto"
 ENGINE: Final = "engine"
@@ -28,6 +31,9 @@ BACKENDS: Final[Mapping[str, tuple[str, str]]] = {
     TRANSFORMERS: ("harness_servers.backends.transformers_backend", "transformers"),
 }
 _ON_VLLM: Final = ("llama",)
+_GENERIC: Final = (
+    "no engine of ours for this model_type: transformers runs it, sequence by sequence (slower)"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,11 +47,16 @@ class Hosting:
     max_prompt_tokens: int
     threads: int
     name: str | None
+    # The prompt styles that it reads; None: what its config.json says.
+    styles: tuple[str, ...] | None = None
 
 
 def choose_backend(folder: Path) -> str:
-    """The backend for a checkpoint's model_type. Raises CheckpointError."""
-    from harness_servers.checkpoints.checkpoint_config import parse_name  # noqa: PLC0415
+    """The backend for a checkpoint's model_type: what has no engine goes to transformers, said.
+
+    Raises CheckpointError where transformers would be needed and is not installed.
+    """
+    from harness_servers.checkpoints.checkpoint_config import parse_model_type  # noqa: PLC0415
     from harness_servers.checkpoints.checkpoint_files import CONFIG, read_json  # noqa: PLC0415
     from harness_servers.models import MODELS  # noqa: PLC0415
 
@@ -56,16 +67,27 @@ def choose_backend(folder: Path) -> str:
     if not isinstance(raw, Mapping):
         return ENGINE
     known = {**dict.fromkeys(MODELS, ENGINE), **dict.fromkeys(_ON_VLLM, VLLM)}
+    model_type = raw.get("model_type")
+    if isinstance(model_type, str) and model_type in known:
+        return known[model_type]
+    _, extra = BACKENDS[TRANSFORMERS]
     try:
-        return known[parse_name(raw, "model_type", known)]
-    except CheckpointError as error:
-        hint = "--backend transformers hosts whatever transformers knows"
-        raise CheckpointError(f"checkpoint {folder}: {error}; {hint}") from error
+        require_extra(extra, "a model that only transformers has")
+    except MissingExtraError as error:
+        try:
+            parse_model_type(raw, known)
+        except CheckpointError as unknown:
+            raise CheckpointError(f"checkpoint {folder}: {unknown}; {error}") from None
+    return TRANSFORMERS
 
 
 def make_backend(hosting: Hosting) -> "Backend":
     """A backend that is yet to be started. Raises CheckpointError and MissingExtraError."""
-    name = choose_backend(hosting.folder) if hosting.backend == AUTO else hosting.backend
+    name = hosting.backend
+    if name == AUTO:
+        name = choose_backend(hosting.folder)
+        if name == TRANSFORMERS:
+            _log.warning("%s: %s", hosting.folder, _GENERIC)
     module, extra = BACKENDS[name]
     require_extra(extra, f"the backend {name}")
     made: Backend = importlib.import_module(module).make_backend(hosting)

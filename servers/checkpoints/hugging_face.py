@@ -3,26 +3,27 @@
 Weights are safetensors only, nothing is fetched, and no code of a checkpoint runs.
 """
 
+import logging
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import torch
-from safetensors import SafetensorError, safe_open
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from harness_servers.checkpoints.checkpoint import Checkpoint, load_with, shapes_of
 from harness_servers.checkpoints.checkpoint_config import CheckpointConfig, parse_config
-from harness_servers.checkpoints.checkpoint_files import WEIGHTS, check_shapes
+from harness_servers.checkpoints.checkpoint_files import WEIGHTS, check_shapes, listed
+from harness_servers.checkpoints.weight_files import WeightFiles, require_finite
 from harness_servers.errors import CheckpointError
 from harness_servers.models.transformers_model import TransformersModel
 
+_log = logging.getLogger(__name__)
+
 LLAMA: Final = "llama"
-# Each of them goes into float32 without loss; that is what is computed in.
-_STORED_DTYPES: Final = ("float32", "bfloat16", "float16")
 _FLOAT32_BYTES: Final = 4
 _LOCAL: Final = {"local_files_only": True, "trust_remote_code": False}
 
@@ -50,30 +51,32 @@ class LlamaShape:
 
 def load_llama_shape(folder: Path) -> Checkpoint[LlamaShape]:
     """A Llama for vLLM to load: checked, but its weights are not read. Raises CheckpointError."""
-    parse = partial(parse_config, model_types=(LLAMA,), dtypes=_STORED_DTYPES)
+    parse = partial(parse_config, model_types=(LLAMA,))
     return load_with(folder, _read_llama_shape, parse)
 
 
 def load_transformers_model(folder: Path) -> Checkpoint[TransformersModel]:
     """Any causal language model that transformers knows, in float32. Raises CheckpointError."""
-    known = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.keys()
-    parse = partial(parse_config, model_types=known, dtypes=_STORED_DTYPES)
+    parse = partial(parse_config, model_types=MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.keys())
     return load_with(folder, _load_transformers_model, parse)
 
 
-def _read_llama_shape(_config: CheckpointConfig, folder: Path) -> tuple[LlamaShape, int]:
+def _read_llama_shape(
+    _config: CheckpointConfig, folder: Path, weights: WeightFiles
+) -> tuple[LlamaShape, int]:
     config = _read_config(folder)
     # A model without memory: a wrong config may name a huge one.
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
-    expected = shapes_of(model.state_dict())
-    found = _read_shapes(folder / WEIGHTS)
+    expected, found = shapes_of(model.state_dict()), dict(weights.shapes)
     if config.tie_word_embeddings:
         # Files of tied models have the matrix once, or twice.
         for name in model.all_tied_weights_keys:
             expected.pop(name, None)
             found.pop(name, None)
     check_shapes(expected, found)
+    for _ in weights.tensors():
+        pass  # each is looked at, and let go
     shape = LlamaShape(
         vocabulary_size=config.vocab_size,
         context_limit=config.max_position_embeddings,
@@ -85,11 +88,10 @@ def _read_llama_shape(_config: CheckpointConfig, folder: Path) -> tuple[LlamaSha
 
 
 def _load_transformers_model(
-    _config: CheckpointConfig, folder: Path
+    _config: CheckpointConfig, folder: Path, _weights: WeightFiles
 ) -> tuple[TransformersModel, int]:
     set_verbosity_error()
     disable_progress_bar()
-    _read_shapes(folder / WEIGHTS)
     try:
         model, loaded = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -99,12 +101,18 @@ def _load_transformers_model(
             output_loading_info=True,
             **_LOCAL,
         )
-        hosted = TransformersModel(model.eval())
     except Exception as error:  # the library raises nothing more precise
         raise CheckpointError(f"transformers cannot host it: {_first_line(error)}") from error
-    missing = sorted(loaded["missing_keys"])
-    if missing:
-        raise CheckpointError(f"{WEIGHTS}: missing: {', '.join(missing)}")
+    if missing := sorted(loaded["missing_keys"]):
+        raise CheckpointError(f"{WEIGHTS}: missing: {listed(missing)}")
+    if unknown := sorted(loaded["unexpected_keys"]):
+        _log.warning("%s: transformers has no use for %s", WEIGHTS, listed(unknown))
+    for name, parameter in model.named_parameters():
+        require_finite(name, parameter.detach())
+    try:
+        hosted = TransformersModel(model.eval(), lambda: DynamicCache(config=model.config))
+    except Exception as error:  # a forward pass of it failed: with whatever that raises
+        raise CheckpointError(f"transformers cannot host it: {_first_line(error)}") from error
     # A tensor that stands in two places is counted once.
     return hosted, sum(parameter.numel() for parameter in model.parameters())
 
@@ -114,14 +122,6 @@ def _read_config(folder: Path) -> Any:
         return AutoConfig.from_pretrained(folder, **_LOCAL)
     except Exception as error:  # the library raises nothing more precise
         raise CheckpointError(f"config.json: {_first_line(error)}") from error
-
-
-def _read_shapes(weights: Path) -> dict[str, tuple[int, ...]]:
-    try:
-        with safe_open(weights, framework="pt") as file:
-            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{weights.name} is not a safetensors file: {error}") from error
 
 
 def _first_line(error: Exception) -> str:
