@@ -6,6 +6,7 @@ forward pass. Shapes: B sequences, L tokens, V vocabulary, S slots.
 
 import inspect
 import logging
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -68,7 +69,7 @@ class TransformersModel:
         self._only_last = {"logits_to_keep": 1} if "logits_to_keep" in parameters else {}
         self._takes_positions = "position_ids" in parameters
         self._kept = _find_kept(model, _KEPT_IN_MODULES.get(config.model_type, ()))
-        self._continues_by_one = False
+        self._by_one_after: float = math.inf
         self._memories: dict[int, _Memory] = {}
         self._last_number = _NO_SEQUENCE
         self._state_bytes, self._state_bytes_per_token = self._measure_state()
@@ -120,7 +121,7 @@ class TransformersModel:
 
     def _forward(self, tokens_L: Tensor, memory: _Memory) -> Tensor:
         """Logits (V) after the last token; the memory then has all of them."""
-        by_one = memory.num_read > 0 and self._continues_by_one
+        by_one = memory.num_read >= self._by_one_after
         for piece_L in [*tokens_L[:, None]] if by_one else [tokens_L]:
             options: dict[str, Any] = {**self._only_last}
             if self._takes_positions:
@@ -150,17 +151,17 @@ class TransformersModel:
         """Some continue a cache rightly by one token at a time only, and say nothing of it."""
         if reads_in_pieces(self):
             return
-        self._continues_by_one = True
+        self._by_one_after = 1
         if reads_in_pieces(self):
-            _log.warning(
-                "%s reads several tokens at once only where a text begins; "
-                "what follows is read token by token",
-                model_type,
-            )
-            return
-        raise ConfigError(
-            f"{model_type} reads a text token by token otherwise than at once: "
-            "its answers would depend on how they are asked for"
+            which = "after the first"
+        else:
+            self._by_one_after = 0
+            which = "from the first"
+        _log.warning(
+            "%s does not read a text in pieces as it reads it at once: %s piece on it is read "
+            "token by token (slower)",
+            model_type,
+            which,
         )
 
     def _name_family(self, model_type: str) -> str:
