@@ -5,8 +5,9 @@ Light: a backend is imported when it is made.
 
 import importlib
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -79,6 +80,18 @@ def choose_backend(folder: Path) -> str:
         except CheckpointError as unknown:
             raise CheckpointError(f"checkpoint {folder}: {unknown}; {error}") from None
     return TRANSFORMERS
+
+
+@contextmanager
+def plain_hosting(hosting: Hosting) -> Iterator[Hosting]:
+    """The same, of a folder that every backend can read; for as long as the backend is in use.
+
+    Raises CheckpointError.
+    """
+    from harness_servers.checkpoints.conversion import plain_folder  # noqa: PLC0415
+
+    with plain_folder(hosting.folder) as folder:
+        yield replace(hosting, folder=folder)
 
 
 def make_backend(hosting: Hosting) -> "Backend":

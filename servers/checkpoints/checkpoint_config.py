@@ -115,7 +115,7 @@ def _parse_eos(raw: Mapping[str, Any], generation: object) -> frozenset[int]:
 
 
 def _token_ids(where: str, key: str, value: object) -> list[int]:
-    ids = [] if value is None else value if isinstance(value, list) else [value]
+    ids: list[Any] = [] if value is None else value if isinstance(value, list) else [value]
     for token in ids:
         if not isinstance(token, int) or isinstance(token, bool) or token < -1:
             raise CheckpointError(f"{where}: {key} is {_short(value)}; a token id was expected")

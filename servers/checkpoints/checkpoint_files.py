@@ -23,11 +23,11 @@ _PICKLED_SUFFIXES: Final = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _MAX_NAMED: Final = 8
 
 
-def require_files(folder: Path) -> None:
-    """Config, tokenizer and weights are there. Raises CheckpointError, saying what to do."""
+def require_files(folder: Path, names: Sequence[str] = (CONFIG, TOKENIZER)) -> None:
+    """Weights, and files of these names, are there. Raises CheckpointError, saying what to do."""
     if not any(folder.glob(f"{WEIGHTS}*")):
         _explain_weights(folder)
-    for name in (CONFIG, TOKENIZER):
+    for name in names:
         if not (folder / name).is_file():
             raise CheckpointError(f"{name} is missing")
 
@@ -45,9 +45,10 @@ def _explain_weights(folder: Path) -> None:
     pickled = sorted(p.name for p in folder.iterdir() if p.suffix in _PICKLED_SUFFIXES)
     if pickled:
         raise CheckpointError(
-            f"it holds pickled weights ({', '.join(pickled[:_MAX_NAMED])}), which are never "
-            f"loaded; convert them to {WEIGHTS}, where you trust them: transformers' "
-            "AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER)"
+            f"it holds pickled weights ({listed(pickled)}), which are never loaded; convert them "
+            f"to {WEIGHTS}, where you trust them: transformers' AutoModelForCausalLM"
+            ".from_pretrained(FOLDER).save_pretrained(NEW_FOLDER), or safetensors.torch.save_file("
+            f"torch.load({pickled[0]!r}, weights_only=True), {WEIGHTS!r})"
         )
     raise CheckpointError(f"{WEIGHTS} is missing")
 

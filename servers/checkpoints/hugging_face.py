@@ -10,13 +10,20 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache
+from tokenizers import Tokenizer
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    DynamicCache,
+    LlamaTokenizer,
+)
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from harness_servers.checkpoints.checkpoint import Checkpoint, load_with, shapes_of
 from harness_servers.checkpoints.checkpoint_config import CheckpointConfig, parse_config
-from harness_servers.checkpoints.checkpoint_files import WEIGHTS, check_shapes, listed
+from harness_servers.checkpoints.checkpoint_files import TOKENIZER, WEIGHTS, check_shapes, listed
 from harness_servers.checkpoints.weight_files import WeightFiles, require_finite
 from harness_servers.errors import CheckpointError
 from harness_servers.models.transformers_model import TransformersModel
@@ -25,6 +32,8 @@ _log = logging.getLogger(__name__)
 
 LLAMA: Final = "llama"
 _FLOAT32_BYTES: Final = 4
+_PIECES: Final = "tokenizer.model"
+_PROBES: Final = ("the answer is 7", "Is it so?")
 _LOCAL: Final = {"local_files_only": True, "trust_remote_code": False}
 
 
@@ -59,6 +68,55 @@ def load_transformers_model(folder: Path) -> Checkpoint[TransformersModel]:
     """Any causal language model that transformers knows, in float32. Raises CheckpointError."""
     parse = partial(parse_config, model_types=MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.keys())
     return load_with(folder, _load_transformers_model, parse)
+
+
+def convert_gguf(plain: Path, name: str) -> None:
+    """Puts config, float32 weights and tokenizer in the place of a GGUF. Raises CheckpointError."""
+    set_verbosity_error()
+    disable_progress_bar()
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            plain, gguf_file=name, dtype=torch.float32, **_LOCAL
+        )
+        tokenizer = AutoTokenizer.from_pretrained(plain, gguf_file=name, **_LOCAL)
+        # They are numbers like any others now; the library would not save what was quantized.
+        model.hf_quantizer = None
+        model.config.quantization_config = None
+        (plain / name).unlink()
+        model.save_pretrained(plain)
+        tokenizer.save_pretrained(plain)
+    except Exception as error:  # the library raises nothing more precise
+        raise CheckpointError(f"{name} cannot be converted: {_first_line(error)}") from error
+
+
+def convert_tokenizer(plain: Path) -> None:
+    """Adds a tokenizer.json, from the files that there are. Raises CheckpointError."""
+    set_verbosity_error()
+    try:
+        made = AutoTokenizer.from_pretrained(plain, **_LOCAL).backend_tokenizer
+        if (plain / _PIECES).is_file() and not _splits_like(made, plain / _PIECES):
+            # Which class it needs stands in tokenizer_config.json, where there is one.
+            made = LlamaTokenizer.from_pretrained(plain, local_files_only=True).backend_tokenizer
+            if not _splits_like(made, plain / _PIECES):
+                raise ValueError(f"what comes out of it splits a text otherwise than {_PIECES}")
+        made.save(str(plain / TOKENIZER))
+    except Exception as error:  # the library raises nothing more precise
+        raise CheckpointError(f"{TOKENIZER} cannot be made: {_first_line(error)}") from error
+
+
+def _splits_like(made: Tokenizer, pieces: Path) -> bool:
+    """Whether a tokenizer that came of a sentencepiece model does as that; true of other models."""
+    from sentencepiece import SentencePieceProcessor  # noqa: PLC0415
+
+    theirs = SentencePieceProcessor()
+    try:
+        theirs.Load(str(pieces))
+    except RuntimeError:
+        return True  # of tiktoken, which has the same name
+    return all(
+        made.encode(text, add_special_tokens=False).ids == theirs.EncodeAsIds(text)
+        for text in _PROBES
+    )
 
 
 def _read_llama_shape(

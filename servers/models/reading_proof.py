@@ -29,7 +29,7 @@ def reads_in_pieces(model: SequenceModel) -> bool:
     # One state after the other: a model may keep what belongs to one beside it.
     wholes = [_read(model, tokens_L[:end], model.init_state(1)) for end in ends]
     state = model.init_state(1)
-    piecewise = [_read(model, piece_L, state) for piece_L in tokens_L.split(_PIECES)]
+    piecewise = [_read(model, piece_L, state) for piece_L in torch.split(tokens_L, _PIECES)]
     return all(
         bool((whole_V - piece_V).abs().max() <= _TOLERANCE * whole_V.abs().max())
         for whole_V, piece_V in zip(wholes, piecewise, strict=True)

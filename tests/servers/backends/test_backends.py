@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import logging
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,14 @@ from harnessapi.programs import MissingExtraError
 
 from harness_retrieval.local import LocalRetriever
 from harness_servers.backends import hosting as backends
-from harness_servers.backends.hosting import ENGINE, VLLM, Hosting, choose_backend, make_backend
+from harness_servers.backends.hosting import (
+    ENGINE,
+    TRANSFORMERS,
+    VLLM,
+    Hosting,
+    choose_backend,
+    make_backend,
+)
 from harness_servers.errors import CheckpointError
 
 
@@ -23,11 +31,40 @@ def test_the_model_type_decides(tmp_path: Path, model_type: str, backend: str) -
     assert choose_backend(write_config(tmp_path, model_type=model_type)) == backend
 
 
-def test_an_unknown_type_is_named_with_what_may_be_meant_and_what_may_help(tmp_path: Path) -> None:
+@pytest.mark.parametrize("model_type", ["gpt2", "lama", [], None])
+def test_what_has_no_engine_of_ours_is_left_to_transformers(
+    tmp_path: Path, model_type: object
+) -> None:
+    assert choose_backend(write_config(tmp_path, model_type=model_type)) == TRANSFORMERS
+
+
+@pytest.mark.parametrize("model_type", ["lama", []])
+def test_an_unknown_type_is_named_with_what_may_be_meant_and_what_may_help(
+    tmp_path: Path, monkeypatch, model_type: object
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     with pytest.raises(CheckpointError) as caught:
-        choose_backend(write_config(tmp_path, model_type="lama"))
-    assert "unknown model_type 'lama'; did you mean llama" in str(caught.value)
-    assert "--backend transformers" in str(caught.value)
+        choose_backend(write_config(tmp_path, model_type=model_type))
+    assert f"unknown model_type {model_type!r}" in str(caught.value)
+    assert ("did you mean llama" in str(caught.value)) == (model_type == "lama")
+    assert "'recall-harness[transformers]'" in str(caught.value)
+
+
+def test_that_transformers_runs_it_is_said_once(lstm_folder: Path, caplog) -> None:
+    config = json.loads((lstm_folder / "config.json").read_text())
+    write_config(lstm_folder, **{**config, "model_type": "gpt3"})
+    hosting = Hosting(
+        folder=lstm_folder,
+        backend="auto",
+        retriever=LocalRetriever,
+        slots=1,
+        max_prompt_tokens=1,
+        threads=1,
+        name=None,
+    )
+    with caplog.at_level(logging.WARNING), pytest.raises(CheckpointError, match="'gpt3'; did you"):
+        make_backend(hosting)
+    assert caplog.text.count("transformers runs it, sequence by sequence") == 1
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,8 @@ HYBRID: dict[str, Any] = {
 SHAPES: dict[str, Any] = {
     "ssm": Mamba2Config(**SSM),
     "ssm, 2 groups, own head": Mamba2Config(**{**SSM, "n_groups": 2, "tie_word_embeddings": False}),
+    # What transformers leaves out of account, and writes in configs of published models.
+    "ssm, norm before gate": Mamba2Config(**SSM, norm_before_gate=True),
     "ssm, biases turned about, chunks of 256": Mamba2Config(
         **{**SSM, "use_conv_bias": False, "use_bias": True, "chunk_size": 256}
     ),
@@ -180,7 +182,7 @@ def test_what_transformers_saves_is_served_here(
     tokenizer.save(str(tmp_path / "tokenizer.json"))
     change(tmp_path)
     loaded = load_checkpoint(tmp_path)
-    assert (loaded.config.markers, loaded.config.styles) == (None, ())
+    assert (loaded.config.markers, loaded.config.styles) == (None, ("natural",))
     assert loaded.num_parameters == other.num_parameters()
     tokens = torch.arange(30)[None]
     state, slot = loaded.model.init_state(1), torch.tensor([0])
