@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from harnessapi.programs import MissingExtraError
 
+from harness.endpoints.serving import BACKENDS as ENDPOINT_BACKENDS
 from harness_retrieval.local import LocalRetriever
 from harness_servers.backends import hosting as backends
 from harness_servers.backends.hosting import (
@@ -92,3 +93,4 @@ def test_what_is_not_installed_is_said_with_the_command_that_adds_it(
 
 def test_every_backend_of_the_command_line_is_in_the_table() -> None:
     assert list(backends.BACKENDS) == ["engine", "vllm", "transformers"]
+    assert list(ENDPOINT_BACKENDS) == ["auto", *backends.BACKENDS]

@@ -164,7 +164,7 @@ def test_shards_are_loaded_and_a_missing_one_is_named(folder: Path, tmp_path: Pa
     ids, lengths, slots = torch.tensor([prompt(9)]), torch.tensor([9]), torch.tensor([0])
     models = [load_transformers_model(place).model for place in (folder, tmp_path)]
     whole, sharded = [m.prefill(ids, lengths, m.init_state(1), slots) for m in models]
-    assert torch.equal(whole, sharded)
+    torch.testing.assert_close(whole, sharded, atol=1e-4, rtol=1e-4)
     shards[0].unlink()
     with pytest.raises(CheckpointError, match=f"{shards[0].name} is missing"):
         load_transformers_model(tmp_path)
