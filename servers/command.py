@@ -55,7 +55,7 @@ _POSITIVE: Final = click.IntRange(min=1)
 @click.option(
     "--styles",
     metavar="STYLE,...",
-    help="Prompt styles that the model reads.  [default: its config.json's, else natural]",
+    help="Prompt styles that the model reads.  [default: as its config.json or tokenizer says]",
 )
 @click.option("--name", help="What GetModel calls it.  [default: the folder's name]")
 @click.pass_context

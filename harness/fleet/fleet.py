@@ -98,7 +98,8 @@ def _server(
 
 def _client(endpoint: Endpoint, server: LocalServer | None) -> ModelClient:
     if endpoint.external is None:
-        return Client(server.plan.target if server else parse_target(endpoint.address or ""))
+        target = server.plan.target if server else parse_target(endpoint.address or "")
+        return Client(target, endpoint.api)
     # Here and not at the top: who asks nobody over HTTP does not wait for its library.
     from harness.clients.openai.openai_client import ExternalClient  # noqa: PLC0415
 

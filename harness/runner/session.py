@@ -185,6 +185,7 @@ def _manifest(
                 place=connection.endpoint.place,
                 retrieval=connection.endpoint.retrieval,
                 model=connection.model,
+                api=connection.endpoint.api_for(connection.model),
             )
             for connection in connections
             if connection.endpoint.name not in away

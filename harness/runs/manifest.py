@@ -35,6 +35,8 @@ class EndpointRecord:
     place: str
     retrieval: bool
     model: ModelDescription
+    # How it was given written language: chat or completions. None: it was given none.
+    api: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

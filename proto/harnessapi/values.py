@@ -92,3 +92,5 @@ class ModelDescription:
     styles: tuple[str, ...] = ()
     # Tasks that it was trained on; empty: not said.
     trained_tasks: tuple[str, ...] = ()
+    # Whether it can be asked with messages, which its checkpoint's chat template words.
+    has_chat_template: bool = False

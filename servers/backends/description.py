@@ -25,7 +25,7 @@ def describe(
 
     `styles`: where they are told otherwise than in the checkpoint.
     """
-    model, markers = checkpoint.model, checkpoint.config.markers
+    model, codec = checkpoint.model, checkpoint.codec
     return ModelDescription(
         name=name,
         family=model.family,
@@ -43,10 +43,11 @@ def describe(
         vocabulary_size=model.vocabulary_size,
         num_slots=num_slots,
         max_prompt_tokens=max_prompt_tokens,
-        markers=markers,
-        modes=tuple(Mode) if markers is not None else (),
-        styles=checkpoint.config.styles if styles is None else styles,
+        markers=codec.markers,
+        modes=tuple(Mode) if codec.markers is not None else (),
+        styles=styles or checkpoint.config.styles or codec.styles,
         trained_tasks=checkpoint.trained_tasks,
+        has_chat_template=codec.chat_template is not None,
     )
 
 

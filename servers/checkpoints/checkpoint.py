@@ -31,6 +31,7 @@ from harness_servers.checkpoints.checkpoint_files import (
 )
 from harness_servers.checkpoints.codec import Codec
 from harness_servers.checkpoints.model_card import CARD, read_trained_tasks
+from harness_servers.checkpoints.template_files import read_chat_template, template_files
 from harness_servers.checkpoints.weight_files import WeightFiles, find_weights
 from harness_servers.errors import CheckpointError
 from harness_servers.models import model_class
@@ -108,18 +109,20 @@ def _load(
     weights = find_weights(folder)
     tokenizer = read_tokenizer(folder / TOKENIZER)
     model, num_parameters = load_model(config, folder, weights)
-    # One more file where there is one: the digest of a folder without it stays what it was.
+    # More files where there are any: the digest of a folder without them stays what it was. How a
+    # conversation is worded is part of what a checkpoint is, as is what ends a completion.
+    templates = template_files(folder)
     extra = [path for path in [folder / GENERATION_CONFIG] if path.is_file()]
     return Checkpoint(
         folder=folder,
         name=folder.resolve().name,
         config=config,
         model=model,
-        codec=make_codec(config, tokenizer, model.vocabulary_size),
+        codec=make_codec(config, tokenizer, model.vocabulary_size, read_chat_template(folder)),
         num_parameters=num_parameters,
         stored_dtype=weights.stored_dtype,
-        digest=digest(folder / CONFIG, *weights.paths, folder / TOKENIZER, *extra),
-        tokenizer_digest=digest(folder / TOKENIZER),
+        digest=digest(folder / CONFIG, *weights.paths, folder / TOKENIZER, *templates, *extra),
+        tokenizer_digest=digest(folder / TOKENIZER, *templates),
         trained_tasks=read_trained_tasks(folder / CARD),
     )
 

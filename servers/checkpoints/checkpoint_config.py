@@ -14,8 +14,6 @@ _DTYPES: Final = ("float32", "bfloat16", "float16", "float64", "auto")
 _TOKEN_KEYS: Final = ("bos_token_id", "eos_token_id", "pad_token_id")
 # A message names so many of the known values at most.
 _MAX_NAMED: Final = 12
-# What a model reads whose config does not say: it is no checkpoint of ours.
-_STYLES: Final = ("natural",)
 _MAX_SHOWN: Final = 80
 
 
@@ -50,7 +48,7 @@ def parse_config(
         eos_ids=_parse_eos(raw, generation),
         answer_marker=_parse_marker(raw.get("answer_marker")),
         markers=_parse_markers(raw.get("search_channel")),
-        styles=_parse_styles(raw.get("styles", [*_STYLES])),
+        styles=_parse_styles(raw.get("styles", [])),
         raw=raw,
     )
 

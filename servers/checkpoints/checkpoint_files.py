@@ -8,6 +8,7 @@ from typing import Final
 
 from tokenizers import Tokenizer
 
+from harness_servers.checkpoints.chat_template import ChatTemplate
 from harness_servers.checkpoints.checkpoint_config import CheckpointConfig
 from harness_servers.checkpoints.codec import Codec
 from harness_servers.errors import CheckpointError
@@ -75,7 +76,12 @@ def read_tokenizer(path: Path) -> Tokenizer:
         raise CheckpointError(f"{path.name} is not a tokenizer: {error}") from error
 
 
-def make_codec(config: CheckpointConfig, tokenizer: Tokenizer, vocabulary_size: int) -> Codec:
+def make_codec(
+    config: CheckpointConfig,
+    tokenizer: Tokenizer,
+    vocabulary_size: int,
+    chat_template: ChatTemplate | None = None,
+) -> Codec:
     """Tokenizer and config together, where they fit the model. Raises CheckpointError."""
     largest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=0)
     if largest >= vocabulary_size:
@@ -95,6 +101,7 @@ def make_codec(config: CheckpointConfig, tokenizer: Tokenizer, vocabulary_size: 
         eos_ids=config.eos_ids,
         answer_id=None if answer is None else _require_token(tokenizer, answer),
         markers=config.markers,
+        chat_template=chat_template,
     )
 
 

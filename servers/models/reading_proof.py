@@ -12,7 +12,7 @@ from torch import Tensor
 from harness_servers.models.protocol import SequenceModel, State
 
 # More than the usual convolution remembers, in pieces of several tokens and of one.
-_PIECES: Final = (5, 4, 3, 1)
+_PIECES: Final = [5, 4, 3, 1]
 # Of the largest logit. What rounding does stays a hundred times below; a wrong reading far above.
 _TOLERANCE: Final = 1e-3
 

@@ -30,8 +30,11 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
     async def Tokenize(  # noqa: N802
         self, request: pb.TokenizeRequest, _context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.TokenizeResponse:
-        """The text as token ids."""
-        encoded = self._intake.tokenize(request.text)
+        """A prompt as token ids."""
+        if request.HasField("messages"):
+            encoded = await self._intake.tokenize_chat(request.messages)
+        else:
+            encoded = self._intake.tokenize(request.text)
         return pb.TokenizeResponse(token_ids=encoded.ids, tokens=encoded.tokens)
 
     async def Generate(  # noqa: N802

@@ -28,8 +28,18 @@ class Intake:
         self._model = model
 
     def tokenize(self, text: str) -> Encoded:
-        """The text as token ids; the error names a word that the vocabulary does not have."""
-        encoded = self._codec.encode(text)
+        """A prompt as token ids; the error names a word that the vocabulary does not have."""
+        encoded = self._codec.encode_prompt(text)
+        check_words(encoded)
+        return encoded
+
+    async def tokenize_chat(self, conversation: pb.Conversation) -> Encoded:
+        """A conversation as token ids, worded by the checkpoint's own template."""
+        if not conversation.messages:
+            raise InvalidRequestError("the prompt is a conversation without messages")
+        messages = [{"role": one.role, "content": one.content} for one in conversation.messages]
+        # The template may take its time, in a process of its own.
+        encoded = await asyncio.to_thread(self._codec.encode_chat, messages)
         check_words(encoded)
         return encoded
 
@@ -37,7 +47,9 @@ class Intake:
         """The job, as having arrived now; `deadline_s`: seconds until the call's deadline."""
         arrived_ns = time.monotonic_ns()
         if request.WhichOneof("prompt") is None:
-            raise InvalidRequestError("the prompt is missing: neither text nor token_ids is set")
+            raise InvalidRequestError(
+                "the prompt is missing: neither text, messages nor token_ids is set"
+            )
         sampling, stopping = read_sampling(request.sampling), read_stopping(request.stopping)
         retrieval = read_retrieval(request.retrieval) if request.HasField("retrieval") else None
         check_options(sampling, stopping, retrieval, self._model)
@@ -51,7 +63,9 @@ class Intake:
         )
 
     async def _read_prompt(self, request: pb.GenerateRequest) -> tuple[int, ...]:
-        if not request.HasField("text"):
+        if request.HasField("messages"):
+            ids = (await self.tokenize_chat(request.messages)).ids
+        elif not request.HasField("text"):
             ids = tuple(request.token_ids.ids)
         elif len(request.text) > _MAX_CHARACTERS_ON_LOOP:
             ids = (await asyncio.to_thread(self.tokenize, request.text)).ids

@@ -11,6 +11,7 @@ from harness_servers.errors import InvalidRequestError
 from harness_servers.generation import Retrieval, Sampling, Stopping
 
 _MAX_ABBREVIATIONS: Final = 32
+_MAX_WORDING_CHARACTERS: Final = 256
 
 
 def check_options(
@@ -87,6 +88,12 @@ def _check_retrieval(retrieval: Retrieval, model: ModelDescription) -> None:
         )
     if retrieval.top_k < 1:
         raise InvalidRequestError(f"retrieval top_k is {retrieval.top_k}; it has to be at least 1")
+    for name in ("result_prefix", "result_suffix", "failed_text"):
+        length = len(getattr(retrieval, name) or "")
+        if length > _MAX_WORDING_CHARACTERS:
+            raise InvalidRequestError(
+                f"{name} has {length} characters; at most {_MAX_WORDING_CHARACTERS} are taken"
+            )
     if len(retrieval.abbreviations) > _MAX_ABBREVIATIONS:
         raise InvalidRequestError(
             f"{len(retrieval.abbreviations)} abbreviations; at most {_MAX_ABBREVIATIONS} are taken"

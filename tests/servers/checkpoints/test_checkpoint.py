@@ -296,11 +296,6 @@ def test_what_ends_a_completion_is_part_of_the_digest(lstm_folder: Path) -> None
     assert load_checkpoint(lstm_folder).digest != before
 
 
-def test_a_checkpoint_of_others_reads_natural_language(lstm_folder: Path) -> None:
-    without(lstm_folder, "styles")
-    assert load_checkpoint(lstm_folder).config.styles == ("natural",)
-
-
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no such folder"):
         load_checkpoint(tmp_path / "nowhere")

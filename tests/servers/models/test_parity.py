@@ -182,7 +182,7 @@ def test_what_transformers_saves_is_served_here(
     tokenizer.save(str(tmp_path / "tokenizer.json"))
     change(tmp_path)
     loaded = load_checkpoint(tmp_path)
-    assert (loaded.config.markers, loaded.config.styles) == (None, ("natural",))
+    assert (loaded.config.markers, loaded.config.styles) == (None, ())
     assert loaded.num_parameters == other.num_parameters()
     tokens = torch.arange(30)[None]
     state, slot = loaded.model.init_state(1), torch.tensor([0])
