@@ -64,7 +64,10 @@ def choose_backend(folder: Path) -> str:
     path = folder / CONFIG
     if not path.is_file():
         return ENGINE  # which says best what is missing
-    raw = read_json(path)
+    try:
+        raw = read_json(path)
+    except CheckpointError as error:
+        raise CheckpointError(f"checkpoint {folder}: {error}") from error
     if not isinstance(raw, Mapping):
         return ENGINE
     known = {**dict.fromkeys(MODELS, ENGINE), **dict.fromkeys(_ON_VLLM, VLLM)}
@@ -96,12 +99,10 @@ def plain_hosting(hosting: Hosting) -> Iterator[Hosting]:
 
 def make_backend(hosting: Hosting) -> "Backend":
     """A backend that is yet to be started. Raises CheckpointError and MissingExtraError."""
-    name = hosting.backend
-    if name == AUTO:
-        name = choose_backend(hosting.folder)
-        if name == TRANSFORMERS:
-            _log.warning("%s: %s", hosting.folder, _GENERIC)
+    name = choose_backend(hosting.folder) if hosting.backend == AUTO else hosting.backend
     module, extra = BACKENDS[name]
     require_extra(extra, f"the backend {name}")
     made: Backend = importlib.import_module(module).make_backend(hosting)
+    if hosting.backend == AUTO and name == TRANSFORMERS:
+        _log.warning("%s: %s", hosting.folder, _GENERIC)
     return made

@@ -32,6 +32,9 @@ _log = logging.getLogger(__name__)
 
 LLAMA: Final = "llama"
 _FLOAT32_BYTES: Final = 4
+# Layers are made before their weights are looked for.
+_MAX_LAYERS: Final = 1024
+_MAX_SHOWN: Final = 300
 _PIECES: Final = "tokenizer.model"
 _PROBES: Final = ("the answer is 7", "Is it so?")
 _LOCAL: Final = {"local_files_only": True, "trust_remote_code": False}
@@ -86,7 +89,7 @@ def convert_gguf(plain: Path, name: str) -> None:
         model.save_pretrained(plain)
         tokenizer.save_pretrained(plain)
     except Exception as error:  # the library raises nothing more precise
-        raise CheckpointError(f"{name} cannot be converted: {_first_line(error)}") from error
+        raise CheckpointError(f"{name} cannot be converted: {_in_a_line(error)}") from error
 
 
 def convert_tokenizer(plain: Path) -> None:
@@ -101,7 +104,7 @@ def convert_tokenizer(plain: Path) -> None:
                 raise ValueError(f"what comes out of it splits a text otherwise than {_PIECES}")
         made.save(str(plain / TOKENIZER))
     except Exception as error:  # the library raises nothing more precise
-        raise CheckpointError(f"{TOKENIZER} cannot be made: {_first_line(error)}") from error
+        raise CheckpointError(f"{TOKENIZER} cannot be made: {_in_a_line(error)}") from error
 
 
 def _splits_like(made: Tokenizer, pieces: Path) -> bool:
@@ -150,17 +153,18 @@ def _load_transformers_model(
 ) -> tuple[TransformersModel, int]:
     set_verbosity_error()
     disable_progress_bar()
+    config = _read_config(folder)
     try:
         model, loaded = AutoModelForCausalLM.from_pretrained(
             folder,
-            config=_read_config(folder),
+            config=config,
             dtype=torch.float32,
             use_safetensors=True,
             output_loading_info=True,
             **_LOCAL,
         )
     except Exception as error:  # the library raises nothing more precise
-        raise CheckpointError(f"transformers cannot host it: {_first_line(error)}") from error
+        raise CheckpointError(f"transformers cannot host it: {_in_a_line(error)}") from error
     if missing := sorted(loaded["missing_keys"]):
         raise CheckpointError(f"{WEIGHTS}: missing: {listed(missing)}")
     if unknown := sorted(loaded["unexpected_keys"]):
@@ -170,17 +174,25 @@ def _load_transformers_model(
     try:
         hosted = TransformersModel(model.eval(), lambda: DynamicCache(config=model.config))
     except Exception as error:  # a forward pass of it failed: with whatever that raises
-        raise CheckpointError(f"transformers cannot host it: {_first_line(error)}") from error
+        raise CheckpointError(f"transformers cannot host it: {_in_a_line(error)}") from error
     # A tensor that stands in two places is counted once.
     return hosted, sum(parameter.numel() for parameter in model.parameters())
 
 
 def _read_config(folder: Path) -> Any:
     try:
-        return AutoConfig.from_pretrained(folder, **_LOCAL)
+        config = AutoConfig.from_pretrained(folder, **_LOCAL)
     except Exception as error:  # the library raises nothing more precise
-        raise CheckpointError(f"config.json: {_first_line(error)}") from error
+        raise CheckpointError(f"config.json: {_in_a_line(error)}") from error
+    num_layers = getattr(config.get_text_config(), "num_hidden_layers", 1)
+    if not isinstance(num_layers, int) or num_layers > _MAX_LAYERS:
+        raise CheckpointError(
+            f"config.json: num_hidden_layers is {num_layers!r}; at most {_MAX_LAYERS} are made"
+        )
+    return config
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or repr(error)).splitlines()[0]
+def _in_a_line(error: Exception) -> str:
+    """In one line, and not too long a one."""
+    words = " ".join((str(error).strip() or repr(error)).split())
+    return words if len(words) <= _MAX_SHOWN else f"{words[:_MAX_SHOWN]}..."

@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import logging
 from pathlib import Path
 
 import pytest
@@ -49,23 +48,6 @@ def test_an_unknown_type_is_named_with_what_may_be_meant_and_what_may_help(
     assert f"unknown model_type {model_type!r}" in str(caught.value)
     assert ("did you mean llama" in str(caught.value)) == (model_type == "lama")
     assert "'recall-harness[transformers]'" in str(caught.value)
-
-
-def test_that_transformers_runs_it_is_said_once(lstm_folder: Path, caplog) -> None:
-    config = json.loads((lstm_folder / "config.json").read_text())
-    write_config(lstm_folder, **{**config, "model_type": "gpt3"})
-    hosting = Hosting(
-        folder=lstm_folder,
-        backend="auto",
-        retriever=LocalRetriever,
-        slots=1,
-        max_prompt_tokens=1,
-        threads=1,
-        name=None,
-    )
-    with caplog.at_level(logging.WARNING), pytest.raises(CheckpointError, match="'gpt3'; did you"):
-        make_backend(hosting)
-    assert caplog.text.count("transformers runs it, sequence by sequence") == 1
 
 
 @pytest.mark.parametrize(

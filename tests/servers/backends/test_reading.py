@@ -10,6 +10,8 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
+from harness_retrieval.local import LocalRetriever
+from harness_servers.backends.hosting import Hosting, make_backend
 from harness_servers.checkpoints.hugging_face import load_llama_shape, load_transformers_model
 from harness_servers.engine.engine_options import EngineOptions
 from harness_servers.errors import CheckpointError
@@ -134,6 +136,26 @@ def test_what_is_read_after_a_first_piece_is_read_as_at_once(folder: Path) -> No
     model.prefill(ids[:, :30], torch.tensor([30]), state, slots)
     pieces = model.prefill(ids[:, 30:], torch.tensor([10]), state, slots)
     torch.testing.assert_close(pieces, whole, atol=1e-3, rtol=1e-3)
+
+
+async def test_that_transformers_runs_it_is_said_once(folder: Path, caplog) -> None:
+    hosting = Hosting(
+        folder=folder,
+        backend="auto",
+        retriever=LocalRetriever,
+        slots=1,
+        max_prompt_tokens=100,
+        threads=1,
+        name=None,
+        styles=("natural",),
+    )
+    with caplog.at_level(logging.WARNING):
+        backend = make_backend(hosting)
+    assert caplog.text.count("transformers runs it, sequence by sequence") == 1
+    description = backend.description
+    assert (description.engine, description.styles) == ("transformers", ("natural",))
+    assert (description.dtype, description.stored_dtype) == ("float32", "float32")
+    await backend.close()
 
 
 def copy(folder: Path, to: Path) -> Path:
