@@ -74,8 +74,10 @@ class Codec:
         end = None if markers is None else tokenizer.token_to_id(markers.end)
         self.search_end_ids = frozenset() if end is None else frozenset({end})
         self._tokenizer = tokenizer
-        # The words of our models are special tokens; those of others are for nobody to see.
-        self._texts = TokenTexts(tokenizer, shows_specials=has_own_words)
+        # The words of our models are special tokens; those of others are for nobody to see, but for
+        # markers that were made such.
+        shown = () if self.markers is None else (self.markers.start, self.markers.end)
+        self._texts = TokenTexts(tokenizer, shows_specials=has_own_words, shown=shown)
         self._unknown_token = getattr(tokenizer.model, "unk_token", None)
         self._unknown_id = (
             tokenizer.token_to_id(self._unknown_token) if self._unknown_token else None

@@ -6,7 +6,7 @@ tokens (`<0xE6>`), a run of them: one that is no UTF-8 as a whole is U+FFFD byte
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from tokenizers import Tokenizer
@@ -23,14 +23,19 @@ _BYTE_FALLBACK: Final = b'"ByteFallback"'
 class TokenTexts:
     """What a tokenizer makes of ids: shared by all streams, and thread-safe."""
 
-    def __init__(self, tokenizer: Tokenizer, *, shows_specials: bool) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, *, shows_specials: bool, shown: Collection[str] = ()
+    ) -> None:
+        """`shown`: special tokens that are text in any case."""
         self._tokenizer = tokenizer
         known = tokenizer.get_vocab(with_added_tokens=True).values()
         self._end = max(known, default=-1) + 1
         silent = {*range(self._end)} - {*known}
         if not shows_specials:
             added = tokenizer.get_added_tokens_decoder()
-            silent |= {token for token, text in added.items() if text.special}
+            silent |= {
+                token for token, text in added.items() if text.special and text.content not in shown
+            }
         # Ids without text: they are no tokens, or special ones that nobody is shown.
         self._silent = frozenset(silent)
         self.byte_ids = _byte_ids(tokenizer)
@@ -143,14 +148,12 @@ def _adds_alike(tokenizer: Tokenizer) -> bool:
     if tokenizer.decoder is None:
         return True
     decoder = json.loads(tokenizer.decoder.__getstate__())
-    kinds = [step["type"] for step in decoder.get("decoders", [decoder])]
+    steps = decoder.get("decoders", [decoder])
+    kinds = [step["type"] for step in steps]
     if kinds in (["WordPiece"], ["Metaspace"], ["ByteLevel"]):
         return True
     # Token by token up to where they are joined; then nothing but what stands first is changed.
-    before, _, after = " ".join(kinds).partition("Fuse")
-    ends = [step.get("stop", 0) for step in decoder.get("decoders", ())]
-    return (
-        {*before.split()} <= {"Replace", "ByteFallback"}
-        and after.strip() in {"", "Strip"}
-        and (not any(ends))
-    )
+    if "Fuse" not in kinds or any(step.get("stop", 0) for step in steps):
+        return False
+    place = kinds.index("Fuse")
+    return {*kinds[:place]} <= {"Replace", "ByteFallback"} and kinds[place + 1 :] in ([], ["Strip"])

@@ -209,7 +209,8 @@ def test_a_hostile_template_ends_with_an_error_and_the_next_one_is_rendered(
 ) -> None:
     switch = "{% if messages[0].content == 'well' %}done{% else %}" + template + "{% endif %}"
     is_wrong = "messages[ }}" in template
-    hostile = ChatTemplate(template if is_wrong else switch, {}, render_limit_s=2.0)
+    limit_s = 2.0 if "takes over" in message else 600.0
+    hostile = ChatTemplate(template if is_wrong else switch, {}, render_limit_s=limit_s)
     with pytest.raises(InvalidRequestError, match=message):
         hostile.render([{"role": "user", "content": "ill"}])
     if not is_wrong:

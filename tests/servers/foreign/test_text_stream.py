@@ -116,3 +116,5 @@ def test_special_tokens_of_others_are_nobodys_text(tokenizers) -> None:
     ids = [tokenizer.token_to_id("<|im_end|>"), *tokenizer.encode("bab").ids]
     assert streamed(TokenTexts(tokenizer, shows_specials=False), ids, [1], []) == "bab"
     assert streamed(TokenTexts(tokenizer, shows_specials=True), ids, [1], []) == "<|im_end|>bab"
+    some = TokenTexts(tokenizer, shows_specials=False, shown=["<|im_end|>"])
+    assert streamed(some, ids, [1], []) == "<|im_end|>bab"
