@@ -32,7 +32,7 @@ _POSITIVE: Final = click.IntRange(min=1)
     "--backend",
     type=click.Choice([AUTO, *BACKENDS]),
     default=AUTO,
-    help="What runs the model; its model_type decides by default.",
+    help="What runs the model; its model_type decides by default (see docs/checkpoints.md).",
 )
 @click.option("--retrieval", metavar="ADDRESS", help="A search service; in process without it.")
 @click.option(
@@ -59,6 +59,11 @@ _POSITIVE: Final = click.IntRange(min=1)
 @click.option(
     "--threads", type=_POSITIVE, default=_THREADS, show_default=True, help="Of a tensor operation."
 )
+@click.option(
+    "--styles",
+    metavar="STYLE,...",
+    help="Prompt styles that the model reads.  [default: as its config.json or tokenizer says]",
+)
 @click.option("--name", help="What GetModel calls it.  [default: the folder's name]")
 @click.pass_context
 def model_command(
@@ -73,6 +78,7 @@ def model_command(
     max_prompt_tokens: int,
     max_new_tokens: int,
     threads: int,
+    styles: str | None,
     name: str | None,
 ) -> None:
     """Serve CHECKPOINT until Ctrl-C or SIGTERM.
@@ -101,6 +107,7 @@ def model_command(
             max_new_tokens=max_new_tokens,
             threads=threads,
             name=name,
+            styles=None if styles is None else tuple(styles.split(",")),
         )
         was_told_to_stop = host(hosting, parse_target(listen), ready=_say_listening)
     ctx.exit(0 if was_told_to_stop else 1)

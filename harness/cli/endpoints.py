@@ -103,9 +103,15 @@ def _describe(endpoint: Endpoint, found: Found) -> str:
             f"search      {modes or 'none'}",
             f"styles      {', '.join(found.styles)}",
             f"trained on  {', '.join(found.trained_tasks) or 'not said'}",
-            f"engine      {found.engine} {found.engine_version}, {found.dtype}, {found.device}",
+            f"engine      {found.engine} {found.engine_version}, {_dtype(found)}, {found.device}",
         ]
     )
+
+
+def _dtype(found: ModelDescription) -> str:
+    if found.stored_dtype in ("", found.dtype):
+        return found.dtype
+    return f"{found.dtype} (stored as {found.stored_dtype})"
 
 
 def _describe_external(name: str, found: ModelDescription, modes: str) -> str:

@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,12 +18,15 @@ from harness.endpoints.external import (
     parse_api,
     parse_external,
 )
+from harness.endpoints.serving import KEYS as SERVING_KEYS
+from harness.endpoints.serving import Serving, parse_serving
 from harness.errors import InputError, unknown_name
 from harness.way import Style
 
 PACKAGED_FILE: Final = Path(__file__).parent.parent / "endpoints.toml"
 FILE_NAME: Final = "endpoints.toml"
-_KEYS: Final = ("checkpoint", "address", "retrieval", *EXTERNAL_KEYS)
+# How the server of a checkpoint is started; see harness/endpoints/serving.py.
+_KEYS: Final = ("checkpoint", "address", "retrieval", *SERVING_KEYS, *EXTERNAL_KEYS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,6 +38,8 @@ class Endpoint:
     address: str | None = None
     # Whether the model gets its search channel.
     retrieval: bool = False
+    # How a checkpoint's server is started.
+    serving: Serving = field(default_factory=Serving)
     # How a language model gets its prompts over gRPC; None: as it can, a message where it has a
     # chat template.
     api: Api | None = None
@@ -42,6 +47,11 @@ class Endpoint:
     external: External | None = None
     # Where a relative checkpoint is looked for, in this order.
     folders: tuple[Path, ...] = ()
+
+    @property
+    def start_timeout_s(self) -> float:
+        """From the start of a checkpoint's server until it is healthy."""
+        return self.serving.start_timeout_s
 
     @property
     def place(self) -> str:
@@ -145,6 +155,10 @@ def _parse(path: Path, name: str, table: Any, folders: tuple[Path, ...]) -> Endp
     address = _value(where, table, "address", str)
     if (checkpoint is None) == (address is None):
         raise InputError(f"{where} needs either a checkpoint or an address")
+    try:
+        serving = parse_serving(table)
+    except InputError as error:
+        raise InputError(f"{where} {error}") from None
     external, api = None, None
     if address is not None and is_web_address(address):
         try:
@@ -167,6 +181,7 @@ def _parse(path: Path, name: str, table: Any, folders: tuple[Path, ...]) -> Endp
         checkpoint=checkpoint,
         address=address,
         retrieval=bool(_value(where, table, "retrieval", bool)),
+        serving=serving,
         api=api,
         external=external,
         folders=folders,

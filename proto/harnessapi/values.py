@@ -78,7 +78,9 @@ class ModelDescription:
     state_bytes: int = 0
     state_bytes_per_token: int = 0
     context_limit: int | None = None
+    # What is computed in, and how the weights are stored.
     dtype: str = ""
+    stored_dtype: str = ""
     device: str = ""
     vocabulary_size: int = 0
     num_slots: int = 0
