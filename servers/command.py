@@ -8,7 +8,7 @@ from harnessapi.programs import MissingExtraError, refusing, require_extra
 from harnessapi.rpc.targets import Target, TargetError, parse_target
 
 from harness_retrieval.types import Retriever
-from harness_servers.backends.hosting import AUTO, BACKENDS, MAX_NEW_TOKENS, Hosting
+from harness_servers.backends.hosting import AUTO, BACKENDS, Hosting
 from harness_servers.engine.engine_options import EngineOptions
 from harness_servers.errors import CheckpointError
 
@@ -50,13 +50,6 @@ _POSITIVE: Final = click.IntRange(min=1)
     help="Longer ones are refused.",
 )
 @click.option(
-    "--max-new-tokens",
-    type=_POSITIVE,
-    default=MAX_NEW_TOKENS,
-    show_default=True,
-    help="The most that is generated for a request, whatever it asks for.",
-)
-@click.option(
     "--threads", type=_POSITIVE, default=_THREADS, show_default=True, help="Of a tensor operation."
 )
 @click.option(
@@ -76,7 +69,6 @@ def model_command(
     retrieval: str | None,
     slots: int,
     max_prompt_tokens: int,
-    max_new_tokens: int,
     threads: int,
     styles: str | None,
     name: str | None,
@@ -104,7 +96,6 @@ def model_command(
             retriever=lambda: _make_retriever(retrieval),
             slots=slots,
             max_prompt_tokens=max_prompt_tokens,
-            max_new_tokens=max_new_tokens,
             threads=threads,
             name=name,
             styles=None if styles is None else tuple(styles.split(",")),

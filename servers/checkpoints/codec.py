@@ -23,16 +23,20 @@ _BEFORE: Final = "\n"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Encoded:
-    """A text as token ids; words outside the vocabulary stand there as the unknown token.
+class UnknownWord:
+    """A word that the vocabulary does not have; `position` counts words from 1."""
 
-    `unknown` are these words; the first is word number `first_unknown` of the text, from 1.
-    """
+    word: str
+    position: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Encoded:
+    """A text as token ids; words outside the vocabulary stand there as the unknown token."""
 
     ids: tuple[int, ...]
     tokens: tuple[str, ...]
-    unknown: tuple[str, ...] = ()
-    first_unknown: int = 0
+    unknown: tuple[UnknownWord, ...]
 
 
 class Codec:
@@ -115,7 +119,9 @@ class Codec:
             (i for i, (start, _) in enumerate(whole.offsets) if start >= len(_BEFORE)), None
         )
         if first is not None and stream.would_read(whole.ids[first:]) == text:
-            return Encoded(ids=tuple(whole.ids[first:]), tokens=tuple(whole.tokens[first:]))
+            return Encoded(
+                ids=tuple(whole.ids[first:]), tokens=tuple(whole.tokens[first:]), unknown=()
+            )
         return encoded
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -129,27 +135,21 @@ class Codec:
     def _encode(self, text: str, *, adds_specials: bool) -> Encoded:
         # The batch call lets go of the interpreter lock, the single one does not.
         encoding = self._tokenizer.encode_batch([text], add_special_tokens=adds_specials)[0]
-        ids, tokens = tuple(encoding.ids), tuple(encoding.tokens)
-        spans = self._unknown_spans(text, ids, encoding)
-        if not spans:
-            return Encoded(ids=ids, tokens=tokens)
         return Encoded(
-            ids=ids,
-            tokens=tokens,
-            unknown=tuple(text[start:end] for start, end in spans),
-            first_unknown=len(text[: spans[0][0]].split()) + 1,
+            ids=tuple(encoding.ids),
+            tokens=tuple(encoding.tokens),
+            unknown=self._find_unknown(text, encoding),
         )
 
-    def _unknown_spans(
-        self, text: str, ids: tuple[int, ...], encoding: Encoding
-    ) -> list[tuple[int, int]]:
-        if self._unknown_id is None or self._unknown_id not in ids:
-            return []
-        return [
-            (start, end)
-            for token, (start, end) in zip(ids, encoding.offsets, strict=True)
-            if token == self._unknown_id and text[start:end] != self._unknown_token
-        ]
+    def _find_unknown(self, text: str, encoding: Encoding) -> tuple[UnknownWord, ...]:
+        if self._unknown_id is None or self._unknown_id not in encoding.ids:
+            return ()
+        found = []
+        for token, (start, end) in zip(encoding.ids, encoding.offsets, strict=True):
+            word = text[start:end]
+            if token == self._unknown_id and word != self._unknown_token:
+                found.append(UnknownWord(word=word, position=len(text[:start].split()) + 1))
+        return tuple(found)
 
 
 def _reads_language(tokenizer: Tokenizer) -> bool:

@@ -53,8 +53,9 @@ async def serve(
     `linger_s`, or until `stopped`. Raises TargetError.
     """
     server = RpcServer(SERVICE)
-    servicer = InferenceServicer(backend)
-    inference_pb2_grpc.add_InferenceServiceServicer_to_server(servicer, server.grpc_server)
+    inference_pb2_grpc.add_InferenceServiceServicer_to_server(
+        InferenceServicer(backend), server.grpc_server
+    )
     bound = server.listen(target)
     try:
         return await server.run(
@@ -65,5 +66,4 @@ async def serve(
             linger_s=linger_s,
         )
     finally:
-        servicer.close()
         await backend.close()

@@ -4,7 +4,6 @@ Knows tokens and text, but no batch, slot or clock.
 """
 
 from dataclasses import replace
-from typing import Final
 
 from harnessapi.values import FinishReason, Outcome, Part
 
@@ -17,7 +16,6 @@ from harness_servers.sequences.stops import StopFinder
 
 # What a token leads to: an end, a search to be made, or the result of one that need not be made.
 Consequence = FinishReason | SearchRequest | SearchResult
-_MAX_SHOWN_WORDS: Final = 8
 
 
 class Transcriber:
@@ -231,8 +229,6 @@ def _unworded(retrieval: Retrieval, text: str) -> str:
 def _detail(result: SearchResult, wanted: Encoded) -> str:
     """Why nothing was found; or which words of the result the model cannot read."""
     if result.outcome is Outcome.FOUND and wanted.unknown:
-        words = ", ".join(repr(word) for word in wanted.unknown[:_MAX_SHOWN_WORDS])
-        others = len(wanted.unknown) - _MAX_SHOWN_WORDS
-        more = f" and {others} more" if others > 0 else ""
-        return f"outside the vocabulary, inserted as unknown: {words}{more}"
+        words = ", ".join(repr(unknown.word) for unknown in wanted.unknown)
+        return f"outside the vocabulary, inserted as unknown: {words}"
     return result.detail
