@@ -13,6 +13,7 @@ from harness_servers.errors import InvalidRequestError
 from harness_servers.generation import Retrieval, Sampling, Stopping
 
 _MAX_ABBREVIATIONS: Final = 32
+_MAX_SHOWN_CHARACTERS: Final = 100
 _MAX_MESSAGES: Final = 4096
 _MAX_STOPS: Final = 16
 _MAX_STOP_CHARACTERS: Final = 256
@@ -94,7 +95,7 @@ def check_words(encoded: Encoded) -> None:
         first = encoded.unknown[0]
         others = len(encoded.unknown) - 1
         raise InvalidRequestError(
-            f"word {first.position}, {first.word!r}, is not in the vocabulary"
+            f"word {first.position}, {_shown(first.word)}, is not in the vocabulary"
             + (f"; nor are {others} more" if others else "")
         )
 
@@ -148,3 +149,10 @@ def _check_retrieval(retrieval: Retrieval, model: ModelDescription) -> None:
 def _check_number(of_what: str, number: int, most: int) -> None:
     if number > most:
         raise InvalidRequestError(f"{number} {of_what}; at most {most} are taken")
+
+
+def _shown(word: str) -> str:
+    """An error travels in a header, which holds a few thousand characters."""
+    if len(word) <= _MAX_SHOWN_CHARACTERS:
+        return repr(word)
+    return f"{word[:_MAX_SHOWN_CHARACTERS]!r}... ({len(word)} characters)"

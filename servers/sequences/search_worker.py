@@ -39,8 +39,8 @@ class SearchWorker:
         self._post = post
         self._orders: SimpleQueue[_Order] = SimpleQueue()
         self._costly: SimpleQueue[tuple[int, SearchRequest] | None] = SimpleQueue()
-        # Contexts with a search in `_costly` that somebody waits for, one each.
-        self._awaited: set[str] = set()
+        # Sequences that wait for a search in `_costly`, by its context.
+        self._awaited: dict[str, set[int]] = {}
         self._is_closing = False
         work = [*[self._run] * _NUM_THREADS, self._run_costly]
         self._threads = [
@@ -56,7 +56,7 @@ class SearchWorker:
 
     def forget(self, context_id: str) -> None:
         """See SearchQueue.forget. A costly search in it that has not begun is not made."""
-        self._awaited.discard(context_id)
+        self._awaited.pop(context_id, None)
         self._orders.put(context_id)
 
     def close(self) -> None:
@@ -74,7 +74,7 @@ class SearchWorker:
             batch: list[tuple[int, SearchRequest]] = []
             while isinstance(order, tuple):
                 if self._is_costly(order[1]):
-                    self._awaited.add(order[1].context_id)
+                    self._awaited.setdefault(order[1].context_id, set()).add(order[0])
                     self._costly.put(order)
                 else:
                     batch.append(order)
@@ -85,8 +85,7 @@ class SearchWorker:
 
     def _run_costly(self) -> None:
         while (search := self._costly.get()) is not None:
-            if search[1].context_id in self._awaited:
-                self._awaited.discard(search[1].context_id)
+            if search[0] in self._awaited.get(search[1].context_id, ()):
                 self._make([search])
 
     def _is_costly(self, request: SearchRequest) -> bool:
