@@ -64,11 +64,15 @@ async def stub(address: str):
 
 async def refusal(call) -> str:
     """The details of an INVALID_ARGUMENT."""
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
+    async def answer() -> None:
         if isinstance(call, grpc.aio.UnaryStreamCall):
             async for _ in call:
                 pass
-        await call
+        else:
+            await call
+
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await answer()
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT, caught.value.details()
     return str(caught.value.details())
 
