@@ -1,7 +1,7 @@
 """What hostile requests do to a server and to a neighbour's stream: codes, memory, intervals.
 
-`python -m benchmarks.hostile_requests [CHECKPOINT]` starts a server of a model and one of the search,
-and sends both what no client should. Streams alone and beside it take turns in one run.
+`python -m benchmarks.hostile_requests [CHECKPOINT]` starts a server of a model and one of the
+search, and sends both what no client should. Streams alone and beside it take turns in one run.
 """
 
 import argparse
@@ -10,6 +10,7 @@ import os
 import random
 import signal
 import statistics
+import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
@@ -23,7 +24,6 @@ from harnessapi.inference.v1 import inference_pb2_grpc
 from harnessapi.retrieval.v1 import retrieval_pb2 as search
 from harnessapi.retrieval.v1 import retrieval_pb2_grpc as search_grpc
 
-from benchmarks.hostile_searches import Streams
 from benchmarks.processes import resident_mib, start_retrieval
 from benchmarks.serving import DEFAULT_CHECKPOINT, start_server
 
@@ -145,7 +145,6 @@ async def measure(options: argparse.Namespace, folder: str) -> None:
         async with (
             grpc.aio.insecure_channel(addresses[0], options=_LARGE) as model,
             grpc.aio.insecure_channel(addresses[1], options=_LARGE) as searching,
-            grpc.aio.insecure_channel(addresses[0]) as neighbour,
         ):
             for channel in (model, searching):
                 await asyncio.wait_for(channel.channel_ready(), timeout=120)
@@ -153,17 +152,16 @@ async def measure(options: argparse.Namespace, folder: str) -> None:
                 Sender(hostile_to_model(model), at_once=options.at_once),
                 Sender(hostile_to_search(searching), at_once=2),
             ]
-            streams = Streams(neighbour)
             before = [resident_mib(server.pid) for server in servers]
             began = time.perf_counter()
             for _ in range(options.turns):
-                intervals["alone"] += await streams.intervals_ms(options.tokens)
+                intervals["alone"] += await _neighbour(addresses[0], options.tokens)
                 sending = asyncio.gather(
                     senders[0].send(options.requests // options.turns),
                     senders[1].send(options.searches // options.turns),
                 )
                 while not sending.done():
-                    intervals["beside"] += await streams.intervals_ms(options.tokens)
+                    intervals["beside"] += await _neighbour(addresses[0], options.tokens)
                 await sending
             _print(senders, intervals, before, [resident_mib(one.pid) for one in servers])
             print(f"{time.perf_counter() - began:.0f} s")
@@ -171,6 +169,16 @@ async def measure(options: argparse.Namespace, folder: str) -> None:
         for server in servers:
             os.kill(server.pid, signal.SIGTERM)
             server.wait(timeout=60)
+
+
+async def _neighbour(address: str, num_tokens: int) -> list[float]:
+    """Milliseconds between the messages of a stream, as a process of its own receives them."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "benchmarks.neighbour", address, str(num_tokens)),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    printed, _ = await process.communicate()
+    return [float(line) for line in printed.split()]
 
 
 def _print(
@@ -182,7 +190,7 @@ def _print(
     for sender in senders:
         print(f"{sender.num_sent} requests")
         for name, codes in sender.codes.items():
-            print(f"  {name:36}" + ", ".join(f"{n} {code}" for code, n in codes.items()))
+            print(f"  {name:36} " + ", ".join(f"{n} {code}" for code, n in codes.items()))
     for name, one, other in zip(("model", "search"), before, after, strict=True):
         print(f"resident memory of the {name} server: {one:.0f} MiB before, {other:.0f} after")
     quantiles = {way: statistics.quantiles(each, n=100) for way, each in intervals.items()}

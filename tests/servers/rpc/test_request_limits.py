@@ -64,6 +64,7 @@ async def stub(address: str):
 
 async def refusal(call) -> str:
     """The details of an INVALID_ARGUMENT."""
+
     async def answer() -> None:
         if isinstance(call, grpc.aio.UnaryStreamCall):
             async for _ in call:
