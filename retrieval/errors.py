@@ -14,6 +14,12 @@ class InvalidArgumentError(RetrievalError):
     status_code = StatusCode.INVALID_ARGUMENT
 
 
+class DeadlinePassedError(RetrievalError):
+    """The call's deadline has passed: nobody waits for the answer."""
+
+    status_code = StatusCode.DEADLINE_EXCEEDED
+
+
 class ContextNotFoundError(RetrievalError):
     """The context is not held, or holds less text than the offset says."""
 

@@ -8,7 +8,13 @@ from harness_retrieval.types import SearchRequest, SearchResult
 
 MAX_CONTEXT_CHARACTERS: Final = 4_000_000
 MAX_QUERY_CHARACTERS: Final = 1_024
+MAX_SEPARATOR_CHARACTERS: Final = 256
 MAX_TOP_K: Final = 100
+# In one call to the service; its own client sends 16.
+MAX_QUERIES: Final = 64
+# In one call: as many as are ever kept.
+MAX_CLOSED_CONTEXTS: Final = 4096
+MAX_CONTEXT_ID_CHARACTERS: Final = 256
 
 
 def refuse_query(query: str) -> SearchResult | None:
@@ -29,6 +35,11 @@ def refuse(request: SearchRequest) -> SearchResult | None:
         return SearchResult(outcome=Outcome.TOO_COSTLY, detail=detail)
     if request.mode is Mode.DENSE and not request.passage_separator:
         return _invalid("the passage separator is empty")
+    if len(request.passage_separator) > MAX_SEPARATOR_CHARACTERS:
+        length = len(request.passage_separator)
+        return _invalid(
+            f"the passage separator has {length} characters, over {MAX_SEPARATOR_CHARACTERS}"
+        )
     if not 1 <= request.top_k <= MAX_TOP_K:
         return _invalid(f"top_k is {request.top_k}, not between 1 and {MAX_TOP_K}")
     return None

@@ -10,13 +10,17 @@ from harnessapi.values import Mode
 
 from harness_retrieval.contexts.recent_contexts import ContextLimits, RecentContexts
 from harness_retrieval.dense.dense_index import DenseContextIndex
-from harness_retrieval.dense.embedding import HashingEmbedder
+from harness_retrieval.dense.embedding import HashingEmbedder, pause
 from harness_retrieval.limits import refuse
 from harness_retrieval.regex.regex_search import is_costly, search_regex
-from harness_retrieval.types import SearchRequest, SearchResult
+from harness_retrieval.types import SearchAbandonedError, SearchRequest, SearchResult
 
-# Passages.
-_LIMITS: Final = ContextLimits(max_total_size=131_072, expires_after_s=600)
+# Bytes: texts, places and vectors of all passages, for every separator.
+_LIMITS: Final = ContextLimits(max_total_size=512 * 2**20, expires_after_s=600)
+# A dense search is costly that reads more characters than this, or compares more passages: some
+# thirty milliseconds.
+_COSTLY_CHARACTERS: Final = 24_000
+_COSTLY_PASSAGES: Final = 16_384
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,14 +44,24 @@ class LocalRetriever:
         return len(self._contexts)
 
     def search(self, requests: Sequence[SearchRequest]) -> list[SearchResult]:
-        """Answers each request, in order. Never raises for a query."""
+        """Answers each request, in order. Never raises for a query, but SearchAbandonedError."""
         return [refuse(request) or self._search(request.well_formed()) for request in requests]
 
     def is_costly(self, request: SearchRequest) -> bool:
         """See Retriever.is_costly."""
-        if request.mode is not Mode.REGEX or refuse(request):
+        if refuse(request):
             return False
-        return is_costly(request.text, request.well_formed().query)
+        if request.mode is Mode.REGEX:
+            return is_costly(request.text, request.well_formed().query)
+        with self._contexts.lock:
+            context = self._contexts.get(request.context_id)
+        index = context.indexes.get(request.passage_separator) if context else None
+        if index is None:
+            return len(request.text) > _COSTLY_CHARACTERS
+        return (
+            index.num_unread(request.text) > _COSTLY_CHARACTERS
+            or index.num_passages > _COSTLY_PASSAGES
+        )
 
     def close_contexts(self, context_ids: Sequence[str]) -> None:
         """Forgets the indexes of contexts; unknown ones are ignored."""
@@ -57,6 +71,7 @@ class LocalRetriever:
         """There is nothing to let go of."""
 
     def _search(self, request: SearchRequest) -> SearchResult:
+        _require_time(request)
         if request.mode is Mode.REGEX:
             return search_regex(request.text, request.query)
         started_ns = time.perf_counter_ns()
@@ -64,19 +79,27 @@ class LocalRetriever:
         return dataclasses.replace(result, search_ns=time.perf_counter_ns() - started_ns)
 
     def _search_dense(self, request: SearchRequest) -> SearchResult:
+        def go_on() -> None:
+            _require_time(request)
+            pause()
+
         context = self._use(request.context_id)
         with context.lock:
             index = context.indexes.get(request.passage_separator)
             if index is None or not request.text.startswith(index.text):
                 index = DenseContextIndex(self._embedder, request.passage_separator)
                 context.indexes[request.passage_separator] = index
-            index.grow(request.text)
-            result = index.search(request.query, request.top_k)
-            num_passages = sum(index.num_passages for index in context.indexes.values())
+            try:
+                index.grow(request.text, go_on)
+                return index.search(request.query, request.top_k, go_on)
+            finally:
+                self._keep(request.context_id, context)
+
+    def _keep(self, context_id: str, context: _Indexed) -> None:
+        num_bytes = sum(index.num_bytes for index in context.indexes.values())
         with self._contexts.lock:
-            if self._contexts.get(request.context_id) is context:  # not forgotten meanwhile
-                self._contexts.put(request.context_id, context, num_passages)
-        return result
+            if self._contexts.get(context_id) is context:  # not forgotten meanwhile
+                self._contexts.put(context_id, context, num_bytes)
 
     def _use(self, context_id: str) -> _Indexed:
         with self._contexts.lock:
@@ -85,3 +108,9 @@ class LocalRetriever:
                 context = _Indexed()
                 self._contexts.put(context_id, context, 0)
             return context
+
+
+def _require_time(request: SearchRequest) -> None:
+    """Raises SearchAbandonedError."""
+    if request.deadline_ns is not None and time.monotonic_ns() >= request.deadline_ns:
+        raise SearchAbandonedError("the deadline of the search has passed")

@@ -22,6 +22,8 @@ class SearchRequest:
     query: str
     passage_separator: str = "\n"
     top_k: int = 1
+    # When nobody waits for it any more, by time.monotonic_ns; None: never.
+    deadline_ns: int | None = None
 
     def well_formed(self) -> "SearchRequest":
         """What can be sent as UTF-8: each lone surrogate is a '?', so offsets stay."""
@@ -56,6 +58,10 @@ class RetrieverUnavailableError(Exception):
     """The retrieval service could not be reached; the searches were not made."""
 
 
+class SearchAbandonedError(RetrieverUnavailableError):
+    """The search's deadline has passed: nobody waits for it, and it was not made, or not whole."""
+
+
 class Retriever(Protocol):
     """Searches contexts, in process or over gRPC; the results are the same. Thread-safe.
 
@@ -65,7 +71,10 @@ class Retriever(Protocol):
     max_requests: int
 
     def search(self, requests: Sequence[SearchRequest]) -> list[SearchResult]:
-        """Answers each request, in order. Raises RetrieverUnavailableError, never for a query."""
+        """Answers each request, in order. Raises RetrieverUnavailableError, never for a query.
+
+        SearchAbandonedError where the deadline of one has passed.
+        """
         ...
 
     def is_costly(self, request: SearchRequest) -> bool:

@@ -20,7 +20,9 @@ def query_to_wire(request: SearchRequest, *, offset: int) -> pb.ContextQuery:
     )
 
 
-def request_from_wire(query: pb.ContextQuery, *, mode: Mode, text: str) -> SearchRequest:
+def request_from_wire(
+    query: pb.ContextQuery, *, mode: Mode, text: str, deadline_ns: int | None
+) -> SearchRequest:
     """The request behind a query; `text` is the whole text up to the end of what was appended."""
     has_separator, has_top_k = query.HasField("passage_separator"), query.HasField("top_k")
     return SearchRequest(
@@ -30,6 +32,7 @@ def request_from_wire(query: pb.ContextQuery, *, mode: Mode, text: str) -> Searc
         query=query.query,
         passage_separator=query.passage_separator if has_separator else "\n",
         top_k=query.top_k if has_top_k else 1,
+        deadline_ns=deadline_ns,
     )
 
 

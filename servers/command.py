@@ -11,6 +11,7 @@ from harness_retrieval.types import Retriever
 from harness_servers.backends.hosting import AUTO, BACKENDS, Hosting
 from harness_servers.engine.engine_options import EngineOptions
 from harness_servers.errors import CheckpointError
+from harness_servers.generation import MAX_NEW_TOKENS
 
 _MAX_PROMPT_TOKENS: Final = 131_072
 # Two threads on two cores in use wait for each other: a step of 64 LSTM sequences of width 192 took
@@ -50,6 +51,13 @@ _POSITIVE: Final = click.IntRange(min=1)
     help="Longer ones are refused.",
 )
 @click.option(
+    "--max-new-tokens",
+    type=_POSITIVE,
+    default=MAX_NEW_TOKENS,
+    show_default=True,
+    help="Of a completion; who asks for more gets so many.",
+)
+@click.option(
     "--threads", type=_POSITIVE, default=_THREADS, show_default=True, help="Of a tensor operation."
 )
 @click.option(
@@ -69,6 +77,7 @@ def model_command(
     retrieval: str | None,
     slots: int,
     max_prompt_tokens: int,
+    max_new_tokens: int,
     threads: int,
     styles: str | None,
     name: str | None,
@@ -96,6 +105,7 @@ def model_command(
             retriever=lambda: _make_retriever(retrieval),
             slots=slots,
             max_prompt_tokens=max_prompt_tokens,
+            max_new_tokens=max_new_tokens,
             threads=threads,
             name=name,
             styles=None if styles is None else tuple(styles.split(",")),

@@ -1,10 +1,14 @@
 """What is asked of a model and what comes back: plain values, free of protobuf and torch."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from harnessapi.values import FinishReason, Mode, Outcome, Part
 
 from harness_retrieval.abbreviations import Abbreviation
+
+# Of a completion, where a server is told nothing else: as many as of a prompt.
+MAX_NEW_TOKENS: Final = 131_072
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

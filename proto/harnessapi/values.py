@@ -85,6 +85,7 @@ class ModelDescription:
     vocabulary_size: int = 0
     num_slots: int = 0
     max_prompt_tokens: int = 0
+    max_new_tokens: int = 0
     # The search channel: None and no mode where the model has none.
     markers: Markers | None = None
     modes: tuple[Mode, ...] = ()

@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Callable, Iterable
+from sys import getsizeof
 from typing import Final
 
 from harness_retrieval.contexts.recent_contexts import ContextLimits, RecentContexts
 from harness_retrieval.errors import ContextNotFoundError, ContextTooLongError, InvalidArgumentError
-from harness_retrieval.limits import MAX_CONTEXT_CHARACTERS
+from harness_retrieval.limits import MAX_CONTEXT_CHARACTERS, MAX_CONTEXT_ID_CHARACTERS
 
-# Characters.
+# Bytes of texts; ids are short.
 LIMITS: Final = ContextLimits(max_total_size=256_000_000, expires_after_s=600)
 
 
@@ -28,11 +29,15 @@ class ContextStore:
         """
         if not context_id:
             raise InvalidArgumentError("the context id is empty")
+        if len(context_id) > MAX_CONTEXT_ID_CHARACTERS:
+            raise InvalidArgumentError(
+                f"a context id has {len(context_id)} characters, over {MAX_CONTEXT_ID_CHARACTERS}"
+            )
         _check_length(context_id, len(text))
         with self._texts.lock:
             held = self._texts.get(context_id)
             if held is None or not held.startswith(text):  # else more of it was sent already
-                self._texts.put(context_id, text, len(text))
+                self._texts.put(context_id, text, _num_bytes(text))
 
     def append(self, context_id: str, offset: int, appended: str) -> str:
         """The text up to the end of `appended`, which stands at `offset`; kept if it is new.
@@ -51,7 +56,7 @@ class ContextStore:
                 raise ContextNotFoundError(context_id)  # opened again by someone else
             if new := appended[len(held) :]:
                 text += new
-                self._texts.put(context_id, text, len(text))
+                self._texts.put(context_id, text, _num_bytes(text))
             return text[:end]
 
     def close(self, context_ids: Iterable[str]) -> None:
@@ -65,3 +70,8 @@ class ContextStore:
 def _check_length(context_id: str, num_characters: int) -> None:
     if num_characters > MAX_CONTEXT_CHARACTERS:
         raise ContextTooLongError(context_id, num_characters, MAX_CONTEXT_CHARACTERS)
+
+
+def _num_bytes(text: str) -> int:
+    """What the characters take: one to four bytes each, by the widest of them."""
+    return getsizeof(text) - getsizeof("") if text.isascii() else getsizeof(text)

@@ -5,14 +5,17 @@ Shapes: N vectors, D dimensions, K best.
 
 # Shape suffixes are in capitals.
 
+from array import array
+from collections.abc import Callable
 from functools import cache
+from sys import getsizeof
 from typing import Any
 
 import faiss
 import numpy as np
 from harnessapi.values import Outcome
 
-from harness_retrieval.dense.embedding import HashingEmbedder, Vectors, words_of
+from harness_retrieval.dense.embedding import HashingEmbedder, Vectors, pause, words_of
 from harness_retrieval.dense.passages import Passage, PassageSplitter
 from harness_retrieval.types import SearchResult
 
@@ -22,6 +25,9 @@ _MIN_SCORE = 1e-4
 _FIRST_K = 16
 _MAX_K_ON_GPU = 2048
 MAX_PASSAGES = 65_536
+# Passages that are embedded and added at once, four megabytes of vectors.
+_PIECE_N = 1024
+_BYTES_PER_NUMBER = 4  # float32
 
 
 class FlatIndex:
@@ -87,39 +93,77 @@ def _new_index(num_dimensions: int) -> Any:
 
 
 class DenseContextIndex:
-    """The passages of one growing context, each embedded once. Not thread-safe."""
+    """The passages of one growing context, each embedded once. Not thread-safe.
+
+    A context of over `MAX_PASSAGES` is searched no more, and keeps nothing but its text.
+    """
 
     def __init__(self, embedder: HashingEmbedder, separator: str) -> None:
         self.text = ""
         self._embedder = embedder
         self._separator = separator
-        self._splitter = PassageSplitter(separator)
-        self._passages: list[Passage] = []
-        self._index = FlatIndex(embedder.num_dimensions)
+        self._begin(is_over=False)
+
+    def _begin(self, *, is_over: bool) -> None:
+        self._splitter = PassageSplitter(self._separator)
+        self._starts = array("I")
+        self._ends = array("I")
+        self._index = FlatIndex(self._embedder.num_dimensions)
+        self._is_over = is_over
 
     @property
     def num_passages(self) -> int:
         """Complete passages held as vectors."""
         return self._index.num_vectors
 
-    def grow(self, text: str) -> None:
-        """Takes the whole text, which begins with what was given before."""
-        completed = self._splitter.complete(text)
-        self.text = text
-        self._passages += completed
-        if completed and len(self._passages) <= MAX_PASSAGES:
-            self._index.add(self._embedder.embed([passage.text for passage in completed]))
+    @property
+    def num_bytes(self) -> int:
+        """What all that is kept takes: the text, the places of its passages, their vectors."""
+        of_places = 2 * self._starts.itemsize
+        return getsizeof(self.text) + self.num_passages * (
+            _BYTES_PER_NUMBER * self._embedder.num_dimensions + of_places
+        )
 
-    def search(self, query: str, top_k: int) -> SearchResult:
+    def num_unread(self, text: str) -> int:
+        """Characters that a search in this text has to read before it compares passages.
+
+        May be asked while another thread searches.
+        """
+        num_read = self.num_passages
+        return 0 if self._is_over else len(text) - (self._ends[num_read - 1] if num_read else 0)
+
+    def grow(self, text: str, go_on: Callable[[], None] = pause) -> None:
+        """Takes the whole text, which begins with what was given before.
+
+        Calls `go_on` between pieces of the work: where that raises, what is done is kept.
+        """
+        self.text = text
+        if self._is_over:
+            return
+        for passage in self._splitter.complete(text, go_on):
+            self._starts.append(passage.start)
+            self._ends.append(passage.end)
+            if len(self._starts) > MAX_PASSAGES:
+                self._begin(is_over=True)
+                return
+        while self.num_passages < len(self._starts):
+            first = self.num_passages
+            piece = range(first, min(first + _PIECE_N, len(self._starts)))
+            passages = [self._passage(position).text for position in piece]
+            self._index.add(self._embedder.embed(passages, go_on))
+            if self.num_passages < len(self._starts):
+                go_on()
+
+    def search(self, query: str, top_k: int, go_on: Callable[[], None] = pause) -> SearchResult:
         """The `top_k` best passages, best first, joined by the separator.
 
         Only passages count that share a word with the query, and say something beyond it: the
         context holds the model's own earlier queries, and a hash collision is no similarity.
         """
-        if len(self._passages) > MAX_PASSAGES:
-            detail = f"the context has {len(self._passages)} passages, over {MAX_PASSAGES}"
+        if self._is_over:
+            detail = f"the context has over {MAX_PASSAGES} passages"
             return SearchResult(outcome=Outcome.TOO_COSTLY, detail=detail)
-        hits = self._answers(query, top_k)
+        hits = self._answers(query, top_k, go_on)
         if not hits:
             return SearchResult(outcome=Outcome.NOT_FOUND)
         score, best = hits[0]
@@ -132,26 +176,40 @@ class DenseContextIndex:
             score=score,
         )
 
-    def _answers(self, query: str, top_k: int) -> list[tuple[float, Passage]]:
+    def _answers(
+        self, query: str, top_k: int, go_on: Callable[[], None]
+    ) -> list[tuple[float, Passage]]:
         query_D = self._embedder.embed([query])[0]
         query_words = frozenset(words_of(query))
-        tail = [(score, p) for score, p in self._scored_tail(query_D) if _answers(p, query_words)]
+        tail = self._scored_tail(query_D, go_on)
+        tail = [(score, p) for score, p in tail if _answers(p, query_words)]
         num_asked = top_k
         while True:
             ranked = self._index.best(query_D, num_asked)
-            hits = [(score, self._passages[position]) for score, position in ranked]
-            hits = [hit for hit in hits if hit[0] > _MIN_SCORE and _answers(hit[1], query_words)]
+            hits: list[tuple[float, Passage]] = []
+            for first in range(0, len(ranked), _PIECE_N):
+                piece = ranked[first : first + _PIECE_N]
+                near = [(score, self._passage(at)) for score, at in piece if score > _MIN_SCORE]
+                hits += [hit for hit in near if _answers(hit[1], query_words)]
+                if first + _PIECE_N < len(ranked):
+                    go_on()
             is_exhausted = len(ranked) < num_asked or ranked[-1][0] <= _MIN_SCORE
             if len(hits) >= top_k or is_exhausted:
                 return sorted(hits + tail, key=lambda hit: (-hit[0], hit[1].start))[:top_k]
             num_asked *= 4
 
-    def _scored_tail(self, query_D: Vectors) -> list[tuple[float, Passage]]:
+    def _passage(self, position: int) -> Passage:
+        start, end = self._starts[position], self._ends[position]
+        return Passage(text=self.text[start:end], start=start, end=end)
+
+    def _scored_tail(
+        self, query_D: Vectors, go_on: Callable[[], None]
+    ) -> list[tuple[float, Passage]]:
         """The unfinished passage, embedded anew each time: it grows with the context."""
         tail = self._splitter.unfinished(self.text)
         if not tail:
             return []
-        score = float(np.dot(self._embedder.embed([tail[0].text])[0], query_D))
+        score = float(np.dot(self._embedder.embed([tail[0].text], go_on)[0], query_D))
         rounded = round(score, _SCORE_DECIMALS)
         return [(rounded, tail[0])] if rounded > _MIN_SCORE else []
 

@@ -15,6 +15,7 @@ from harnessapi.programs import MissingExtraError, require_extra
 
 from harness_retrieval.types import Retriever
 from harness_servers.errors import CheckpointError
+from harness_servers.generation import MAX_NEW_TOKENS
 
 if TYPE_CHECKING:
     from harness_servers.backends.backend import Backend
@@ -46,6 +47,7 @@ class Hosting:
     retriever: Callable[[], Retriever]
     slots: int
     max_prompt_tokens: int
+    max_new_tokens: int = MAX_NEW_TOKENS
     threads: int
     name: str | None
     # The prompt styles that it reads; None: what its config.json says.

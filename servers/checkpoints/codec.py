@@ -83,22 +83,28 @@ class Codec:
             tokenizer.token_to_id(self._unknown_token) if self._unknown_token else None
         )
 
-    def encode_prompt(self, text: str) -> Encoded:
-        """Token ids of a prompt, with what the tokenizer puts around a text (a BOS, say)."""
-        return self._encode(text, adds_specials=True)
+    def encode_prompt(self, text: str, max_tokens: int | None = None) -> Encoded:
+        """Token ids of a prompt, with what the tokenizer puts around a text (a BOS, say).
 
-    def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> Encoded:
+        Raises InvalidRequestError where they are more than `max_tokens`.
+        """
+        return self._encode(text, adds_specials=True, max_tokens=max_tokens)
+
+    def encode_chat(
+        self, messages: Sequence[Mapping[str, str]], max_tokens: int | None = None
+    ) -> Encoded:
         """Token ids of a conversation up to where the reply begins; its template has the BOS.
 
-        Raises InvalidRequestError without a template, and for what the template refuses. Takes as
-        long as the template does; see ChatTemplate.
+        Raises InvalidRequestError without a template, for what the template refuses, and where they
+        are more than `max_tokens`. Takes as long as the template does; see ChatTemplate.
         """
         if self.chat_template is None:
             raise InvalidRequestError(
                 "the prompt is a conversation; the checkpoint has no chat template: send a text "
                 '(api = "completions" in endpoints.toml)'
             )
-        return self.encode(self.chat_template.render(messages))
+        text = self.chat_template.render(messages)
+        return self._encode(text, adds_specials=False, max_tokens=max_tokens)
 
     def encode(self, text: str) -> Encoded:
         """Token ids of the text as it stands; nothing is added at its ends or cut off."""
@@ -132,9 +138,13 @@ class Codec:
         """The text of what follows these prompt ids."""
         return TextStream(self._texts, prompt_ids)
 
-    def _encode(self, text: str, *, adds_specials: bool) -> Encoded:
+    def _encode(self, text: str, *, adds_specials: bool, max_tokens: int | None = None) -> Encoded:
         # The batch call lets go of the interpreter lock, the single one does not.
         encoding = self._tokenizer.encode_batch([text], add_special_tokens=adds_specials)[0]
+        if max_tokens is not None and len(encoding) > max_tokens:
+            raise InvalidRequestError(
+                f"the prompt has {len(encoding)} tokens; at most {max_tokens} are taken"
+            )
         return Encoded(
             ids=tuple(encoding.ids),
             tokens=tuple(encoding.tokens),
@@ -145,11 +155,30 @@ class Codec:
         if self._unknown_id is None or self._unknown_id not in encoding.ids:
             return ()
         found = []
+        counter = _WordCounter(text)
         for token, (start, end) in zip(encoding.ids, encoding.offsets, strict=True):
-            word = text[start:end]
-            if token == self._unknown_id and word != self._unknown_token:
-                found.append(UnknownWord(word=word, position=len(text[:start].split()) + 1))
+            if token == self._unknown_id and (word := text[start:end]) != self._unknown_token:
+                found.append(UnknownWord(word=word, position=counter.num_before(start) + 1))
         return tuple(found)
+
+
+class _WordCounter:
+    """Counts the words that begin before places of a text, each place after the one before it."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._place = 0
+        self._num_words = 0
+
+    def num_before(self, place: int) -> int:
+        """Reads on from the last place: all of them together read the text once."""
+        before = self._text[max(self._place - 1, 0) : self._place]
+        between = self._text[self._place : place]
+        # A word that began before the last place was counted there.
+        goes_on = before.strip() != "" and between[:1].strip() != ""
+        self._num_words += len(between.split()) - goes_on
+        self._place = place
+        return self._num_words
 
 
 def _reads_language(tokenizer: Tokenizer) -> bool:

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 from harnessapi.values import FinishReason
@@ -191,7 +192,8 @@ class Engine:
             return
         sequence.enter(Phase.SEARCH, self._clock())
         if isinstance(consequence, SearchRequest):
-            self._searches.submit(sequence.id, consequence)
+            deadline_ns = sequence.job.deadline_ns
+            self._searches.submit(sequence.id, replace(consequence, deadline_ns=deadline_ns))
         else:
             self._insert(sequence, consequence)
 

@@ -14,6 +14,7 @@ from harnessapi.rpc.targets import Target
 from harness_servers.backends.backend import Backend
 from harness_servers.backends.hosting import Hosting, make_backend, plain_hosting
 from harness_servers.engine.model_runner import keep_freed_memory
+from harness_servers.generation import MAX_NEW_TOKENS
 from harness_servers.rpc.inference_servicer import InferenceServicer
 
 SERVICE: Final = inference_pb2.DESCRIPTOR.services_by_name["InferenceService"].full_name
@@ -34,7 +35,13 @@ def host(hosting: Hosting, target: Target, *, ready: Callable[[Target], None]) -
         gc.freeze()
 
         async def until_signal() -> bool:
-            return await serve(backend, target, stopped=stopped_by_signal(), ready=ready)
+            return await serve(
+                backend,
+                target,
+                max_new_tokens=hosting.max_new_tokens,
+                stopped=stopped_by_signal(),
+                ready=ready,
+            )
 
         return asyncio.run(until_signal())
 
@@ -43,6 +50,7 @@ async def serve(
     backend: Backend,
     target: Target,
     *,
+    max_new_tokens: int = MAX_NEW_TOKENS,
     stopped: asyncio.Event,
     ready: Callable[[Target], None],
     linger_s: float = FAILURE_LINGER_S,
@@ -54,7 +62,7 @@ async def serve(
     """
     server = RpcServer(SERVICE)
     inference_pb2_grpc.add_InferenceServiceServicer_to_server(
-        InferenceServicer(backend), server.grpc_server
+        InferenceServicer(backend, max_new_tokens=max_new_tokens), server.grpc_server
     )
     bound = server.listen(target)
     try:

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -10,6 +11,7 @@ from harnessapi.inference.v1 import inference_pb2_grpc
 from harnessapi.rpc.description import description_to_wire
 
 from harness_servers.backends.backend import Backend
+from harness_servers.generation import MAX_NEW_TOKENS
 from harness_servers.rpc.intake import Intake
 from harness_servers.rpc.wire import write_event
 
@@ -17,15 +19,16 @@ from harness_servers.rpc.wire import write_event
 class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
     """Reads requests into jobs for the backend, and writes its events."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, *, max_new_tokens: int = MAX_NEW_TOKENS) -> None:
         self._backend = backend
-        self._intake = Intake(backend.codec, backend.description)
+        self._model = replace(backend.description, max_new_tokens=max_new_tokens)
+        self._intake = Intake(backend.codec, self._model)
 
     async def GetModel(  # noqa: N802
         self, _request: pb.GetModelRequest, _context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.GetModelResponse:
         """What is served here."""
-        return description_to_wire(self._backend.description)
+        return description_to_wire(self._model)
 
     async def Tokenize(  # noqa: N802
         self, request: pb.TokenizeRequest, _context: grpc.aio.ServicerContext[Any, Any]
@@ -34,7 +37,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         if request.HasField("messages"):
             encoded = await self._intake.tokenize_chat(request.messages)
         else:
-            encoded = self._intake.tokenize(request.text)
+            encoded = await self._intake.tokenize(request.text)
         return pb.TokenizeResponse(token_ids=encoded.ids, tokens=encoded.tokens)
 
     async def Generate(  # noqa: N802

@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Final
 
 from harnessapi.inference.v1 import inference_pb2 as pb
@@ -9,8 +11,15 @@ from harnessapi.values import ModelDescription
 
 from harness_servers.checkpoints.codec import Codec, Encoded
 from harness_servers.errors import InvalidRequestError
-from harness_servers.generation import Job
-from harness_servers.rpc.request_checks import check_options, check_prompt, check_words
+from harness_servers.generation import Job, Stopping
+from harness_servers.rpc.request_checks import (
+    check_conversation,
+    check_lengths,
+    check_options,
+    check_prompt,
+    check_texts,
+    check_words,
+)
 from harness_servers.rpc.wire import read_retrieval, read_sampling, read_stopping
 
 # Longer texts are tokenized beside the event loop: this many characters take a few milliseconds.
@@ -26,20 +35,33 @@ class Intake:
     def __init__(self, codec: Codec, model: ModelDescription) -> None:
         self._codec = codec
         self._model = model
+        # One after another: however many come, one text at a time takes memory and a core.
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="tokenizing")
 
-    def tokenize(self, text: str) -> Encoded:
+    async def tokenize(self, text: str, *, max_tokens: int | None = None) -> Encoded:
         """A prompt as token ids; the error names a word that the vocabulary does not have."""
-        encoded = self._codec.encode_prompt(text)
+        check_texts([text], self._model)
+        if len(text) > _MAX_CHARACTERS_ON_LOOP:
+            loop = asyncio.get_running_loop()
+            encoding = loop.run_in_executor(
+                self._executor, self._codec.encode_prompt, text, max_tokens
+            )
+            # What the call's deadline has cancelled by then is not begun.
+            encoded = await encoding
+        else:
+            encoded = self._codec.encode_prompt(text, max_tokens)
         check_words(encoded)
         return encoded
 
-    async def tokenize_chat(self, conversation: pb.Conversation) -> Encoded:
+    async def tokenize_chat(
+        self, conversation: pb.Conversation, *, max_tokens: int | None = None
+    ) -> Encoded:
         """A conversation as token ids, worded by the checkpoint's own template."""
-        if not conversation.messages:
-            raise InvalidRequestError("the prompt is a conversation without messages")
+        check_conversation(conversation)
         messages = [{"role": one.role, "content": one.content} for one in conversation.messages]
+        check_texts([text for message in messages for text in message.values()], self._model)
         # The template may take its time, in a process of its own.
-        encoded = await asyncio.to_thread(self._codec.encode_chat, messages)
+        encoded = await asyncio.to_thread(self._codec.encode_chat, messages, max_tokens)
         check_words(encoded)
         return encoded
 
@@ -50,27 +72,36 @@ class Intake:
             raise InvalidRequestError(
                 "the prompt is missing: neither text, messages nor token_ids is set"
             )
+        check_lengths(request)
         sampling, stopping = read_sampling(request.sampling), read_stopping(request.stopping)
         retrieval = read_retrieval(request.retrieval) if request.HasField("retrieval") else None
         check_options(sampling, stopping, retrieval, self._model)
         return Job(
             prompt_ids=await self._read_prompt(request),
             sampling=sampling,
-            stopping=stopping,
+            stopping=self._within_limit(stopping),
             retrieval=retrieval,
             arrived_ns=arrived_ns,
             deadline_ns=_deadline_ns(arrived_ns, deadline_s),
         )
 
+    def _within_limit(self, stopping: Stopping) -> Stopping:
+        """Who asks for more tokens than there are for anybody gets so many; Started says it."""
+        most = self._model.max_new_tokens
+        return replace(stopping, max_new_tokens=min(stopping.max_new_tokens, most))
+
     async def _read_prompt(self, request: pb.GenerateRequest) -> tuple[int, ...]:
+        most = self._model.max_prompt_tokens
         if request.HasField("messages"):
-            ids = (await self.tokenize_chat(request.messages)).ids
-        elif not request.HasField("text"):
-            ids = tuple(request.token_ids.ids)
-        elif len(request.text) > _MAX_CHARACTERS_ON_LOOP:
-            ids = (await asyncio.to_thread(self.tokenize, request.text)).ids
+            ids = (await self.tokenize_chat(request.messages, max_tokens=most)).ids
+        elif request.HasField("text"):
+            ids = (await self.tokenize(request.text, max_tokens=most)).ids
+        elif len(request.token_ids.ids) > most:
+            raise InvalidRequestError(
+                f"the prompt has {len(request.token_ids.ids)} tokens; at most {most} are taken"
+            )
         else:
-            ids = self.tokenize(request.text).ids
+            ids = tuple(request.token_ids.ids)
         check_prompt(ids, self._model)
         return ids
 

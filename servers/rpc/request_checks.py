@@ -4,14 +4,58 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
+from harnessapi.inference.v1 import inference_pb2 as pb
 from harnessapi.values import ModelDescription
 
+from harness_retrieval.limits import MAX_CONTEXT_CHARACTERS
 from harness_servers.checkpoints.codec import Encoded
 from harness_servers.errors import InvalidRequestError
 from harness_servers.generation import Retrieval, Sampling, Stopping
 
 _MAX_ABBREVIATIONS: Final = 32
+_MAX_SHOWN_CHARACTERS: Final = 100
+_MAX_MESSAGES: Final = 4096
+_MAX_STOPS: Final = 16
+_MAX_STOP_CHARACTERS: Final = 256
+_MAX_INSERTED_TOKENS: Final = 65_536
+# A text is refused unread that is longer than any prompt: bytes, and words between white space,
+# for each token that a prompt may have. Language has some four bytes, and less than a word a token.
+_MAX_BYTES_PER_TOKEN: Final = 16
+_MAX_WORDS_PER_TOKEN: Final = 2
 _MAX_WORDING_CHARACTERS: Final = 256
+
+
+def check_lengths(request: pb.GenerateRequest) -> None:
+    """Raises InvalidRequestError for more of something than is looked at, before it is read."""
+    _check_number("stop strings", len(request.stopping.stop), _MAX_STOPS)
+    _check_number("abbreviations", len(request.retrieval.abbreviations), _MAX_ABBREVIATIONS)
+    searched = len(request.retrieval.searched_text)
+    _check_number("characters of searched_text", searched, MAX_CONTEXT_CHARACTERS)
+
+
+def check_conversation(conversation: pb.Conversation) -> None:
+    """Raises InvalidRequestError for one without messages, or of too many."""
+    if not conversation.messages:
+        raise InvalidRequestError("the prompt is a conversation without messages")
+    _check_number("messages", len(conversation.messages), _MAX_MESSAGES)
+
+
+def check_texts(texts: Sequence[str], model: ModelDescription) -> None:
+    """Raises InvalidRequestError for texts that together are longer than any prompt."""
+    most = _MAX_BYTES_PER_TOKEN * model.max_prompt_tokens
+    num_bytes = sum(map(len, texts))
+    if num_bytes <= most:
+        num_bytes = sum(len(text.encode()) for text in texts)
+    if num_bytes > most:
+        raise InvalidRequestError(
+            f"the text has {num_bytes} bytes or more; at most {most} are read: "
+            f"{_MAX_BYTES_PER_TOKEN} for each of the {model.max_prompt_tokens} tokens of a prompt"
+        )
+    most = _MAX_WORDS_PER_TOKEN * model.max_prompt_tokens
+    if num_bytes > most and sum(len(text.split(None, most)) for text in texts) > most:
+        raise InvalidRequestError(
+            f"the text has over {most} words; a prompt has at most {model.max_prompt_tokens} tokens"
+        )
 
 
 def check_options(
@@ -51,7 +95,7 @@ def check_words(encoded: Encoded) -> None:
         first = encoded.unknown[0]
         others = len(encoded.unknown) - 1
         raise InvalidRequestError(
-            f"word {first.position}, {first.word!r}, is not in the vocabulary"
+            f"word {first.position}, {_shown(first.word)}, is not in the vocabulary"
             + (f"; nor are {others} more" if others else "")
         )
 
@@ -74,6 +118,11 @@ def _check_stopping(stopping: Stopping) -> None:
         )
     if "" in stopping.stop:
         raise InvalidRequestError("stop holds an empty string")
+    longest = max(map(len, stopping.stop), default=0)
+    if longest > _MAX_STOP_CHARACTERS:
+        raise InvalidRequestError(
+            f"a stop string has {longest} characters; at most {_MAX_STOP_CHARACTERS} are taken"
+        )
 
 
 def _check_retrieval(retrieval: Retrieval, model: ModelDescription) -> None:
@@ -82,9 +131,10 @@ def _check_retrieval(retrieval: Retrieval, model: ModelDescription) -> None:
     if retrieval.mode not in model.modes:
         modes = ", ".join(model.modes)
         raise InvalidRequestError(f"no retrieval mode {retrieval.mode.value!r}; there are: {modes}")
-    if retrieval.max_inserted_tokens < 1:
+    if not 1 <= retrieval.max_inserted_tokens <= _MAX_INSERTED_TOKENS:
         raise InvalidRequestError(
-            f"max_inserted_tokens is {retrieval.max_inserted_tokens}; it has to be at least 1"
+            f"max_inserted_tokens is {retrieval.max_inserted_tokens}; "
+            f"it has to be at least 1, and at most {_MAX_INSERTED_TOKENS}"
         )
     if retrieval.top_k < 1:
         raise InvalidRequestError(f"retrieval top_k is {retrieval.top_k}; it has to be at least 1")
@@ -94,7 +144,15 @@ def _check_retrieval(retrieval: Retrieval, model: ModelDescription) -> None:
             raise InvalidRequestError(
                 f"{name} has {length} characters; at most {_MAX_WORDING_CHARACTERS} are taken"
             )
-    if len(retrieval.abbreviations) > _MAX_ABBREVIATIONS:
-        raise InvalidRequestError(
-            f"{len(retrieval.abbreviations)} abbreviations; at most {_MAX_ABBREVIATIONS} are taken"
-        )
+
+
+def _check_number(of_what: str, number: int, most: int) -> None:
+    if number > most:
+        raise InvalidRequestError(f"{number} {of_what}; at most {most} are taken")
+
+
+def _shown(word: str) -> str:
+    """An error travels in a header, which holds a few thousand characters."""
+    if len(word) <= _MAX_SHOWN_CHARACTERS:
+        return repr(word)
+    return f"{word[:_MAX_SHOWN_CHARACTERS]!r}... ({len(word)} characters)"

@@ -39,6 +39,8 @@ class SearchWorker:
         self._post = post
         self._orders: SimpleQueue[_Order] = SimpleQueue()
         self._costly: SimpleQueue[tuple[int, SearchRequest] | None] = SimpleQueue()
+        # Sequences that wait for a search in `_costly`, by its context.
+        self._awaited: dict[str, set[int]] = {}
         self._is_closing = False
         work = [*[self._run] * _NUM_THREADS, self._run_costly]
         self._threads = [
@@ -53,7 +55,8 @@ class SearchWorker:
         self._orders.put((sequence_id, request))
 
     def forget(self, context_id: str) -> None:
-        """See SearchQueue.forget."""
+        """See SearchQueue.forget. A costly search in it that has not begun is not made."""
+        self._awaited.pop(context_id, None)
         self._orders.put(context_id)
 
     def close(self) -> None:
@@ -70,7 +73,11 @@ class SearchWorker:
         while (order := self._orders.get()) is not None:
             batch: list[tuple[int, SearchRequest]] = []
             while isinstance(order, tuple):
-                (self._costly.put if self._is_costly(order[1]) else batch.append)(order)
+                if self._is_costly(order[1]):
+                    self._awaited.setdefault(order[1].context_id, set()).add(order[0])
+                    self._costly.put(order)
+                else:
+                    batch.append(order)
                 order = self._next() if len(batch) < self._retriever.max_requests else None
             self._make(batch)
             if isinstance(order, str):
@@ -78,7 +85,8 @@ class SearchWorker:
 
     def _run_costly(self) -> None:
         while (search := self._costly.get()) is not None:
-            self._make([search])
+            if search[0] in self._awaited.get(search[1].context_id, ()):
+                self._make([search])
 
     def _is_costly(self, request: SearchRequest) -> bool:
         try:

@@ -4,6 +4,7 @@ Knows tokens and text, but no batch, slot or clock.
 """
 
 from dataclasses import replace
+from typing import Final
 
 from harnessapi.values import FinishReason, Outcome, Part
 
@@ -14,6 +15,10 @@ from harness_servers.generation import Job, Retrieval, RetrievalStep
 from harness_servers.sequences.outbox import Outbox
 from harness_servers.sequences.stops import StopFinder
 
+# A result may be millions of characters: so many of them are tokenized, between two steps of all
+# sequences; and no more for each token that may be inserted.
+_MAX_RESULT_CHARACTERS: Final = 131_072
+_MAX_CHARACTERS_PER_TOKEN: Final = 256
 # What a token leads to: an end, a search to be made, or the result of one that need not be made.
 Consequence = FinishReason | SearchRequest | SearchResult
 
@@ -84,7 +89,9 @@ class Transcriber:
         found = self._search.resolve(result)
         if rest := self._stream.flush():
             self._say([], rest)
-        wanted = self._codec.encode_insertion(_worded(retrieval, found), self._stream)
+        most = _MAX_CHARACTERS_PER_TOKEN * (retrieval.max_inserted_tokens + 1)
+        read = found[: min(most, _MAX_RESULT_CHARACTERS)]
+        wanted = self._codec.encode_insertion(_worded(retrieval, read), self._stream)
         ids = wanted.ids[: retrieval.max_inserted_tokens]
         text = self._stream.read(ids) + self._stream.flush()
         self._search.inserted(rest + text)
@@ -103,7 +110,7 @@ class Transcriber:
                 score=result.score,
                 detail=_detail(result, wanted),
                 elapsed_ns=elapsed_ns,
-                truncated=len(ids) < len(wanted.ids),
+                truncated=len(ids) < len(wanted.ids) or len(read) < len(found),
             )
         )
         self._switch(Part.INSERTED)

@@ -16,6 +16,19 @@ from harness_retrieval.types import SearchRequest, SearchResult
 TEXT = "a slow and another text"
 
 
+class Call:
+    """What a method asks its call, as gRPC has it."""
+
+    def __init__(self, remaining_s: float | None = None) -> None:
+        self._remaining_s = remaining_s
+
+    def time_remaining(self) -> float | None:
+        return self._remaining_s
+
+
+CALL = Call()
+
+
 class Gated(LocalRetriever):
     """Searches for "slow" only after another query of its call was searched and `go_on` is set."""
 
@@ -51,9 +64,9 @@ async def test_other_searches_of_its_call_and_other_calls_go_on_beside_a_slow_se
         servicer = RetrievalServicer(
             contexts=contexts, retriever=retriever, executor=executor, costly_executor=costly
         )
-        slow = asyncio.create_task(servicer.SearchContexts(call("slow", "other", "te.t"), None))
+        slow = asyncio.create_task(servicer.SearchContexts(call("slow", "other", "te.t"), CALL))
         await asyncio.to_thread(retriever.other_is_searched.wait, 600)
-        quick = await asyncio.wait_for(servicer.SearchContexts(call("a.d"), None), 600)
+        quick = await asyncio.wait_for(servicer.SearchContexts(call("a.d"), CALL), 600)
         assert [result.text for result in quick.results] == ["and"]
         assert not slow.done()
         retriever.go_on.set()
@@ -71,8 +84,8 @@ async def test_however_many_costly_searches_there_are_other_calls_go_on() -> Non
         servicer = RetrievalServicer(
             contexts=contexts, retriever=retriever, executor=executor, costly_executor=costly
         )
-        slow = asyncio.create_task(servicer.SearchContexts(call(*["slow"] * 20), None))
-        quick = await asyncio.wait_for(servicer.SearchContexts(call("other", "a.d"), None), 600)
+        slow = asyncio.create_task(servicer.SearchContexts(call(*["slow"] * 20), CALL))
+        quick = await asyncio.wait_for(servicer.SearchContexts(call("other", "a.d"), CALL), 600)
         assert [result.text for result in quick.results] == ["other", "and"]
         assert not slow.done()
         retriever.go_on.set()

@@ -10,6 +10,7 @@ _MAX_MESSAGE_BYTES: Final = 64 * 2**20
 # Clients ping an idle connection this often; servers take pings that come at most so often.
 _PING_EVERY_MS: Final = 30_000
 _PING_AT_MOST_EVERY_MS: Final = 20_000
+_MAX_PENDING: Final = 65_536
 _MESSAGE_SIZE: Final[tuple[Option, ...]] = (
     ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
     ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
@@ -21,6 +22,9 @@ SERVER_OPTIONS: Final[tuple[Option, ...]] = (
     ("grpc.so_reuseport", 0),
     ("grpc.http2.min_ping_interval_without_data_ms", _PING_AT_MOST_EVERY_MS),
     ("grpc.http2.max_ping_strikes", 0),
+    # Past these gRPC ends calls that nobody has looked at, as CANCELLED: the interceptor says more.
+    ("grpc.server.max_pending_requests", _MAX_PENDING),
+    ("grpc.server.max_pending_requests_hard_limit", _MAX_PENDING),
     ("grpc.keepalive_permit_without_calls", 1),
 )
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from harnessapi.values import FinishReason
 
@@ -118,7 +119,8 @@ class Relay:
         self._flush(is_urgent=True)
         result = consequence
         if isinstance(result, SearchRequest):
-            result = await self._searches.search(sequence.id, result)
+            request = replace(result, deadline_ns=sequence.job.deadline_ns)
+            result = await self._searches.search(sequence.id, request)
         elapsed_ns = sequence.enter(Phase.DECODE, time.monotonic_ns())
         ids = self._transcriber.insert(result, elapsed_ns)
         if ids is None:

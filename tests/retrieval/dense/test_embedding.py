@@ -46,4 +46,4 @@ def test_the_cache_of_features_is_bounded() -> None:
     embedder = HashingEmbedder(64)
     for start in range(0, 80_000, 8_000):
         embedder.embed([f"{number} x" for number in range(start, start + 8_000)])
-    assert len(embedder._slots_of) <= 65_536
+    assert len(embedder._digests) <= 65_536

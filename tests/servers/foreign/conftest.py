@@ -58,7 +58,9 @@ def byte_fallback(*, has_prefix: bool) -> Tokenizer:
     plain = [piece for piece in pieces if piece.replace(SPACE, "").isascii() and "\n" not in piece]
     printable = [SPACE, *map(chr, range(33, 127))]
     names = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
-    vocabulary = {name: i for i, name in enumerate(dict.fromkeys([*names, *printable, *plain, SPACE + "the"]))}
+    vocabulary = {
+        name: i for i, name in enumerate(dict.fromkeys([*names, *printable, *plain, SPACE + "the"]))
+    }
     kept = [pair for pair in merges if {*pair, "".join(pair)} <= vocabulary.keys()]
     tokenizer = Tokenizer(
         models.BPE(vocab=vocabulary, merges=kept, unk_token="<unk>", byte_fallback=True)

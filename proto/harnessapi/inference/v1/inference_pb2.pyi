@@ -129,6 +129,7 @@ class GetModelResponse(_message.Message):
     STYLES_FIELD_NUMBER: _builtins.int
     STATE_BYTES_PER_TOKEN_FIELD_NUMBER: _builtins.int
     TRAINED_TASKS_FIELD_NUMBER: _builtins.int
+    MAX_NEW_TOKENS_FIELD_NUMBER: _builtins.int
     HAS_CHAT_TEMPLATE_FIELD_NUMBER: _builtins.int
     STORED_DTYPE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
@@ -156,6 +157,8 @@ class GetModelResponse(_message.Message):
     """Tokens that a prompt may have."""
     state_bytes_per_token: _builtins.int
     """What every token of a sequence's context adds to its state: a key-value cache. 0: nothing."""
+    max_new_tokens: _builtins.int
+    """Tokens that a completion may have: a request for more gets so many. 0: not said."""
     has_chat_template: _builtins.bool
     """Whether the checkpoint has a chat template: then a prompt may be `messages`."""
     stored_dtype: _builtins.str
@@ -193,12 +196,13 @@ class GetModelResponse(_message.Message):
         styles: _abc.Iterable[_builtins.str] | None = ...,
         state_bytes_per_token: _builtins.int = ...,
         trained_tasks: _abc.Iterable[_builtins.str] | None = ...,
+        max_new_tokens: _builtins.int = ...,
         has_chat_template: _builtins.bool = ...,
         stored_dtype: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_context_limit", b"_context_limit", "_search_channel", b"_search_channel", "context_limit", b"context_limit", "search_channel", b"search_channel"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_limit", b"_context_limit", "_search_channel", b"_search_channel", "checkpoint_digest", b"checkpoint_digest", "context_limit", b"context_limit", "device", b"device", "dtype", b"dtype", "engine", b"engine", "engine_version", b"engine_version", "family", b"family", "has_chat_template", b"has_chat_template", "max_prompt_tokens", b"max_prompt_tokens", "name", b"name", "num_parameters", b"num_parameters", "num_slots", b"num_slots", "search_channel", b"search_channel", "state_bytes", b"state_bytes", "state_bytes_per_token", b"state_bytes_per_token", "stored_dtype", b"stored_dtype", "styles", b"styles", "tokenizer_digest", b"tokenizer_digest", "trained_tasks", b"trained_tasks", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_limit", b"_context_limit", "_search_channel", b"_search_channel", "checkpoint_digest", b"checkpoint_digest", "context_limit", b"context_limit", "device", b"device", "dtype", b"dtype", "engine", b"engine", "engine_version", b"engine_version", "family", b"family", "has_chat_template", b"has_chat_template", "max_new_tokens", b"max_new_tokens", "max_prompt_tokens", b"max_prompt_tokens", "name", b"name", "num_parameters", b"num_parameters", "num_slots", b"num_slots", "search_channel", b"search_channel", "state_bytes", b"state_bytes", "state_bytes_per_token", b"state_bytes_per_token", "stored_dtype", b"stored_dtype", "styles", b"styles", "tokenizer_digest", b"tokenizer_digest", "trained_tasks", b"trained_tasks", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__context_limit: _TypeAlias = _typing.Literal["context_limit"]  # noqa: Y015
     _WhichOneofArgType__context_limit: _TypeAlias = _typing.Literal["_context_limit", b"_context_limit"]  # noqa: Y015
@@ -415,7 +419,9 @@ class StoppingOptions(_message.Message):
     STOP_FIELD_NUMBER: _builtins.int
     IGNORE_EOS_FIELD_NUMBER: _builtins.int
     max_new_tokens: _builtins.int
-    """At least 1; 256 by default. Inserted tokens do not count."""
+    """At least 1; 256 by default. Inserted tokens do not count. More than GetModel's max_new_tokens
+    are cut down to it: Started says what is in force.
+    """
     ignore_eos: _builtins.bool
     """Go on past the end-of-sequence token (benchmarks)."""
     @_builtins.property
@@ -423,6 +429,7 @@ class StoppingOptions(_message.Message):
         """Strings that end the completion when the model writes them outside queries; they are cut off.
         Where the model marks its answers they are looked for in the answer alone. Where it does not,
         all that it writes outside queries is the answer.
+        At most 16, of 256 characters at most.
         """
 
     def __init__(
@@ -490,7 +497,9 @@ class RetrievalOptions(_message.Message):
     max_searches: _builtins.int
     """Searches that one completion may make; 1024 by default. Later ones get the failed text."""
     max_inserted_tokens: _builtins.int
-    """Tokens that one search may insert; 64 by default. More are cut off."""
+    """Tokens that one search may insert; 64 by default, at most 65536. More are cut off, as is what is
+    past 131072 characters.
+    """
     top_k: _builtins.int
     """DENSE: passages inserted per search, 1 by default."""
     searched_text: _builtins.str

@@ -62,7 +62,8 @@ class InferenceServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Tokenize(self, request, context):
-        """INVALID_ARGUMENT names a word that the vocabulary does not have.
+        """INVALID_ARGUMENT names the first word that the vocabulary does not have, or says that the text
+        is longer than any prompt.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

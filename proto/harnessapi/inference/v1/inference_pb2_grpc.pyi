@@ -34,7 +34,9 @@ class InferenceServiceStub:
     GetModel: _grpc.UnaryUnaryMultiCallable[_inference_pb2.GetModelRequest, _inference_pb2.GetModelResponse]
     """What is served here. Answers at once, also while the model is warming up."""
     Tokenize: _grpc.UnaryUnaryMultiCallable[_inference_pb2.TokenizeRequest, _inference_pb2.TokenizeResponse]
-    """INVALID_ARGUMENT names a word that the vocabulary does not have."""
+    """INVALID_ARGUMENT names the first word that the vocabulary does not have, or says that the text
+    is longer than any prompt.
+    """
     Generate: _grpc.UnaryStreamMultiCallable[_inference_pb2.GenerateRequest, _inference_pb2.GenerateResponse]
     """One Started, then Deltas and RetrievalSteps in the order they happened, then one Finished.
     A stream that ends with OK and without Finished is a fault of the server.
@@ -48,7 +50,9 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     GetModel: _aio.UnaryUnaryMultiCallable[_inference_pb2.GetModelRequest, _inference_pb2.GetModelResponse]  # type: ignore[assignment]
     """What is served here. Answers at once, also while the model is warming up."""
     Tokenize: _aio.UnaryUnaryMultiCallable[_inference_pb2.TokenizeRequest, _inference_pb2.TokenizeResponse]  # type: ignore[assignment]
-    """INVALID_ARGUMENT names a word that the vocabulary does not have."""
+    """INVALID_ARGUMENT names the first word that the vocabulary does not have, or says that the text
+    is longer than any prompt.
+    """
     Generate: _aio.UnaryStreamMultiCallable[_inference_pb2.GenerateRequest, _inference_pb2.GenerateResponse]  # type: ignore[assignment]
     """One Started, then Deltas and RetrievalSteps in the order they happened, then one Finished.
     A stream that ends with OK and without Finished is a fault of the server.
@@ -71,7 +75,9 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inference_pb2.TokenizeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inference_pb2.TokenizeResponse, _abc.Awaitable[_inference_pb2.TokenizeResponse]]:
-        """INVALID_ARGUMENT names a word that the vocabulary does not have."""
+        """INVALID_ARGUMENT names the first word that the vocabulary does not have, or says that the text
+        is longer than any prompt.
+        """
 
     @_abc_1.abstractmethod
     def Generate(

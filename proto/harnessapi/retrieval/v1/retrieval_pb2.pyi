@@ -88,6 +88,7 @@ class OpenContextRequest(_message.Message):
     CONTEXT_ID_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     context_id: _builtins.str
+    """At most 256 characters."""
     text: _builtins.str
     def __init__(
         self,
@@ -129,7 +130,9 @@ class SearchContextsRequest(_message.Message):
 
     QUERIES_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def queries(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContextQuery]: ...
+    def queries(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContextQuery]:
+        """At most 64: more are INVALID_ARGUMENT."""
+
     def __init__(
         self,
         *,
@@ -164,7 +167,9 @@ class ContextQuery(_message.Message):
     mode: Global___RetrievalMode.ValueType
     query: _builtins.str
     passage_separator: _builtins.str
-    """DENSE: where passages end. Newline when not set."""
+    """DENSE: where passages end. Newline when not set.
+    At most 256 characters.
+    """
     top_k: _builtins.int
     """DENSE: how many passages are returned, best first, joined by the separator. 1 when not set."""
     def __init__(
@@ -266,7 +271,9 @@ class CloseContextsRequest(_message.Message):
 
     CONTEXT_IDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def context_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def context_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """At most 4096: more are INVALID_ARGUMENT."""
+
     def __init__(
         self,
         *,

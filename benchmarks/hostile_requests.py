@@ -1,0 +1,217 @@
+"""What hostile requests do to a server and to a neighbour's stream: codes, memory, intervals.
+
+`python -m benchmarks.hostile_requests [CHECKPOINT]` starts a server of a model and one of the
+search, and sends both what no client should. Streams alone and beside it take turns in one run.
+"""
+
+import argparse
+import asyncio
+import os
+import random
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+from harnessapi.inference.v1 import inference_pb2 as pb
+from harnessapi.inference.v1 import inference_pb2_grpc
+from harnessapi.retrieval.v1 import retrieval_pb2 as search
+from harnessapi.retrieval.v1 import retrieval_pb2_grpc as search_grpc
+
+from benchmarks.processes import resident_mib, start_retrieval
+from benchmarks.serving import DEFAULT_CHECKPOINT, start_server
+
+_DEADLINE_S: Final = 5.0
+_ENDLESS: Final = pb.StoppingOptions(max_new_tokens=4_000_000_000, ignore_eos=True)
+_LARGE: Final = (("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1))
+# A search of ours, in a prompt of so many pairs of words.
+_NUM_PASSAGES: Final = 43_000
+
+Request = Callable[[], Awaitable[Any]]
+
+
+async def _drain(call: Any) -> None:
+    async for _ in call:
+        pass
+
+
+def hostile_to_model(channel: grpc.aio.Channel) -> Mapping[str, Request]:
+    """What is sent to the model's server, by name."""
+    stub = inference_pb2_grpc.InferenceServiceStub(channel)
+    unknown = " ".join(f"x{number}" for number in range(10_000))
+    known, one_word = "bab " * (15 * 2**20), "b" * (63 * 2**20)
+    raw = channel.unary_stream("/harnessapi.inference.v1.InferenceService/Generate")
+
+    def generate(**fields: Any) -> Any:
+        return stub.Generate(pb.GenerateRequest(**fields), timeout=_DEADLINE_S)
+
+    def with_stops(stops: list[str]) -> Any:
+        stopping = pb.StoppingOptions(stop=stops, max_new_tokens=64, ignore_eos=True)
+        return generate(text="bab", stopping=stopping)
+
+    return {
+        "tokenize unknown words": lambda: stub.Tokenize(
+            pb.TokenizeRequest(text=unknown), timeout=_DEADLINE_S
+        ),
+        "generate unknown words": lambda: _drain(generate(text=unknown)),
+        "60 MiB of known words": lambda: _drain(generate(text=known)),
+        "a word of 63 MiB": lambda: stub.Tokenize(
+            pb.TokenizeRequest(text=one_word), timeout=_DEADLINE_S
+        ),
+        "100,000 stop strings": lambda: _drain(with_stops(["ab"] * 100_000)),
+        "16 long stop strings": lambda: _drain(with_stops([f"{'b' * 254}{n}" for n in range(16)])),
+        "bytes that are no message": lambda: _drain(raw(b"\xff" * 99, timeout=_DEADLINE_S)),
+        "endless completion": lambda: _drain(
+            stub.Generate(pb.GenerateRequest(text="bab", stopping=_ENDLESS), timeout=0.2)
+        ),
+    }
+
+
+def hostile_to_search(channel: grpc.aio.Channel) -> Mapping[str, Request]:
+    """What is sent to the search service, by name."""
+    stub = search_grpc.RetrievalServiceStub(channel)
+    raw = channel.unary_unary("/harnessapi.retrieval.v1.RetrievalService/SearchContexts")
+    rng = random.Random(0)
+    blank, pairs = "b;" * 2_000_000, _pairs(rng)
+
+    async def ask(text: str, separators: list[str], num_queries: int = 1) -> None:
+        name = str(rng.random())
+        await stub.OpenContext(
+            search.OpenContextRequest(context_id=name, text=text), timeout=_DEADLINE_S
+        )
+        query = search.ContextQuery(context_id=name, offset=len(text), query="bab")
+        query.mode = search.RETRIEVAL_MODE_DENSE
+        for separator in separators:
+            query.passage_separator = separator
+            await stub.SearchContexts(
+                search.SearchContextsRequest(queries=[query] * num_queries), timeout=_DEADLINE_S
+            )
+
+    return {
+        "a context of 2,000,000 passages": lambda: ask(blank, [";"]),
+        "six separators over one context": lambda: ask(pairs[:60_000], list("abcdef")),
+        "100,000 queries in one call": lambda: ask("bab", [";"], 100_000),
+        "bytes that are no message (search)": lambda: raw(b"\xff" * 99, timeout=_DEADLINE_S),
+        "first dense search": lambda: ask(pairs, [";"]),
+    }
+
+
+def _pairs(rng: random.Random) -> str:
+    words = ["".join(rng.choices("bcdfghjk", k=3)) for _ in range(2000)]
+    return " ; ".join(" ".join(rng.choices(words, k=2)) for _ in range(_NUM_PASSAGES))
+
+
+class Sender:
+    """Sends requests by turns, so many at once, and counts what became of them."""
+
+    def __init__(self, requests: Mapping[str, Request], *, at_once: int) -> None:
+        self.codes: dict[str, Counter[str]] = defaultdict(Counter)
+        self.num_sent = 0
+        self._requests = list(requests.items())
+        self._at_once = at_once
+
+    async def send(self, number: int) -> None:
+        """Returns when all of them have ended."""
+        end = self.num_sent + number
+
+        async def work() -> None:
+            while self.num_sent < end:
+                name, request = self._requests[self.num_sent % len(self._requests)]
+                self.num_sent += 1
+                try:
+                    await request()
+                    self.codes[name]["OK"] += 1
+                except grpc.aio.AioRpcError as error:
+                    self.codes[name][error.code().name] += 1
+
+        await asyncio.gather(*[work() for _ in range(self._at_once)])
+
+
+async def measure(options: argparse.Namespace, folder: str) -> None:
+    """Prints everything."""
+    addresses = [f"unix:{folder}/model.sock", f"unix:{folder}/search.sock"]
+    servers = [
+        start_server(options.checkpoint, addresses[0], 64, threads=1),
+        start_retrieval(addresses[1]),
+    ]
+    intervals: dict[str, list[float]] = {"alone": [], "beside": []}
+    try:
+        async with (
+            grpc.aio.insecure_channel(addresses[0], options=_LARGE) as model,
+            grpc.aio.insecure_channel(addresses[1], options=_LARGE) as searching,
+        ):
+            for channel in (model, searching):
+                await asyncio.wait_for(channel.channel_ready(), timeout=120)
+            senders = [
+                Sender(hostile_to_model(model), at_once=options.at_once),
+                Sender(hostile_to_search(searching), at_once=2),
+            ]
+            before = [resident_mib(server.pid) for server in servers]
+            began = time.perf_counter()
+            for _ in range(options.turns):
+                intervals["alone"] += await _neighbour(addresses[0], options.tokens)
+                sending = asyncio.gather(
+                    senders[0].send(options.requests // options.turns),
+                    senders[1].send(options.searches // options.turns),
+                )
+                while not sending.done():
+                    intervals["beside"] += await _neighbour(addresses[0], options.tokens)
+                await sending
+            _print(senders, intervals, before, [resident_mib(one.pid) for one in servers])
+            print(f"{time.perf_counter() - began:.0f} s")
+    finally:
+        for server in servers:
+            os.kill(server.pid, signal.SIGTERM)
+            server.wait(timeout=60)
+
+
+async def _neighbour(address: str, num_tokens: int) -> list[float]:
+    """Milliseconds between the messages of a stream, as a process of its own receives them."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "benchmarks.neighbour", address, str(num_tokens)),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    printed, _ = await process.communicate()
+    return [float(line) for line in printed.split()]
+
+
+def _print(
+    senders: list[Sender],
+    intervals: Mapping[str, list[float]],
+    before: list[float],
+    after: list[float],
+) -> None:
+    for sender in senders:
+        print(f"{sender.num_sent} requests")
+        for name, codes in sender.codes.items():
+            print(f"  {name:36} " + ", ".join(f"{n} {code}" for code, n in codes.items()))
+    for name, one, other in zip(("model", "search"), before, after, strict=True):
+        print(f"resident memory of the {name} server: {one:.0f} MiB before, {other:.0f} after")
+    quantiles = {way: statistics.quantiles(each, n=100) for way, each in intervals.items()}
+    for place, name in ((49, "p50"), (98, "p99")):
+        alone, beside = quantiles["alone"][place], quantiles["beside"][place]
+        print(f"{name}: alone {alone:.1f} ms, beside {beside:.1f} ms, ratio {beside / alone:.2f}")
+
+
+def main() -> None:
+    """Starts both servers and sends."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("checkpoint", nargs="?", type=Path, default=DEFAULT_CHECKPOINT)
+    parser.add_argument("--requests", type=int, default=10_000, help="to the model's server")
+    parser.add_argument("--searches", type=int, default=100, help="to the search service")
+    parser.add_argument("--at-once", type=int, default=4)
+    parser.add_argument("--turns", type=int, default=4)
+    parser.add_argument("--tokens", type=int, default=4_000, help="of the stream, in each turn")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(measure(options, folder))
+
+
+if __name__ == "__main__":
+    main()
