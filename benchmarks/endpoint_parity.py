@@ -75,9 +75,12 @@ def completions(run: Path) -> dict[str, dict[str, Any]]:
     for line in (run / "samples.jsonl").read_text().splitlines():
         record = json.loads(line)
         endpoint, _, cell = record["cell"].partition("/")
-        words = "".join(piece[1] for piece in record["transcript"]).split()
-        searches = [(s["query"].split(), s["outcome"], s["inserted_text"].split())
-                    for s in record["searches"]]
+        # A server leaves out the space where a piece begins: pieces are joined by one.
+        words = " ".join(piece[1] for piece in record["transcript"]).split()
+        searches = [
+            (step["query"].split(), step["outcome"], step["inserted_text"].split())
+            for step in record["searches"]
+        ]
         found.setdefault(endpoint, {})[f"{cell} {record['address']}"] = (words, searches)
     return found
 

@@ -24,6 +24,8 @@ def main() -> None:
     params.n_parallel = options.sequences
     # It is divided among the sequences.
     params.n_ctx = options.context * options.sequences
+    # Keys and values as they are computed: halves of a float change an answer in 600.
+    params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
     params.port = 0
     params.cpuparams.n_threads = options.threads
     params.cpuparams_batch.n_threads = options.threads
