@@ -39,9 +39,9 @@ def write_gguf(checkpoint: Path, file: Path) -> None:
     _add_words(writer, config, tokenizer["model"]["vocab"])
     for name, values in load_file(checkpoint / "model.safetensors").items():
         # The halves of a rotated head are neighbours in GGUF.
-        if name.endswith(("q_proj.weight", "k_proj.weight")):
-            values = _interleaved(values, config["head_dim"])
-        writer.add_tensor(_tensor_name(name), np.ascontiguousarray(values))
+        is_rotated = name.endswith(("q_proj.weight", "k_proj.weight"))
+        written = _interleaved(values, config["head_dim"]) if is_rotated else values
+        writer.add_tensor(_tensor_name(name), np.ascontiguousarray(written))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

