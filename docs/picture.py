@@ -79,7 +79,7 @@ def _legend(chart: Chart) -> list[Markup]:
 
 def _cell(row: dict[str, Any]) -> CellResult:
     """As far as a row tells: the state is that of a sample, so it does not grow."""
-    metrics = {one.name: row[one.name] for one in fields(Metrics)}
+    metrics = {one.name: row[one.name] for one in fields(Metrics) if one.name in row}
     return CellResult(
         run=row["run"],
         label=row["endpoint"],

@@ -87,6 +87,8 @@ def _facts(task: Task) -> Iterator[tuple[str, str]]:
         yield f"impossible with {mode}", reason
     for sign, meaning in task.notation.items():
         yield f"sign `{sign}`", meaning
+    if task.wording.told:
+        yield "worded", f"in plain language also as {task.wording.told} ([how](scoring.md))"
     yield "prompt", ", ".join(f"{_prompt_tokens(task.name, s)} tokens" for s in task.default_sizes)
     completions = (f"{way.name} {task.max_completion_tokens(way)}" for way in task.ways())
     yield "completion", f"at most {', '.join(completions)} tokens"

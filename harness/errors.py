@@ -1,14 +1,32 @@
 """What can go wrong, as a tree; each kind has the exit status that the command line gives it."""
 
 import difflib
+import errno
+import re
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import ClassVar, Final
+
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+# What a terminal obeys instead of showing it: control characters but for tab and newline, and marks
+# that turn the direction of what follows.
+_UNPRINTABLE: Final = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def printable(text: str) -> str:
+    """What a server or a file says, for a terminal: control sequences are shown, not obeyed."""
+    return _UNPRINTABLE.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
 class HarnessError(Exception):
     """Anything that a user is told in one line instead of a traceback."""
 
     exit_status: ClassVar[int] = 1
+
+    def __str__(self) -> str:
+        """Printable, whoever said it first."""
+        return printable(super().__str__())
 
 
 class InputError(HarnessError):
@@ -29,8 +47,22 @@ class IncompleteError(HarnessError):
     exit_status = 4
 
 
+class NoRoomError(IncompleteError):
+    """A disk is full, or what stands for one; what was written before is whole."""
+
+
 class EndpointLostError(IncompleteError):
     """One endpoint is gone for good, or is another one; the others can still be asked."""
+
+
+def cannot_write(what: object, error: OSError) -> HarnessError:
+    """The error for a file or a folder: NoRoomError where the disk is full, else InputError."""
+    if error.errno in _NO_ROOM:
+        return NoRoomError(
+            f"cannot write {what}: no room left on the disk. Make room first; what was stored "
+            "before is whole"
+        )
+    return InputError(f"cannot write {what}: {error.strerror or error}")
 
 
 def one_line(error: HarnessError) -> str:

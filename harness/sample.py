@@ -172,8 +172,12 @@ class Prompt:
     # Around what a search inserts.
     result_start: str = ""
     result_end: str = ""
+    # In the place of a result; None: what the model's search channel says.
+    failed: str | None = None
     # Where a model that goes on by itself would begin the next problem.
     stops: tuple[str, ...] = ()
+    # Written language: a model that is made for conversation may be given it as a message.
+    is_language: bool = False
 
     def word_result(self, result: str) -> str:
         """What is inserted for a result."""

@@ -53,6 +53,8 @@ class SearchChannel:
         self.query = ""  # the last complete query, for the transcript
         self.expanded_query = ""  # the pattern that it stood for, where it was an abbreviation
         self.unread = ""  # what followed an end marker in the same piece
+        # What the last piece decided, in order: text, and whether a query and its markers have it.
+        self.decided: list[tuple[bool, str]] = []
         self._context_id = context_id
         self._markers = markers
         self._mode = mode
@@ -71,25 +73,43 @@ class SearchChannel:
         """True from the start marker until the end marker."""
         return self._state is _State.IN_QUERY
 
+    @property
+    def awaits_result(self) -> bool:
+        """True from the end marker until `resolve`."""
+        return self._state is _State.AWAITING_RESULT
+
     def feed(self, text: str) -> SearchRequest | SearchResult | None:
         """Takes the next piece of what the model wrote; markers may be split over pieces.
 
         Reading stops at an end marker: what follows it in `text` is left in `unread`, for the
-        caller to drop (it was written without the result), or to feed again after the result.
+        caller to drop (it was written without the result), or to `keep`.
         Raises RuntimeError while a result is due.
         """
         # Called once a generated token: most tokens hold no marker and end here.
         if self._is_plain and self._start_initial not in text:
             self._pieces.append(text)
+            self.decided = [(False, text)]
             return None
+        self.decided = []
         return self._read(text)
+
+    def keep(self) -> str:
+        """Makes the `unread` part of the context: the model goes on after it. Returns it."""
+        kept, self.unread = self.unread, ""
+        self._pieces.append(kept)
+        return kept
+
+    def release(self) -> list[tuple[bool, str]]:
+        """What was held back, as `decided` has it, where nothing more is to come."""
+        held, self._held = self._held, ""
+        return [(self.in_query, held)] if held else []
 
     def resolve(self, result: SearchResult) -> str:
         """Takes the result of the query; returns the text to insert. The model then writes on.
 
         Raises RuntimeError where no result is due.
         """
-        if self._state is not _State.AWAITING_RESULT:
+        if not self.awaits_result:
             raise RuntimeError(f"context {self._context_id!r} got a result without a query")
         self._enter(_State.WRITING)
         return result.text if result.outcome is Outcome.FOUND else self._markers.failed
@@ -111,7 +131,7 @@ class SearchChannel:
         self._is_plain = state is _State.WRITING
 
     def _read(self, text: str) -> SearchRequest | SearchResult | None:
-        if self._state is _State.AWAITING_RESULT:
+        if self.awaits_result:
             raise RuntimeError(f"context {self._context_id!r} was fed while a result is due")
         rest = self._held + text
         while True:
@@ -120,11 +140,18 @@ class SearchChannel:
                 self._hold_back(rest)
                 return None
             if marker == self._markers.end:
+                self._decide(before + marker, is_query=True)
                 self._query_pieces.append(before)
                 self.unread = after
                 return self._finish_query()
+            self._decide(before, is_query=self.in_query)
+            self._decide(marker, is_query=True)
             self._begin_query(before)
             rest = after
+
+    def _decide(self, text: str, *, is_query: bool) -> None:
+        if text:
+            self.decided.append((is_query, text))
 
     def _cut_at_marker(self, text: str) -> tuple[str, str, str]:
         """Text before the first marker that means something now, the marker, the text after it."""
@@ -142,6 +169,7 @@ class SearchChannel:
         if in_query:
             num_held = max(num_held, _num_held_back(text, self._markers.end))
         cut = len(text) - num_held
+        self._decide(text[:cut], is_query=in_query)
         (self._query_pieces if in_query else self._pieces).append(text[:cut])
         self._held = text[cut:]
         self._is_plain = not in_query and not self._held

@@ -9,6 +9,8 @@ from harness_retrieval.types import SearchRequest, SearchResult
 MAX_CONTEXT_CHARACTERS: Final = 4_000_000
 MAX_QUERY_CHARACTERS: Final = 1_024
 MAX_TOP_K: Final = 100
+# Of one call of the service.
+MAX_QUERIES: Final = 256
 
 
 def refuse_query(query: str) -> SearchResult | None:

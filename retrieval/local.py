@@ -15,8 +15,10 @@ from harness_retrieval.limits import refuse
 from harness_retrieval.regex.regex_search import is_costly, search_regex
 from harness_retrieval.types import SearchRequest, SearchResult
 
-# Passages.
-_LIMITS: Final = ContextLimits(max_total_size=131_072, expires_after_s=600)
+# Bytes of all that is kept of contexts.
+_LIMITS: Final = ContextLimits(max_total_size=640 * 2**20, expires_after_s=600)
+# From here on a context may take some 50 ms to be embedded, or to be searched.
+_COSTLY_CHARACTERS: Final = 100_000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,8 +47,10 @@ class LocalRetriever:
 
     def is_costly(self, request: SearchRequest) -> bool:
         """See Retriever.is_costly."""
-        if request.mode is not Mode.REGEX or refuse(request):
+        if refuse(request):
             return False
+        if request.mode is Mode.DENSE:
+            return len(request.text) > _COSTLY_CHARACTERS
         return is_costly(request.text, request.well_formed().query)
 
     def close_contexts(self, context_ids: Sequence[str]) -> None:
@@ -72,10 +76,10 @@ class LocalRetriever:
                 context.indexes[request.passage_separator] = index
             index.grow(request.text)
             result = index.search(request.query, request.top_k)
-            num_passages = sum(index.num_passages for index in context.indexes.values())
+            num_bytes = sum(index.num_bytes for index in context.indexes.values())
         with self._contexts.lock:
             if self._contexts.get(request.context_id) is context:  # not forgotten meanwhile
-                self._contexts.put(request.context_id, context, num_passages)
+                self._contexts.put(request.context_id, context, num_bytes)
         return result
 
     def _use(self, context_id: str) -> _Indexed:

@@ -15,6 +15,7 @@ from harnessapi.values import Mode
 
 from harness_retrieval.contexts.context_store import ContextStore
 from harness_retrieval.errors import ContextNotFoundError, ContextTooLongError, InvalidArgumentError
+from harness_retrieval.limits import MAX_QUERIES
 from harness_retrieval.types import Retriever, SearchRequest, SearchResult
 from harness_retrieval.wire import request_from_wire, result_to_wire
 
@@ -45,6 +46,10 @@ class RetrievalServicer(pb_grpc.RetrievalServiceServicer):
         return pb.OpenContextResponse(expires_after_s=self._contexts.expires_after_s)
 
     async def SearchContexts(self, request: pb.SearchContextsRequest, context: Any) -> Any:
+        if len(request.queries) > MAX_QUERIES:
+            raise InvalidArgumentError(
+                f"the call has {len(request.queries)} queries; at most {MAX_QUERIES} are taken"
+            )
         modes = [MODES.member(query.mode) for query in request.queries]
         if None in modes:
             raise InvalidArgumentError(f"query {modes.index(None)} names no known mode")

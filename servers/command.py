@@ -8,7 +8,7 @@ from harnessapi.programs import MissingExtraError, refusing, require_extra
 from harnessapi.rpc.targets import Target, TargetError, parse_target
 
 from harness_retrieval.types import Retriever
-from harness_servers.backends.hosting import AUTO, BACKENDS, Hosting
+from harness_servers.backends.hosting import AUTO, BACKENDS, MAX_NEW_TOKENS, Hosting
 from harness_servers.engine.engine_options import EngineOptions
 from harness_servers.errors import CheckpointError
 
@@ -32,7 +32,7 @@ _POSITIVE: Final = click.IntRange(min=1)
     "--backend",
     type=click.Choice([AUTO, *BACKENDS]),
     default=AUTO,
-    help="What runs the model; its model_type decides by default.",
+    help="What runs the model; its model_type decides by default (see docs/checkpoints.md).",
 )
 @click.option("--retrieval", metavar="ADDRESS", help="A search service; in process without it.")
 @click.option(
@@ -50,7 +50,19 @@ _POSITIVE: Final = click.IntRange(min=1)
     help="Longer ones are refused.",
 )
 @click.option(
+    "--max-new-tokens",
+    type=_POSITIVE,
+    default=MAX_NEW_TOKENS,
+    show_default=True,
+    help="The most that is generated for a request, whatever it asks for.",
+)
+@click.option(
     "--threads", type=_POSITIVE, default=_THREADS, show_default=True, help="Of a tensor operation."
+)
+@click.option(
+    "--styles",
+    metavar="STYLE,...",
+    help="Prompt styles that the model reads.  [default: as its config.json or tokenizer says]",
 )
 @click.option("--name", help="What GetModel calls it.  [default: the folder's name]")
 @click.pass_context
@@ -64,7 +76,9 @@ def model_command(
     retrieval: str | None,
     slots: int,
     max_prompt_tokens: int,
+    max_new_tokens: int,
     threads: int,
+    styles: str | None,
     name: str | None,
 ) -> None:
     """Serve CHECKPOINT until Ctrl-C or SIGTERM.
@@ -90,8 +104,10 @@ def model_command(
             retriever=lambda: _make_retriever(retrieval),
             slots=slots,
             max_prompt_tokens=max_prompt_tokens,
+            max_new_tokens=max_new_tokens,
             threads=threads,
             name=name,
+            styles=None if styles is None else tuple(styles.split(",")),
         )
         was_told_to_stop = host(hosting, parse_target(listen), ready=_say_listening)
     ctx.exit(0 if was_told_to_stop else 1)

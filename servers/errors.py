@@ -1,7 +1,11 @@
 """What can go wrong while serving, as one tree; each kind names the status code of its call."""
 
+import logging
+
 from grpc import StatusCode
 from harnessapi.rpc.interceptor import StatusError
+
+_log = logging.getLogger(__name__)
 
 
 class ServingError(StatusError):
@@ -28,3 +32,17 @@ class UnavailableError(ServingError):
     """The engine, or the retrieval service that it needs, is gone; the call may be made again."""
 
     status_code = StatusCode.UNAVAILABLE
+
+
+class FailedError(ServingError):
+    """One completion could not be followed; what went wrong is its own, and the server goes on."""
+
+    status_code = StatusCode.INTERNAL
+
+
+def failed(error: Exception) -> ServingError:
+    """What a sequence ends with where following it raised an error, which is logged."""
+    if isinstance(error, ServingError):
+        return error
+    _log.error("a completion failed", exc_info=error)
+    return FailedError(f"the completion failed: {error!r}")

@@ -36,6 +36,13 @@ class Retrieval:
     top_k: int = 1
     # Queries that stand for a longer pattern (mode REGEX).
     abbreviations: tuple[Abbreviation, ...] = ()
+    # What is searched besides the completion; None: the prompt.
+    searched_text: str | None = None
+    # Around what is inserted; and in the place of a result where nothing was found (None: as the
+    # model's channel has it).
+    result_prefix: str = ""
+    result_suffix: str = ""
+    failed_text: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,7 +12,7 @@ from harness.cli.lazy import LazyCommand, LazyGroup
 from harness.cli.shared_options import ENDPOINT_NAME, ENDPOINTS_FILE
 from harness.cli.signals import run_until_signal
 from harness.endpoints.config import Endpoint
-from harness.errors import HarnessError, UnreachableError
+from harness.errors import HarnessError, UnreachableError, printable
 from harness.fleet.fleet import open_fleet
 
 # What an endpoint said of its model, or why it did not.
@@ -49,7 +49,7 @@ def check_command(ctx: click.Context, name: str | None, endpoints_file: Path | N
     found: dict[str, Found] = {}
     run_until_signal(_check_all(endpoints, dependencies(ctx), found))
     for endpoint in endpoints:
-        click.echo(_describe(endpoint, found[endpoint.name]))
+        click.echo(printable(_describe(endpoint, found[endpoint.name])))
     failed = dict.fromkeys(error for error in found.values() if isinstance(error, HarnessError))
     if len(failed) == 1:
         raise next(iter(failed))
@@ -85,7 +85,7 @@ async def _check_all(
 
 
 def _say(text: str, *, is_warning: bool = False) -> None:  # noqa: ARG001
-    click.echo(text, err=True)
+    click.echo(printable(text), err=True)
 
 
 def _describe(endpoint: Endpoint, found: Found) -> str:
@@ -103,9 +103,15 @@ def _describe(endpoint: Endpoint, found: Found) -> str:
             f"search      {modes or 'none'}",
             f"styles      {', '.join(found.styles)}",
             f"trained on  {', '.join(found.trained_tasks) or 'not said'}",
-            f"engine      {found.engine} {found.engine_version}, {found.dtype}, {found.device}",
+            f"engine      {found.engine} {found.engine_version}, {_dtype(found)}, {found.device}",
         ]
     )
+
+
+def _dtype(found: ModelDescription) -> str:
+    if found.stored_dtype in ("", found.dtype):
+        return found.dtype
+    return f"{found.dtype} (stored as {found.stored_dtype})"
 
 
 def _describe_external(name: str, found: ModelDescription, modes: str) -> str:

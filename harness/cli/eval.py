@@ -1,5 +1,6 @@
 """`harness eval`: ask, score, store, show."""
 
+import errno
 import json
 from pathlib import Path
 from typing import Any, Final
@@ -18,9 +19,9 @@ from harness.cli.shared_options import (
     TASK_NAME_OR_ALL,
     CommaList,
 )
-from harness.cli.signals import run_until_signal
+from harness.cli.signals import StoppedError, run_until_signal
 from harness.cli.task_parameters import TASK_PARAMETERS
-from harness.errors import HarnessError, IncompleteError
+from harness.errors import HarnessError, IncompleteError, cannot_write
 from harness.reports.table import print_results
 from harness.runner.session import SessionPlan, run_session
 from harness.runs.refused import refused_lines
@@ -90,7 +91,7 @@ _PROMPTINGS: Final = click.Choice([prompting.value for prompting in Prompting])
     type=click.IntRange(min=1, max=4096),
     default=64,
     show_default=True,
-    help="Samples in flight at once.",
+    help="Samples in flight at once, at most: fewer where an endpoint does not keep up.",
 )
 @click.option(
     "--max-new-tokens",
@@ -102,7 +103,27 @@ _PROMPTINGS: Final = click.Choice([prompting.value for prompting in Prompting])
     type=click.FloatRange(min=0, min_open=True),
     default=120.0,
     show_default=True,
-    help="Seconds for one sample with its retries, from when it is sent.",
+    help="Seconds for one answer from its first byte on; for the retries of a sample; and without "
+    "a byte from an endpoint, to any request. Waiting in a server's queue does not count.",
+)
+@click.option(
+    "--repeats",
+    type=click.IntRange(min=1, max=1000),
+    default=1,
+    show_default=True,
+    metavar="K",
+    help="Ask each sample K times, each with a seed of its own: mean, pass@k and agreement.",
+)
+@click.option(
+    "--requests-per-minute",
+    type=click.FloatRange(min=0, min_open=True),
+    help="At most so many to each endpoint, evenly spread.  [default: what it takes]",
+)
+@click.option(
+    "--max-tokens-total",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Stop before this command has used more than N tokens; --resume goes on.",
 )
 @RUNS_FOLDER
 @click.option("--resume", metavar="RUN", help="Finish a run, by its ID or folder.")
@@ -115,8 +136,13 @@ def eval_command(ctx: click.Context, /, **values: Any) -> None:
 
     Local checkpoints are served on demand and stopped afterwards. Every finished sample is stored
     at once: a run that was stopped by Ctrl-C, a signal or a fault goes on with --resume, which
-    takes all options from the run. Samples that failed after retries are not scored; they are
-    counted as errored, and --resume asks them again.
+    takes all options from the run. Samples that failed after retries, or whose request was refused,
+    are not scored; they are counted as errored, and --resume asks them again. Those that a content
+    filter of the endpoint kept back are counted as filtered, in the denominator, and are done.
+
+    An endpoint is asked by up to --concurrency samples at once, by fewer where it turns requests
+    away or lets them queue, and where it limits requests a minute no faster than that. A cell whose
+    requests are refused ten times in a row is left out, and the rest of the grid goes on.
 
     Lists of endpoints, tasks, sizes and promptings make a grid. Cells that cannot be asked (a size
     that a task does not have, a search that an endpoint does not have) are refused with a reason;
@@ -128,6 +154,8 @@ def eval_command(ctx: click.Context, /, **values: Any) -> None:
       harness eval --endpoint rnn,rnn-rag --task all --size 16,32,64 --json
       harness eval --endpoint rnn --task assoc_recall --prompting direct,cot
       harness eval --endpoint rnn-rag --task needle,mqar -T keys=8 -T mqar.queries=4
+      harness eval --endpoint gpt --task needle --requests-per-minute 60 --max-tokens-total 200000
+      harness eval --endpoint gpt --task index --repeats 5
       harness eval --resume 20260101T120000Z-1a2b
 
     \b
@@ -136,6 +164,17 @@ def eval_command(ctx: click.Context, /, **values: Any) -> None:
     (also after Ctrl-C, and where cells were refused or left out).
     """
     options = EvalOptions(**values)
+    folders: list[Path] = []
+    try:
+        _evaluate(ctx, options, folders)
+    except KeyboardInterrupt:  # Before the first sample, or after the last.
+        going_on = f"To go on: harness eval --resume {folders[0]}" if folders else ""
+        stored = "what was done is stored" if folders else "nothing was stored"
+        raise StoppedError(f"stopped by Ctrl-C; {stored}\n{going_on}".rstrip()) from None
+
+
+def _evaluate(ctx: click.Context, options: EvalOptions, folders: list[Path]) -> None:
+    """Appends the run's folder once there is something in it. Raises HarnessError."""
     run = prepare(ctx, options, dependencies(ctx))
     failure, num_added = None, 0
     if run.store is not None:
@@ -146,11 +185,14 @@ def eval_command(ctx: click.Context, /, **values: Any) -> None:
         raise failure
     if not run.folder.exists():
         raise IncompleteError(f"{failure}; nothing was stored")
+    folders.append(run.folder)
     result = summarize(run.folder)
+    unwritten = _write_summary(run.folder, result)
     _show(run.folder, result, options)
-    write_summary(run.folder, result)
     if failure is not None or not result.is_complete:
         raise _incomplete(run.folder, result, failure)
+    if unwritten is not None:
+        raise unwritten
     if result.refused:
         lines = "\n".join(f"  {line}" for line in refused_lines(result.refused))
         raise IncompleteError(f"every cell that can be asked is done; the others are not:\n{lines}")
@@ -172,14 +214,30 @@ def _run(
     return failure, len(store.done) - num_before
 
 
+def _write_summary(folder: Path, result: RunResult) -> HarnessError | None:
+    """Why it could not be written: told after what the run came to."""
+    try:
+        write_summary(folder, result)
+    except HarnessError as error:
+        return error
+    return None
+
+
 def _show(folder: Path, result: RunResult, options: EvalOptions) -> None:
-    if options.as_json:
-        for cell in result.cells:
-            click.echo(json.dumps(cell.as_json()))
-    else:
-        print_results(result.cells)
-    if not options.as_json or not options.quiet:
-        click.echo(f"stored in {folder}", err=options.as_json)
+    """Raises IncompleteError where the output has no room for it: the run is stored."""
+    try:
+        if options.as_json:
+            for cell in result.cells:
+                click.echo(json.dumps(cell.as_json()))
+        else:
+            print_results(result.cells)
+        if not options.as_json or not options.quiet:
+            click.echo(f"stored in {folder}", err=options.as_json)
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            raise  # nobody reads on, which is no fault
+        stored = f"The run is stored: harness report {folder} shows it"
+        raise IncompleteError(f"{cannot_write('the results', error)}\n{stored}") from None
 
 
 def _incomplete(folder: Path, result: RunResult, failure: HarnessError | None) -> HarnessError:

@@ -36,6 +36,9 @@ class EvalOptions:
     concurrency: int
     max_new_tokens: int | None
     deadline: float
+    repeats: int
+    requests_per_minute: float | None
+    max_tokens_total: int | None
     out: Path
     resume: str | None
     as_json: bool
@@ -72,6 +75,8 @@ def _resume(
     _require_options_of(manifest, ctx, options, file)
     session = _session_plan(options, manifest.options, file, given)
     store = RunStore(folder)
+    for line in store.mended:
+        click.echo(line, err=True)
     is_complete = summarize(folder).is_complete
     if is_complete:
         store.close()
@@ -114,6 +119,8 @@ def _session_plan(
         deadline_s=options.deadline,
         model_server=given.model_server,
         connect_timeout_s=given.connect_timeout_s,
+        requests_per_minute=options.requests_per_minute,
+        max_tokens_total=options.max_tokens_total,
     )
 
 
@@ -132,5 +139,6 @@ def _run_options(options: EvalOptions, file: EndpointFile) -> RunOptions:
         retrieval=options.retrieval,
         max_new_tokens=options.max_new_tokens,
         examples=options.examples,
+        repeats=options.repeats,
         parameter=read_parameters(options.parameter, tasks),
     )

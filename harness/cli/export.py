@@ -10,7 +10,7 @@ import click
 from harness.cli.shared_options import RUNS_FOLDER
 from harness.reports.flat import flat_rows
 from harness.reports.formats import FORMATS
-from harness.runs.manifest import read_manifest
+from harness.runs.manifest import read_manifest, require_another_run
 from harness.runs.store import find_runs
 
 _FILE: Final = click.Path(dir_okay=False, path_type=Path)
@@ -36,7 +36,8 @@ def export_command(runs: tuple[str, ...], out: Path, **files: Path | None) -> No
                  from 'samples.parquet' group by all"
 
     \b
-    Exit status: 0 done; 2 the command was wrong, or a run is damaged.
+    Exit status: 0 done; 2 the command was wrong, a run is damaged or named
+    twice; 4 no room is left on the disk (there is no file then).
     """
     chosen = {kind: path for kind, path in files.items() if path is not None}
     if not chosen:
@@ -44,6 +45,11 @@ def export_command(runs: tuple[str, ...], out: Path, **files: Path | None) -> No
     if Path("-") in chosen.values():
         raise click.UsageError("a file is needed, not `-`; /dev/stdout is one")
     folders = find_runs(runs, out)
+    known: dict[str, Path] = {}
+    for folder in folders:
+        run = read_manifest(folder).run
+        require_another_run(run, folder, known)
+        known[run] = folder
     for kind, path in chosen.items():
         num_rows = FORMATS[kind](path, chain.from_iterable(map(flat_rows, folders)))
         click.echo(f"{num_rows} samples written to {path}")

@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from harness.errors import printable
 from harness.fleet.local_server import Health
 from harness.fleet.standing_fleet import FleetRow
 
@@ -51,7 +52,7 @@ class LiveFleetView:
     def say(self, text: str, *, is_warning: bool = False) -> None:
         """Above the table."""
         if is_warning or not self._is_quiet:
-            self._live.console.print(text, markup=False, highlight=False)
+            self._live.console.print(printable(text), markup=False, highlight=False)
 
     def show(self, rows: Sequence[FleetRow]) -> None:
         """Draws the table again where it has changed."""
@@ -70,7 +71,7 @@ class PlainFleetView:
     def say(self, text: str, *, is_warning: bool = False) -> None:
         """One line."""
         if is_warning or not self._is_quiet:
-            click.echo(text, err=True)
+            click.echo(printable(text), err=True)
 
     def show(self, rows: Sequence[FleetRow]) -> None:
         """A line for each row that has changed."""

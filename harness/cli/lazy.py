@@ -1,12 +1,15 @@
 """A command group that imports a command when it is run, and tells our errors in one line."""
 
+import contextlib
 import importlib
+import os
+import sys
 from dataclasses import dataclass
 from typing import Any
 
 import click
 
-from harness.errors import HarnessError, unknown_name
+from harness.errors import HarnessError, NoRoomError, cannot_write, unknown_name
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,6 +66,20 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, entry.help) for name, entry in self._table.items()])
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """As Click's, but for output that has no room left (a full disk, /dev/full)."""
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:
+            told = cannot_write(error.filename or "the output", error)
+            if not isinstance(told, NoRoomError):
+                raise
+            with contextlib.suppress(OSError):
+                click.echo(f"Error: {told}", err=True)
+            sys.exit(told.exit_status)
+        finally:
+            _drop_unwritten()
+
     def invoke(self, ctx: click.Context) -> Any:
         """Turns an error of ours into one message and its exit status."""
         try:
@@ -70,3 +87,12 @@ class LazyGroup(click.Group):
         except HarnessError as error:
             click.echo(f"Error: {error}", err=True)
             ctx.exit(error.exit_status)
+
+
+def _drop_unwritten() -> None:
+    """What had no room, and was told of: Python would try it again at its end, with a traceback."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

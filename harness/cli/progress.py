@@ -17,11 +17,14 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from harness.errors import printable
 from harness.runner.cell_run import Listener
 from harness.runs.cell import Cell
 from harness.scoring.exact import Verdict
 
 _LINE_EVERY_S: Final = 5.0
+# Columns for a bar, counts, accuracy and time.
+_BESIDE_A_NAME: Final = 60
 
 
 @contextmanager
@@ -42,7 +45,11 @@ def open_listener(*, is_quiet: bool) -> Iterator[Listener]:
         console=Console(stderr=True),
         refresh_per_second=5,
     ) as progress:
-        yield LiveProgress(progress)
+        listener = LiveProgress(progress)
+        try:
+            yield listener
+        finally:
+            listener.close()
 
 
 class Tally:
@@ -76,7 +83,7 @@ class NoProgress:
     def say(self, text: str, *, is_warning: bool = False) -> None:
         """One line, where it is a warning."""
         if is_warning:
-            click.echo(text, err=True)
+            click.echo(printable(text), err=True)
 
     def cell_started(self, cell: Cell, *, total: int, done: int) -> None:
         """Nothing."""
@@ -86,27 +93,40 @@ class NoProgress:
 
 
 class LiveProgress:
-    """One bar a cell."""
+    """A bar of the current cell below a line of each before it: a grid may be of any height."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._tally = Tally(total=0, done=0)
         self._bar: TaskID | None = None
+        self._name = ""
 
     def say(self, text: str, *, is_warning: bool = False) -> None:  # noqa: ARG002
-        """Above the bars."""
-        self._progress.console.print(text, markup=False, highlight=False)
+        """Above the bar."""
+        self._progress.console.print(printable(text), markup=False, highlight=False)
 
     def cell_started(self, cell: Cell, *, total: int, done: int) -> None:
-        """A new bar."""
+        """A new bar, and a line of the one before; a long name has a line of its own."""
+        self.close()
         self._tally = Tally(total=total, done=done)
-        self._bar = self._progress.add_task(describe(cell), total=total, completed=done, score="")
+        self._name = describe(cell)
+        if len(self._name) + _BESIDE_A_NAME > self._progress.console.width:
+            self.say(self._name)
+            self._name = ""
+        self._bar = self._progress.add_task(self._name, total=total, completed=done, score="")
 
     def sample_finished(self, verdict: Verdict | None) -> None:
         """Moves the bar."""
         self._tally.add(verdict)
         if self._bar is not None:
             self._progress.update(self._bar, completed=self._tally.done, score=self._tally.score)
+
+    def close(self) -> None:
+        """A line in place of the bar, where there is one."""
+        if self._bar is not None:
+            self._progress.remove_task(self._bar)
+            self._bar = None
+            self.say(f"{self._name}  {self._tally.done}/{self._tally.total} {self._tally.score}")
 
 
 class PlainProgress:
@@ -118,7 +138,7 @@ class PlainProgress:
 
     def say(self, text: str, *, is_warning: bool = False) -> None:  # noqa: ARG002
         """One line."""
-        click.echo(text, err=True)
+        click.echo(printable(text), err=True)
 
     def cell_started(self, cell: Cell, *, total: int, done: int) -> None:
         """Says what is asked and how much of it is left."""

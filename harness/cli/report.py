@@ -13,10 +13,10 @@ from harness.reports.collect import Report, Visitor, read_report
 from harness.reports.page import report_page
 from harness.reports.sample_pages import OneSample, Picks, SamplePages
 from harness.reports.terminal import print_report
-from harness.runs.lines import replacing
 from harness.runs.manifest import Manifest
 from harness.runs.records import SampleRecord
 from harness.runs.store import find_run, is_logs
+from harness.runs.writing import replacing
 
 _FILE: Final = click.Path(dir_okay=False, path_type=Path)
 
@@ -54,7 +54,7 @@ def report_command(runs: tuple[str, ...], **options: Any) -> None:
 
     \b
     Exit status: 0 done; 2 the command was wrong; 4 a run is damaged (the
-    others are reported).
+    others are reported), or no room is left on the disk.
     """
     html_file, samples_dir = options["html_file"], options["samples_dir"]
     as_json: bool = options["as_json"]

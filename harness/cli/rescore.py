@@ -31,9 +31,11 @@ def rescore_command(run: str, in_place: bool, as_json: bool, out: Path) -> None:
     \b
     Exit status: 0 done, changed or not; 2 the command was wrong, the run is
     damaged, is being worked on, or has a style or task that is not known here
-    (nothing was changed).
+    (nothing was changed); 4 no room is left on the disk (nor then).
     """
     result = rescore(find_run(run, out), in_place=in_place)
+    for line in result.mended:
+        click.echo(line, err=True)
     if as_json:
         click.echo(json.dumps(_as_json(result)))
         return

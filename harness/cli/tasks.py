@@ -1,6 +1,8 @@
 """`harness tasks`: what can be asked."""
 
-from typing import Any
+import shutil
+import sys
+from typing import Any, Final
 
 import click
 from harnessapi.values import Mode
@@ -17,13 +19,16 @@ from harness.tasks.prompts import make_prompt
 from harness.tasks.task import Task
 from harness.way import Prompting, Style, Way
 
+# Columns: narrower than a word and some more it is not folded.
+_LEAST_TEXT: Final = 20
+
 
 @click.command("list")
 def list_command() -> None:
     """List the tasks."""
     width = max(len(name) for name in TASKS)
     for name, kind in TASKS.items():
-        click.echo(f"{name:<{width}}  {kind.summary}")
+        click.echo(_hanging(f"{name:<{width}}  ", kind.summary))
 
 
 @click.command("show", no_args_is_help=True)
@@ -47,13 +52,15 @@ def show_command(task: str) -> None:
         "asks": made.instruction,
     }
     for label, text in rows.items():
-        click.echo(f"{label:<10} {text}")
+        click.echo(_hanging(f"{label:<10} ", text))
     for name, text in parameter_texts(type(made), made.size).items():
-        click.echo(f"{'parameter':<10} {name:<8} {text}")
+        click.echo(_hanging(f"{'parameter':<10} {name:<8} ", text))
     for mode, reason in made.impossible.items():
-        click.echo(f"{'impossible':<10} with {mode}: {reason}")
+        click.echo(_hanging(f"{'impossible':<10} ", f"with {mode}: {reason}"))
     for sign, meaning in made.notation.items():
-        click.echo(f"{'sign':<10} {sign:<8} {meaning}")
+        click.echo(_hanging(f"{'sign':<10} {sign:<8} ", meaning))
+    if made.wording.told:
+        click.echo(_hanging(f"{'worded':<10} ", f"in plain language also as {made.wording.told}"))
     for one in made.abbreviations:
         click.echo(f"{'query':<10} {one.query:<8} stands for {one.pattern}")
     small = make_task(task, size=min(made.max_size, max(made.min_size, 3)))
@@ -86,6 +93,14 @@ def sample_command(task: str, size: int | None, **options: Any) -> None:
     made = make_task(name, **given, **({} if size is None else {"size": size}))
     way = _way(made, Prompting(options["prompting"]), Style(options["style"]), options["retrieval"])
     _print_sample(made, made.sample(Split.TEST, options["seed"], options["index"]), way)
+
+
+def _hanging(head: str, text: str) -> str:
+    """On one line; in a terminal that is narrower folded between words, behind the head."""
+    if sys.stdout is None or not sys.stdout.isatty():
+        return head + text
+    width = max(shutil.get_terminal_size().columns, len(head) + _LEAST_TEXT)
+    return click.wrap_text(text, width, initial_indent=head, subsequent_indent=" " * len(head))
 
 
 def _way(task: Task, prompting: Prompting, style: Style, retrieval: str | None) -> Way:

@@ -10,7 +10,24 @@ from msgspec import Meta, Struct
 from harness.sample import Prompt
 from harness_retrieval.abbreviations import Abbreviation
 
-_TRUNCATIONS: Final = frozenset(reason for reason in FinishReason if reason.is_truncation)
+# The finish reason of a prompt or an answer that a filter of the endpoint kept back.
+CONTENT_FILTER: Final = "content_filter"
+# Ours, and what servers of others say in their place; compared in small letters.
+_TRUNCATIONS: Final = frozenset(
+    {
+        *(reason.value for reason in FinishReason if reason.is_truncation),
+        "max_new_tokens",
+        "max_output_tokens",
+        "max_tokens",
+        "model_length",
+        "token_limit",
+    }
+)
+
+
+def is_truncation(finish_reason: str) -> bool:
+    """The model would have gone on."""
+    return finish_reason.lower() in _TRUNCATIONS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,6 +39,8 @@ class CompletionRequest:
     max_new_tokens: int
     # Queries that stand for a longer pattern.
     abbreviations: tuple[Abbreviation, ...] = ()
+    # Which time this sample is asked, from 0: each has a seed of its own.
+    repeat: int = 0
 
 
 class TextPiece(Struct, frozen=True, kw_only=True, array_like=True):
@@ -73,8 +92,23 @@ class Counts(Struct, frozen=True, kw_only=True):
     num_searches: Count
 
 
+class TurnUsage(Struct, frozen=True, kw_only=True):
+    """What a server says that one request took; None where it does not say.
+
+    Each request sends the whole dialogue, so the prompts of later turns hold the earlier ones.
+    """
+
+    num_prompt_tokens: Count | None = None
+    num_generated_tokens: Count | None = None
+    # Of the generated ones.
+    num_reasoning_tokens: Count | None = None
+
+
 class Completion(Counts, frozen=True, kw_only=True):
-    """One whole completion. `finish_reason`: a FinishReason, or one of a newer version."""
+    """One whole completion. `finish_reason`: a FinishReason, or as another server or a newer
+
+    version has it.
+    """
 
     # In the order they came.
     transcript: tuple[TextPiece, ...]
@@ -87,26 +121,40 @@ class Completion(Counts, frozen=True, kw_only=True):
     num_attempts: Count = 1
     # The fault of every attempt but the last.
     faults: tuple[str, ...] = ()
+    # Of every request that was answered; empty where the server is one of ours.
+    usage: tuple[TurnUsage, ...] = ()
+    # What the server calls its model and its configuration in the replies; each name once.
+    reply_models: tuple[str, ...] = ()
+    system_fingerprints: tuple[str, ...] = ()
 
     @property
     def is_truncated(self) -> bool:
         """The model would have gone on."""
-        return self.finish_reason in _TRUNCATIONS
+        return is_truncation(self.finish_reason)
+
+    @property
+    def is_filtered(self) -> bool:
+        """A filter of the endpoint kept it back: there is no text."""
+        return self.finish_reason == CONTENT_FILTER
 
     @property
     def generated_text(self) -> str:
         """What the model wrote itself; a space stands where something was inserted."""
-        return _generated(self.transcript)
+        return _generated(self.transcript, " ")
 
     @property
     def reply_text(self) -> str:
-        """`generated_text` without what a server gives apart as the model's reasoning."""
-        return _generated(piece for piece in self.transcript if piece.part != Part.REASONING)
+        """What it wrote for the reader: without what a server gives apart as reasoning.
+
+        What follows an insertion begins a line: a reply to it is a message of its own.
+        """
+        pieces = (piece for piece in self.transcript if piece.part != Part.REASONING)
+        return _generated(pieces, "\n")
 
 
 COUNTS: Final = Counts.__struct_fields__
 
 
-def _generated(pieces: Iterable[TextPiece]) -> str:
+def _generated(pieces: Iterable[TextPiece], gap: str) -> str:
     """All text but the inserted; pieces on both sides of an insertion never join to one word."""
-    return "".join(" " if piece.part == Part.INSERTED else piece.text for piece in pieces)
+    return "".join(gap if piece.part == Part.INSERTED else piece.text for piece in pieces)

@@ -1,6 +1,8 @@
 """Talks to one model server: one channel, one attempt a call; protobuf ends here."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import grpc
@@ -14,17 +16,30 @@ from harnessapi.rpc.targets import Target
 from harnessapi.values import ModelDescription
 
 from harness.clients.completion import Completion, CompletionRequest
-from harness.clients.faults import AttemptError, DeadlineError, RefusedError, TransientError
-from harness.clients.transcript import BROKEN_STREAM, Transcript
+from harness.clients.faults import (
+    BROKEN_STREAM,
+    AttemptError,
+    DeadlineError,
+    RefusedError,
+    TransientError,
+)
+from harness.clients.model_client import UNWATCHED, Attempts, Watch
+from harness.clients.transcript import Transcript
+from harness.endpoints.external import Api, chosen_api
 from harness.sample import Prompt
 
 _PROBE_TIMEOUT_S: Final = 5.0
+# A result that is cut off is not what a prompt promised: the model's context is the limit.
+_MAX_INSERTED_TOKENS: Final = 65_536
 
 
 class Client:
     """Belongs to the event loop that it was made on."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, api: Api | None = None) -> None:
+        """`api` None: written language is a message where the model has a chat template."""
+        self._api = api
+        self._has_chat_template = False
         self._channel = grpc.aio.insecure_channel(target.name, options=channel_options(target))
         self._stub = inference_pb2_grpc.InferenceServiceStub(self._channel)
 
@@ -39,40 +54,69 @@ class Client:
     async def get_model(self) -> ModelDescription:
         """Raises AttemptError."""
         try:
-            return description_from_wire(
-                await self._stub.GetModel(pb.GetModelRequest(), timeout=_PROBE_TIMEOUT_S)
-            )
+            message = await self._stub.GetModel(pb.GetModelRequest(), timeout=_PROBE_TIMEOUT_S)
         except grpc.aio.AioRpcError as error:
             raise _attempt_error(error) from None
+        self._has_chat_template = message.has_chat_template
+        return description_from_wire(message)
 
     async def count_tokens(self, prompt: Prompt, *, timeout_s: float) -> int:
         """Raises RefusedError where a word is outside the vocabulary, else AttemptError."""
+        asked = pb.TokenizeRequest(text=prompt.text)
+        if self._is_chat(prompt):
+            asked = pb.TokenizeRequest(messages=_conversation(prompt))
         try:
-            answer = await self._stub.Tokenize(
-                pb.TokenizeRequest(text=prompt.text), timeout=min(timeout_s, _PROBE_TIMEOUT_S)
-            )
+            answer = await self._stub.Tokenize(asked, timeout=min(timeout_s, _PROBE_TIMEOUT_S))
         except grpc.aio.AioRpcError as error:
             raise _attempt_error(error) from None
         return len(answer.token_ids)
 
-    async def complete(self, request: CompletionRequest, *, timeout_s: float) -> Completion:
-        """One attempt. Raises AttemptError: Transient, Deadline, Refused, or neither of them."""
+    async def complete(
+        self,
+        request: CompletionRequest,
+        *,
+        timeout_s: float | None = None,
+        watch: Watch = UNWATCHED,
+    ) -> Completion:
+        """One attempt. Raises AttemptError: Transient, Deadline, Refused, or none of them."""
         transcript = Transcript()
+        message = _to_wire(request, is_chat=self._is_chat(request.prompt))
+        await watch.sending()
         sent = time.perf_counter()
         try:
-            async for event in self._stub.Generate(_to_wire(request), timeout=timeout_s):
+            async for event in self._stub.Generate(message, timeout=timeout_s):
+                watch.heard()
                 transcript.add(event, (time.perf_counter() - sent) * 1e3)
         except grpc.aio.AioRpcError as error:
             raise _attempt_error(error) from None
         return transcript.completion((time.perf_counter() - sent) * 1e3)
 
+    @contextmanager
+    def attempts(self, request: CompletionRequest) -> Iterator[Attempts]:
+        """Each begins anew: the server runs the searches, and keeps what it read."""
+        yield lambda timeout_s, watch: self.complete(request, timeout_s=timeout_s, watch=watch)
 
-def _to_wire(request: CompletionRequest) -> pb.GenerateRequest:
+    def _is_chat(self, prompt: Prompt) -> bool:
+        api = chosen_api(self._api, has_chat_template=self._has_chat_template)
+        return prompt.is_language and api is Api.CHAT
+
+
+def _conversation(prompt: Prompt) -> pb.Conversation:
+    return pb.Conversation(messages=[pb.Message(role="user", content=prompt.text)])
+
+
+def _to_wire(request: CompletionRequest, *, is_chat: bool) -> pb.GenerateRequest:
+    prompt = request.prompt
     message = pb.GenerateRequest(
-        text=request.prompt.text,
-        sampling=pb.SamplingOptions(temperature=0.0),
+        sampling=pb.SamplingOptions(temperature=0.0, seed=request.repeat),
         stopping=pb.StoppingOptions(max_new_tokens=request.max_new_tokens),
     )
+    if is_chat:
+        message.messages.CopyFrom(_conversation(prompt))
+    else:
+        message.text = prompt.text
+        # A reply ends by itself, and may speak of problems.
+        message.stopping.stop.extend(prompt.stops)
     if request.mode is not None:
         message.retrieval.mode = MODES.number(request.mode)
         # max_new_tokens is the limit that counts: a search takes several of them.
@@ -80,7 +124,19 @@ def _to_wire(request: CompletionRequest) -> pb.GenerateRequest:
         message.retrieval.abbreviations.extend(
             pb.Abbreviation(query=one.query, pattern=one.pattern) for one in request.abbreviations
         )
+        if prompt.is_language:
+            _word_results(message.retrieval, prompt)
     return message
+
+
+def _word_results(options: pb.RetrievalOptions, prompt: Prompt) -> None:
+    """What the prompt promises of searches: what they look at, and how results are given."""
+    options.result_prefix, options.result_suffix = prompt.result_start, prompt.result_end
+    options.max_inserted_tokens = _MAX_INSERTED_TOKENS
+    if prompt.searched is not None:
+        options.searched_text = prompt.searched
+    if prompt.failed is not None:
+        options.failed_text = prompt.failed
 
 
 def _attempt_error(error: grpc.aio.AioRpcError) -> AttemptError:

@@ -1,11 +1,42 @@
 """What the runner needs of a client, over gRPC or HTTP."""
 
-from typing import Protocol
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
+from typing import Final, Protocol
 
 from harnessapi.values import ModelDescription
 
 from harness.clients.completion import Completion, CompletionRequest
 from harness.sample import Prompt
+
+
+class Watch(Protocol):
+    """Who paces and times an attempt: a client tells it of each request, and of what comes."""
+
+    async def sending(self) -> None:
+        """A request is about to be sent, the attempt's first or another: returns in its turn."""
+        ...
+
+    def heard(self) -> None:
+        """Something of the answer came: its first sign that it is being written, or more."""
+        ...
+
+
+class Unwatched:
+    """Nobody does."""
+
+    async def sending(self) -> None:
+        """At once."""
+
+    def heard(self) -> None:
+        """Nothing."""
+
+
+UNWATCHED: Final = Unwatched()
+
+
+# One attempt, given its seconds, where it has to keep them itself, and who watches.
+Attempts = Callable[[float | None, Watch], Awaitable[Completion]]
 
 
 class ModelClient(Protocol):
@@ -30,6 +61,22 @@ class ModelClient(Protocol):
         """
         ...
 
-    async def complete(self, request: CompletionRequest, *, timeout_s: float) -> Completion:
-        """One attempt. Raises AttemptError: Transient, Deadline, Refused, or neither of them."""
+    async def complete(
+        self,
+        request: CompletionRequest,
+        *,
+        timeout_s: float | None = None,
+        watch: Watch = UNWATCHED,
+    ) -> Completion:
+        """One attempt; `timeout_s` None: whoever watches ends it by cancelling.
+
+        Raises AttemptError: Transient, Deadline, Refused, Filtered, or none of them.
+        """
+        ...
+
+    def attempts(self, request: CompletionRequest) -> AbstractContextManager[Attempts]:
+        """`complete` as often as it takes: an attempt may go on from the last.
+
+        No two at once.
+        """
         ...

@@ -11,9 +11,7 @@ from harness.clients.completion import (
     SearchStep,
     TextPiece,
 )
-from harness.clients.faults import DeadlineError, TransientError
-
-BROKEN_STREAM = "BROKEN_STREAM"
+from harness.clients.faults import BROKEN_STREAM, DeadlineError, TransientError
 
 
 class Transcript:

@@ -2,19 +2,31 @@
 
 import tomllib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from harnessapi.rpc.targets import TargetError, parse_target
+from harnessapi.values import ModelDescription
 
 from harness.endpoints.external import KEYS as EXTERNAL_KEYS
-from harness.endpoints.external import External, is_web_address, parse_external
+from harness.endpoints.external import (
+    Api,
+    External,
+    chosen_api,
+    is_web_address,
+    parse_api,
+    parse_external,
+)
+from harness.endpoints.serving import KEYS as SERVING_KEYS
+from harness.endpoints.serving import Serving, parse_serving
 from harness.errors import InputError, unknown_name
+from harness.way import Style
 
 PACKAGED_FILE: Final = Path(__file__).parent.parent / "endpoints.toml"
 FILE_NAME: Final = "endpoints.toml"
-_KEYS: Final = ("checkpoint", "address", "retrieval", *EXTERNAL_KEYS)
+# How the server of a checkpoint is started; see harness/endpoints/serving.py.
+_KEYS: Final = ("checkpoint", "address", "retrieval", *SERVING_KEYS, *EXTERNAL_KEYS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,10 +38,20 @@ class Endpoint:
     address: str | None = None
     # Whether the model gets its search channel.
     retrieval: bool = False
+    # How a checkpoint's server is started.
+    serving: Serving = field(default_factory=Serving)
+    # How a language model gets its prompts over gRPC; None: as it can, a message where it has a
+    # chat template.
+    api: Api | None = None
     # How an address is asked that is a web address.
     external: External | None = None
     # Where a relative checkpoint is looked for, in this order.
     folders: tuple[Path, ...] = ()
+
+    @property
+    def start_timeout_s(self) -> float:
+        """From the start of a checkpoint's server until it is healthy."""
+        return self.serving.start_timeout_s
 
     @property
     def place(self) -> str:
@@ -37,6 +59,14 @@ class Endpoint:
         if self.external is not None:
             return f"{self.address} {self.external.model}"
         return self.checkpoint or self.address or ""
+
+    def api_for(self, model: ModelDescription) -> Api | None:
+        """How it is given written language; None for a model that does not read any."""
+        if Style.NATURAL not in model.styles:
+            return None
+        if self.external is not None:
+            return self.external.api
+        return chosen_api(self.api, has_chat_template=model.has_chat_template)
 
     def checkpoint_folder(self) -> Path:
         """The folder of a local endpoint's checkpoint. Raises InputError saying where it looked."""
@@ -125,7 +155,11 @@ def _parse(path: Path, name: str, table: Any, folders: tuple[Path, ...]) -> Endp
     address = _value(where, table, "address", str)
     if (checkpoint is None) == (address is None):
         raise InputError(f"{where} needs either a checkpoint or an address")
-    external = None
+    try:
+        serving = parse_serving(table)
+    except InputError as error:
+        raise InputError(f"{where} {error}") from None
+    external, api = None, None
     if address is not None and is_web_address(address):
         try:
             external = parse_external(table)
@@ -133,6 +167,10 @@ def _parse(path: Path, name: str, table: Any, folders: tuple[Path, ...]) -> Endp
             raise InputError(f"{where} {error}") from None
     else:
         _refuse_external_keys(where, table)
+        try:
+            api = parse_api(table)
+        except InputError as error:
+            raise InputError(f"{where} {error}") from None
     if address is not None and external is None:
         try:
             parse_target(address)
@@ -143,6 +181,8 @@ def _parse(path: Path, name: str, table: Any, folders: tuple[Path, ...]) -> Endp
         checkpoint=checkpoint,
         address=address,
         retrieval=bool(_value(where, table, "retrieval", bool)),
+        serving=serving,
+        api=api,
         external=external,
         folders=folders,
     )
@@ -150,7 +190,7 @@ def _parse(path: Path, name: str, table: Any, folders: tuple[Path, ...]) -> Endp
 
 def _refuse_external_keys(where: str, table: dict[str, Any]) -> None:
     for key in EXTERNAL_KEYS:
-        if key in table:
+        if key in table and key != "api":
             raise InputError(f"{where} {key} needs an address that begins with http:// or https://")
 
 

@@ -65,12 +65,26 @@ def parse_external(table: Mapping[str, Any]) -> External:
             "api_key_env has to name an environment variable, in capitals; "
             "the key itself does not belong in the file"
         )
-    api = Api(_choice(table, "api", Api) or Api.CHAT)
+    api = parse_api(table) or Api.CHAT
     style = Style(_choice(table, "style", Style) or Style.NATURAL)
     if style is Style.SYMBOLIC and api is Api.CHAT:
         raise InputError('style = "symbolic" needs api = "completions": it has no messages')
     family = _text(table, "family") or "external"
     return External(model=model, api=api, api_key_env=variable, family=family, style=style)
+
+
+def chosen_api(api: Api | None, *, has_chat_template: bool) -> Api:
+    """How a model of ours is asked in written language, where `api` is what endpoints.toml says."""
+    return api or (Api.CHAT if has_chat_template else Api.COMPLETIONS)
+
+
+def parse_api(table: Mapping[str, Any]) -> Api | None:
+    """Which of the two ways an endpoint is asked; None where the table does not say.
+
+    Raises InputError for another word.
+    """
+    value = _choice(table, "api", Api)
+    return None if value is None else Api(value)
 
 
 def _check_address(address: str) -> None:

@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -19,6 +19,8 @@ from harnessapi.values import Markers, Mode, ModelDescription
 
 from harness_retrieval.abbreviations import Abbreviation, expand
 
+_PROBLEM: Final = "[Problem"
+
 
 class Fault(StrEnum):
     """What can go wrong with one call."""
@@ -29,6 +31,8 @@ class Fault(StrEnum):
     REFUSED = "refused"
     BROKEN = "broken"
     HANG = "hang"
+    # Counts more tokens than can be stored.
+    HUGE_COUNT = "huge_count"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,6 +55,16 @@ class Script:
     version: int = 1
     max_prompt_tokens: int = 10_000
     trained_tasks: tuple[str, ...] = ()
+    # A language model says natural here; with a chat template it may be asked with messages.
+    styles: tuple[str, ...] = ("symbolic",)
+    has_chat_template: bool = False
+
+
+def _prompt_text(request: pb.GenerateRequest | pb.TokenizeRequest) -> str:
+    """The prompt as it is worded: a message has a turn's mark around it."""
+    if not request.HasField("messages"):
+        return request.text
+    return "".join(f"{one.role}: {one.content}" for one in request.messages.messages)
 
 
 def no_fault(_call: int) -> Fault | None:
@@ -94,7 +108,8 @@ class FakeModel(inference_pb2_grpc.InferenceServiceServicer):
                 max_prompt_tokens=self.script.max_prompt_tokens,
                 markers=Markers() if self.script.has_channel else None,
                 modes=tuple(Mode) if self.script.has_channel else (),
-                styles=("symbolic",),
+                styles=tuple(self.script.styles),
+                has_chat_template=self.script.has_chat_template,
                 trained_tasks=tuple(self.script.trained_tasks),
             )
         )
@@ -102,10 +117,10 @@ class FakeModel(inference_pb2_grpc.InferenceServiceServicer):
     async def Tokenize(  # noqa: N802
         self, request: pb.TokenizeRequest, context: Any
     ) -> pb.TokenizeResponse:
-        """One token a word; a word with a capital letter is outside the vocabulary."""
-        words = request.text.split()
+        """One token a word; one with a capital letter is outside a vocabulary of symbols."""
+        words = _prompt_text(request).split()
         for word in words:
-            if word != word.lower():
+            if word != word.lower() and "natural" not in self.script.styles:
                 await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"unknown word '{word}'")
         return pb.TokenizeResponse(token_ids=range(len(words)), tokens=words)
 
@@ -125,7 +140,9 @@ class FakeModel(inference_pb2_grpc.InferenceServiceServicer):
                 await asyncio.Event().wait()
             await asyncio.sleep(self.script.delay_s)
             await self.may_answer.wait()
-            events = _events(request, wrong=self._is_wrong(request.text))
+            events = _events(request, wrong=self._is_wrong(_prompt_text(request)))
+            if fault is Fault.HUGE_COUNT:
+                events[-1].finished.num_generated_tokens = 2**64 - 1
             for event in events[:-1] if fault is Fault.BROKEN else events:
                 yield event
         finally:
@@ -149,9 +166,12 @@ async def _abort(fault: Fault | None, context: Any) -> None:
 
 def _events(request: pb.GenerateRequest, *, wrong: bool) -> list[pb.GenerateResponse]:
     """The whole stream: an empty first chunk, a search where it is asked for, the answer."""
-    words = request.text.split()
-    passages = [passage.split() for passage in request.text.split(" ;")[1:-1]]
-    pairs = {passage[0]: passage[1] for passage in passages if len(passage) == 2}
+    text = _prompt_text(request)
+    words = text.split()
+    is_natural = _PROBLEM in text
+    # Of worked problems the last one is asked; in symbols there is nothing else.
+    passages = [passage.split() for passage in text.rpartition(_PROBLEM)[2].split(" ;")]
+    pairs = {passage[-2]: passage[-1] for passage in passages if len(passage) >= 2}
     key = words[-1]
     value = "wrong" if wrong else pairs.get(key, "missing")
     started = pb.Started(
@@ -168,7 +188,8 @@ def _events(request: pb.GenerateRequest, *, wrong: bool) -> list[pb.GenerateResp
     if request.HasField("retrieval"):
         num_searches = 1
         events += _search(request, key, f"{key} {pairs.get(key, '')}")
-    events.append(_delta(pb.CHANNEL_ANSWER, f" <answer> {value}", 3))
+    answer = f"\nAnswer: {value}" if is_natural else f" <answer> {value}"
+    events.append(_delta(pb.CHANNEL_ANSWER, answer, 3))
     num_generated = 3 + 3 * num_searches
     truncated = num_generated > request.stopping.max_new_tokens
     finished = pb.Finished(

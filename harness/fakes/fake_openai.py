@@ -1,15 +1,14 @@
-"""A small OpenAI-compatible server for tests: real HTTP, scripted text and faults."""
+"""A small OpenAI-compatible server without a model: real HTTP, scripted text and faults."""
 
 import asyncio
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Final
 
 from harness.clients.openai.dialogue import MARKERS
-
-_HEAD: Final = "HTTP/1.1 {} X\r\ncontent-type: {}\r\n{}connection: close\r\n\r\n"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,9 +23,17 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: str = ""
     delay_s: float = 0.0
+    # After the first chunk.
+    stall_s: float = 0.0
     # The connection is cut after the chunks.
     is_cut: bool = False
+    # Or nothing more comes, and it stays open until the client hangs up.
+    is_hung: bool = False
     reasoning: str = ""
+    # The bytes of the stream, in place of all that is made of the above; they may have no end.
+    stream: Iterable[bytes] | None = None
+    # All that is sent, the head too, in place of everything.
+    wire: Iterable[bytes] | None = None
 
 
 Script = Callable[[dict[str, Any], int], Reply]
@@ -36,8 +43,9 @@ _LIST: Final = json.dumps({"data": [{"id": "m", "max_model_len": 4096}]})
 class FakeOpenAi:
     """Use as an async context. `script` gives the reply to the n-th completion request, from 1."""
 
-    def __init__(self, script: Script, models: Reply | None = None) -> None:
+    def __init__(self, script: Script, models: Reply | None = None, *, port: int = 0) -> None:
         self.script = script
+        self._port = port
         self.models = models or Reply(body=_LIST)
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
@@ -50,7 +58,7 @@ class FakeOpenAi:
         self._server: asyncio.Server | None = None
 
     async def __aenter__(self) -> "FakeOpenAi":
-        self._server = await asyncio.start_server(self._answer, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._answer, "127.0.0.1", self._port)
         self.address = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/v1"
         return self
 
@@ -63,40 +71,55 @@ class FakeOpenAi:
         self.num_running += 1
         self.max_running = max(self.max_running, self.num_running)
         try:
-            await self._handle(await _read_request(reader), writer)
-        except ConnectionError:
+            reply = await self._handle(await _read_request(reader), writer)
+            if reply.is_hung:
+                await reader.read()
+        except (ConnectionError, asyncio.IncompleteReadError):
             pass  # the client hung up
         finally:
             self.num_running -= 1
             writer.close()
 
-    async def _handle(self, request: "Request", writer: asyncio.StreamWriter) -> None:
+    async def _handle(self, request: "Request", writer: asyncio.StreamWriter) -> Reply:
         self.headers.append(request.headers)
         if request.path == "/v1/models":
             await _send(self.models, writer, request.path)
-            return
-        self.requests.append({"path": request.path, **request.body})
+            return self.models
+        key = request.headers.get("authorization", "").removeprefix("Bearer ")
+        self.requests.append({"path": request.path, "key": key, **request.body})
         reply = self.script(self.requests[-1], len(self.requests))
         await asyncio.sleep(reply.delay_s)
         await self.may_answer.wait()
         await _send(reply, writer, request.path)
+        return reply
 
 
 async def _send(reply: Reply, writer: asyncio.StreamWriter, path: str) -> None:
+    if reply.wire is not None:
+        await _write(writer, reply.wire)
+        return
     if reply.status != 200 or reply.body:
         kind = "application/json" if reply.body.startswith("{") else "text/html"
-        writer.write(_head(reply.status, kind, reply.headers) + reply.body.encode())
-        await writer.drain()
+        head = _head(reply.status, {"content-type": kind, **reply.headers})
+        await _write(writer, [head, reply.body.encode()])
         return
-    chunked = {"transfer-encoding": "chunked"}
-    writer.write(_head(200, "text/event-stream; charset=utf-8", chunked))
-    for event in _events(path, reply):
-        line = f"data: {event if isinstance(event, str) else json.dumps(event)}\n\n".encode()
-        writer.write(f"{len(line):x}\r\n".encode() + line + b"\r\n")
+    kind = "text/event-stream; charset=utf-8"
+    head = _head(200, {"content-type": kind, "transfer-encoding": "chunked", **reply.headers})
+    events = encode(events_of(reply, is_chat=path.endswith("/chat/completions")))
+    pieces = events if reply.stream is None else reply.stream
+    await _write(writer, [head])
+    chunks = (b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces if piece)
+    await _write(writer, islice(chunks, 1))
+    await asyncio.sleep(reply.stall_s)
+    await _write(writer, chunks)
+    if not (reply.is_cut or reply.is_hung):
+        await _write(writer, [b"0\r\n\r\n"])
+
+
+async def _write(writer: asyncio.StreamWriter, pieces: Iterable[bytes]) -> None:
+    for piece in pieces:
+        writer.write(piece)
         await writer.drain()
-    if not reply.is_cut:
-        writer.write(b"0\r\n\r\n")
-    await writer.drain()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,20 +140,26 @@ async def _read_request(reader: asyncio.StreamReader) -> Request:
     return Request(path=first.split()[1], headers=headers, body=json.loads(body or b"{}"))
 
 
-def _head(status: int, kind: str, headers: Mapping[str, str]) -> bytes:
+def _head(status: int, headers: Mapping[str, str]) -> bytes:
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    return _HEAD.format(status, kind, lines).encode()
+    return f"HTTP/1.1 {status} X\r\n{lines}connection: close\r\n\r\n".encode()
 
 
-def _events(path: str, reply: Reply) -> list[Any]:
-    is_chat = path.endswith("/chat/completions")
+def encode(events: Iterable[Any]) -> list[bytes]:
+    """Server-sent events; a text is sent as it is."""
+    lines = (event if isinstance(event, str) else json.dumps(event) for event in events)
+    return [f"data: {line}\n\n".encode() for line in lines]
+
+
+def events_of(reply: Reply, *, is_chat: bool) -> list[Any]:
+    """What is streamed for it, in either API."""
     events: list[Any] = []
     if reply.reasoning:
         events.append({"choices": [{"delta": {"reasoning_content": reply.reasoning}}]})
     for text in reply.texts:
         piece = {"delta": {"content": text or ""}} if is_chat else {"text": text or ""}
         events.append({"choices": [{**piece, "finish_reason": None}], "usage": None})
-    if reply.is_cut:
+    if reply.is_cut or reply.is_hung:
         return events
     if reply.finish_reason is not None:
         last: dict[str, Any] = {"delta": {}} if is_chat else {"text": ""}

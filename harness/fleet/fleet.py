@@ -17,7 +17,15 @@ from harness.clients.model_client import ModelClient
 from harness.endpoints.config import Endpoint
 from harness.errors import HarnessError, InputError, UnreachableError
 from harness.fleet.local_server import LocalServer, Say
-from harness.fleet.plans import SEARCH_SERVER, Program, ServerPlan, plan_models
+from harness.fleet.plans import (
+    SEARCH_SERVER,
+    Program,
+    ServerKey,
+    ServerPlan,
+    model_arguments,
+    plan_models,
+    server_key,
+)
 from harness_retrieval.remote import RemoteRetriever
 
 # The kernel's limit is 108 with the closing zero; some systems have less.
@@ -50,7 +58,7 @@ async def open_fleet(
     """
     folder = _short_folder()
     clients: list[ModelClient] = []
-    servers: dict[Path, LocalServer] = {}
+    servers: dict[ServerKey, LocalServer] = {}
     search: LocalServer | None = None
     all_servers: list[LocalServer] = []
     failed: dict[LocalServer, HarnessError] = {}
@@ -64,8 +72,8 @@ async def open_fleet(
         return await connect(endpoint, client, server, timeout_s=connect_timeout_s)
 
     try:
-        for checkpoint, plan in _plan_models(endpoints, model_server, folder).items():
-            servers[checkpoint] = LocalServer(plan, say)
+        for key, plan in _plan_models(endpoints, model_server, folder).items():
+            servers[key] = LocalServer(plan, say)
         if any(endpoint.external and endpoint.retrieval for endpoint in endpoints):
             search = LocalServer(_plan_search(folder), say)
         all_servers = [*servers.values(), *([search] if search else [])]
@@ -80,17 +88,18 @@ async def open_fleet(
 
 
 def _server(
-    endpoint: Endpoint, servers: Mapping[Path, LocalServer], search: LocalServer | None
+    endpoint: Endpoint, servers: Mapping[ServerKey, LocalServer], search: LocalServer | None
 ) -> LocalServer | None:
     """The process of ours that an endpoint needs: of its checkpoint, or of its searches."""
     if endpoint.checkpoint is not None:
-        return servers[endpoint.checkpoint_folder()]
+        return servers[server_key(endpoint)]
     return search if endpoint.external and endpoint.retrieval else None
 
 
 def _client(endpoint: Endpoint, server: LocalServer | None) -> ModelClient:
     if endpoint.external is None:
-        return Client(server.plan.target if server else parse_target(endpoint.address or ""))
+        target = server.plan.target if server else parse_target(endpoint.address or "")
+        return Client(target, endpoint.api)
     # Here and not at the top: who asks nobody over HTTP does not wait for its library.
     from harness.clients.openai.openai_client import ExternalClient  # noqa: PLC0415
 
@@ -109,16 +118,17 @@ def _plan_search(folder: Path) -> ServerPlan:
 
 def _plan_models(
     endpoints: Iterable[Endpoint], program: Program, folder: Path
-) -> dict[Path, ServerPlan]:
-    """One server on a Unix socket for each checkpoint folder that the endpoints name."""
+) -> dict[ServerKey, ServerPlan]:
+    """One server on a Unix socket for each checkpoint, served in one way, of the endpoints."""
     return plan_models(
         endpoints,
         lambda number, endpoint: ServerPlan(
             label=f"{endpoint.name} ({endpoint.checkpoint})",
             program=program,
-            arguments=(str(endpoint.checkpoint_folder()),),
+            arguments=model_arguments(endpoint),
             target=parse_target(f"unix:{folder}/{number}.sock"),
             log=folder / f"{number}.log",
+            start_timeout_s=endpoint.start_timeout_s,
         ),
     )
 

@@ -9,6 +9,7 @@ from harnessapi.programs import MissingExtraError, require_extra
 from harnessapi.rpc.targets import Target
 
 from harness.endpoints.config import Endpoint
+from harness.endpoints.serving import START_TIMEOUT_S
 from harness.errors import InputError
 
 
@@ -49,7 +50,7 @@ class ServerPlan:
     # In a row: a server that was up for a minute has them all again.
     max_restarts: int = 3
     # From the start of the process until it is healthy.
-    start_timeout_s: float = 120.0
+    start_timeout_s: float = START_TIMEOUT_S
 
     @property
     def command(self) -> Sequence[str]:
@@ -57,14 +58,29 @@ class ServerPlan:
         return (self.program.module, *self.arguments, "--listen", self.target.name)
 
 
+# A checkpoint folder and the options of its server: endpoints with the same share one.
+ServerKey = tuple[Path, tuple[str, ...]]
+
+
+def server_key(endpoint: Endpoint) -> ServerKey:
+    """Of an endpoint that is a checkpoint. Raises InputError where its folder is not there."""
+    return endpoint.checkpoint_folder(), endpoint.serving.arguments
+
+
 def plan_models(
     endpoints: Iterable[Endpoint], plan: Callable[[int, Endpoint], ServerPlan]
-) -> dict[Path, ServerPlan]:
-    """By checkpoint folder: one server each; `plan` gets its number, and who named it first."""
-    plans: dict[Path, ServerPlan] = {}
+) -> dict[ServerKey, ServerPlan]:
+    """One server for each key; `plan` gets its number, and who named it first."""
+    plans: dict[ServerKey, ServerPlan] = {}
     for endpoint in endpoints:
         if endpoint.checkpoint is not None:
-            folder = endpoint.checkpoint_folder()
-            if folder not in plans:
-                plans[folder] = plan(len(plans), endpoint)
+            key = server_key(endpoint)
+            if key not in plans:
+                plans[key] = plan(len(plans), endpoint)
     return plans
+
+
+def model_arguments(endpoint: Endpoint) -> tuple[str, ...]:
+    """What the server of a checkpoint is told, whoever starts it."""
+    folder, options = server_key(endpoint)
+    return (str(folder), *options)

@@ -11,7 +11,15 @@ from harnessapi.rpc.targets import parse_target
 from harness.endpoints.config import Endpoint
 from harness.fleet.fleet import start_all
 from harness.fleet.local_server import Health, LocalServer, Say
-from harness.fleet.plans import SEARCH_SERVER, Program, ServerPlan, plan_models
+from harness.fleet.plans import (
+    SEARCH_SERVER,
+    Program,
+    ServerKey,
+    ServerPlan,
+    model_arguments,
+    plan_models,
+    server_key,
+)
 
 # In the table, and the name of its log.
 SEARCH_SERVICE: Final = "retrieval"
@@ -35,7 +43,7 @@ class StandingFleet:
     """One server a checkpoint, and the search that all of them use."""
 
     search: LocalServer
-    models: dict[Path, LocalServer]
+    models: dict[ServerKey, LocalServer]
     endpoints: Sequence[Endpoint]
 
     @property
@@ -77,24 +85,25 @@ class StandingFleet:
         )
 
     def _server(self, endpoint: Endpoint) -> LocalServer:
-        return self.models[endpoint.checkpoint_folder()]
+        return self.models[server_key(endpoint)]
 
 
 def plan_standing_fleet(
     endpoints: Sequence[Endpoint], program: Program, logs: Path, *, host: str, port: int, say: Say
 ) -> StandingFleet:
     """One server a checkpoint, on successive ports; the search after them."""
-    num_models = len({endpoint.checkpoint_folder() for endpoint in endpoints})
+    num_models = len({server_key(endpoint) for endpoint in endpoints})
     search_target = parse_target(f"{host}:{port + num_models}")
 
     def plan(number: int, endpoint: Endpoint) -> ServerPlan:
         return ServerPlan(
             label=f"{endpoint.name} ({endpoint.checkpoint})",
             program=program,
-            arguments=(str(endpoint.checkpoint_folder()), "--retrieval", search_target.name),
+            arguments=(*model_arguments(endpoint), "--retrieval", search_target.name),
             target=parse_target(f"{host}:{port + number}"),
             log=logs / f"{endpoint.name}.log",
             max_restarts=_MAX_RESTARTS,
+            start_timeout_s=endpoint.start_timeout_s,
         )
 
     search = ServerPlan(
@@ -107,6 +116,6 @@ def plan_standing_fleet(
     models = plan_models(endpoints, plan)
     return StandingFleet(
         search=LocalServer(search, say),
-        models={folder: LocalServer(plan, say) for folder, plan in models.items()},
+        models={key: LocalServer(plan, say) for key, plan in models.items()},
         endpoints=endpoints,
     )

@@ -32,9 +32,15 @@ BITS: Final = (
 )
 POOLS: Final = (
     "Added up over the endpoints and sizes named; accuracy depends on both. Repeated samples of "
-    "one model count once."
+    "one model count once. “lenient” stands beside the accuracy, never in its place: the target is "
+    "at least a whole word of the reply's last line (natural style alone)."
+)
+REPEATS: Final = (
+    "Each sample was asked so often, with a seed of its own. Accuracy is the mean of all "
+    "completions, its interval that of so many samples; pass@k is the share of samples that were "
+    "right at least once; agreement how often two completions of one sample give the same answer."
 )
 COSTS: Final = (
-    "Wrong, no answer and truncated samples are in the denominator n; errored ones, which have no "
-    "completion, are not. Searches and tokens are means of a sample."
+    "Wrong, no answer, truncated and filtered samples are in the denominator n; errored ones, "
+    "which have no completion, are not. Searches and tokens are means of a sample."
 )

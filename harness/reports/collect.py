@@ -6,7 +6,7 @@ from pathlib import Path
 
 from harness.errors import InputError
 from harness.runs.lines import DamagedError
-from harness.runs.manifest import Manifest, read_manifest
+from harness.runs.manifest import Manifest, read_manifest, require_another_run
 from harness.runs.records import SampleRecord
 from harness.runs.results import CellResult
 from harness.runs.summary import summarize
@@ -50,9 +50,8 @@ def read_report(folders: Sequence[Path], visitor: Callable[[Manifest], Visitor])
     for folder in folders:
         try:
             manifest = _manifest(folder)
-            for other in read:
-                if other.manifest.run == manifest.run:
-                    raise InputError(f"{other.folder} and {folder} are the same run: name one")
+            known = {other.manifest.run: other.folder for other in read}
+            require_another_run(manifest.run, folder, known)
             read.append(_read_run(folder, manifest, len(read) + 1, visitor(manifest)))
         except DamagedError as error:
             damaged.append(str(error))

@@ -1,12 +1,15 @@
 """Two sides of a comparison: each sample with its own twin, cell by cell."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from harness.errors import InputError
 from harness.reports.sides import Side
 from harness.runs.cell import Cell
-from harness.runs.reading import read_samples
+from harness.runs.judging import lenient_judge
+from harness.runs.results import finite
+from harness.runs.stored_samples import read_samples
 from harness.sample import Address
 from harness.scoring.paired import Paired, difference_interval, mcnemar_mid_p
 
@@ -23,11 +26,14 @@ class Comparison:
     second: Cell
     pairs: Paired
     num_unpaired: int
+    # Of the pairs, so many are right to the lenient verdict; None where a side has none.
+    lenient_first: int | None = None
+    lenient_second: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The figures of the row."""
         pairs = self.pairs
-        return {
+        row = {
             "task": self.first.task,
             "size": self.first.size,
             "task_parameters": self.first.parameters,
@@ -42,7 +48,10 @@ class Comparison:
             "only_second": pairs.only_second,
             "p": mcnemar_mid_p(pairs.only_first, pairs.only_second),
             "unpaired": self.num_unpaired,
+            "lenient_accuracy_first": _share(self.lenient_first, pairs.n),
+            "lenient_accuracy_second": _share(self.lenient_second, pairs.n),
         }
+        return {key: finite(value) for key, value in row.items()}
 
 
 def compare(first: Side, second: Side) -> list[Comparison]:
@@ -62,8 +71,16 @@ def compare(first: Side, second: Side) -> list[Comparison]:
     ]
 
 
-# Of each sample: whether it is right, and the target that says so.
-Outcomes = dict[str, dict[str, tuple[bool, str]]]
+class Outcome(NamedTuple):
+    """Of a sample: whether it is right, the target that says so, and whether leniently."""
+
+    is_right: bool
+    target: str
+    is_lenient: bool | None
+
+
+# By cell and address.
+Outcomes = dict[str, dict[str, Outcome]]
 
 
 def _twins(first: Side, second: Side) -> list[tuple[Cell, Cell]]:
@@ -95,9 +112,13 @@ def _twins(first: Side, second: Side) -> list[tuple[Cell, Cell]]:
 
 def _outcomes(side: Side, cells: set[str]) -> Outcomes:
     found: Outcomes = {}
+    judges = {cell.key: lenient_judge(cell) for cell in side.cells}
     for record in read_samples(side.folder, side.manifest):
-        if record.cell in cells:
-            outcome = (record.is_correct, record.target)
+        # Of a sample that was asked several times the first counts: twins are of one question.
+        if record.cell in cells and not record.repeat:
+            judge = judges[record.cell]
+            is_lenient = None if judge is None else judge(record)
+            outcome = Outcome(record.is_correct, record.target, is_lenient)
             found.setdefault(record.cell, {})[record.address] = outcome
     return found
 
@@ -116,11 +137,11 @@ def _sample_differences(first: Side, second: Side, left: Outcomes, right: Outcom
         for (task, name), value in parameters[1].items()
         if parameters[0].get((task, name), value) != value
     ]
-    targets = {a: target for samples in left.values() for a, (_, target) in samples.items()}
+    targets = {a: target for samples in left.values() for a, (_, target, _) in samples.items()}
     changed = [
         address
         for samples in right.values()
-        for address, (_, target) in samples.items()
+        for address, (_, target, _) in samples.items()
         if targets.get(address, target) != target
     ]
     if changed:
@@ -143,10 +164,11 @@ def _parameters(outcomes: Outcomes) -> dict[tuple[str, str], str]:
 def _comparison(
     first: Cell,
     second: Cell,
-    left: dict[str, tuple[bool, str]],
-    right: dict[str, tuple[bool, str]],
+    left: dict[str, Outcome],
+    right: dict[str, Outcome],
 ) -> Comparison:
-    outcomes = [(left[address][0], right[address][0]) for address in left.keys() & right.keys()]
+    shared = left.keys() & right.keys()
+    outcomes = [(left[address].is_right, right[address].is_right) for address in shared]
     return Comparison(
         first=first,
         second=second,
@@ -157,7 +179,14 @@ def _comparison(
             neither=outcomes.count((False, False)),
         ),
         num_unpaired=len(left.keys() ^ right.keys()),
+        lenient_first=_num_lenient(left[address] for address in shared),
+        lenient_second=_num_lenient(right[address] for address in shared),
     )
+
+
+def _num_lenient(outcomes: Iterable[Outcome]) -> int | None:
+    verdicts = [outcome.is_lenient for outcome in outcomes]
+    return None if None in verdicts else sum(map(bool, verdicts))
 
 
 def _refused(first: Side, second: Side, differences: list[str]) -> InputError:
@@ -168,8 +197,8 @@ def _refused(first: Side, second: Side, differences: list[str]) -> InputError:
     )
 
 
-def _share(count: int, n: int) -> float | None:
-    return count / n if n else None
+def _share(count: int | None, n: int) -> float | None:
+    return count / n if n and count is not None else None
 
 
 def _side_json(cell: Cell) -> dict[str, Any]:

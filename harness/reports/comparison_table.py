@@ -6,9 +6,9 @@ from typing import Final
 from rich.console import Console
 
 from harness.reports.comparison import Comparison
-from harness.reports.rows import number
+from harness.reports.rows import NOTHING, number
 from harness.reports.sides import Side
-from harness.reports.text_table import TextTable, print_table
+from harness.reports.text_table import TextTable, print_line, print_table
 
 _HEADINGS: Final = (
     "task",
@@ -25,6 +25,8 @@ _HEADINGS: Final = (
     "p",
     "unpaired",
 )
+# Where a side has that verdict.
+_LENIENT: Final = ("lenient A", "lenient B")
 _LEFT: Final = ("task", "A", "B")
 
 
@@ -33,14 +35,17 @@ def print_comparisons(
 ) -> None:
     """A row a pair of cells, below which runs A and B are."""
     for name, side in (("A", first), ("B", second)):
-        console.print(
-            f"{name}: {side.endpoint} of run {side.manifest.run}", markup=False, highlight=False
-        )
+        print_line(console, f"{name}: {side.endpoint} of run {side.manifest.run}")
     console.print()
     texts = [_texts(comparison) for comparison in comparisons]
+    lenient = [_lenient(comparison) for comparison in comparisons]
+    headings: Sequence[str] = _HEADINGS
+    if any(text != NOTHING for row in lenient for text in row):
+        headings = (*_HEADINGS, *_LENIENT)
+        texts = [[*row, *more] for row, more in zip(texts, lenient, strict=True)]
     print_table(
         console,
-        TextTable(headings=_HEADINGS, rows=texts, left=_LEFT, title="paired by sample"),
+        TextTable(headings=headings, rows=texts, left=_LEFT, title="paired by sample"),
     )
 
 
@@ -62,3 +67,8 @@ def _texts(comparison: Comparison) -> list[str]:
         f"{row['p']:.3g}",
         str(row["unpaired"]),
     ]
+
+
+def _lenient(comparison: Comparison) -> list[str]:
+    row = comparison.as_json()
+    return [number(row[f"lenient_accuracy_{side}"], 3) for side in ("first", "second")]

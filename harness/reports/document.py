@@ -11,7 +11,7 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from harness.errors import InputError
+from harness.errors import cannot_write
 from harness.reports.svg import visible
 
 _PACKAGE: Final = "harness.reports"
@@ -24,12 +24,12 @@ def document(template: str, **values: Any) -> str:
 
 
 def write_document(path: Path, template: str, **values: Any) -> None:
-    """The page as a file. Raises InputError where it cannot be written."""
+    """The page as a file. Raises InputError, or NoRoomError, where it cannot be written."""
     try:
         with path.open("w", encoding="utf-8") as file:
             file.writelines(_pieces(template, values))
     except OSError as error:
-        raise InputError(f"cannot write {path}: {error}") from None
+        raise cannot_write(path, error) from None
 
 
 def resource(name: str) -> Markup:

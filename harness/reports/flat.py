@@ -10,9 +10,10 @@ from msgspec.structs import asdict
 
 from harness.clients.completion import COUNTS
 from harness.runs.cell import Cell
+from harness.runs.judging import Judge, lenient_judge
 from harness.runs.manifest import Manifest, read_manifest
-from harness.runs.reading import read_samples
 from harness.runs.records import SampleRecord
+from harness.runs.stored_samples import read_samples
 from harness.sample import Address
 
 Value = str | int | float | bool | None
@@ -35,6 +36,7 @@ COLUMNS: Final[dict[str, type]] = {
     "split": str,
     "seed": int,
     "index": int,
+    "repeat": int,
     "address": str,
     "cell": str,
     "prompt": str,
@@ -56,6 +58,8 @@ COLUMNS: Final[dict[str, type]] = {
     "retrieval_ms": float,
     "transcript": str,
     "generated": str,
+    # None in the symbolic style, which has no such verdict.
+    "is_lenient": bool,
 }
 _OF_MODEL: Final = tuple(f.name for f in fields(ModelDescription) if f.name in COLUMNS)
 _OF_CELL: Final = tuple(f.name for f in fields(Cell) if f.name in COLUMNS)
@@ -69,11 +73,12 @@ def flat_rows(folder: Path) -> Iterator[Row]:
     """
     manifest = read_manifest(folder)
     cells = {cell.key: cell for cell in manifest.cells}
+    judges = {cell.key: lenient_judge(cell) for cell in manifest.cells}
     for record in read_samples(folder, manifest):
-        yield _row(manifest, cells[record.cell], record)
+        yield _row(manifest, cells[record.cell], judges[record.cell], record)
 
 
-def _row(manifest: Manifest, cell: Cell, record: SampleRecord) -> Row:
+def _row(manifest: Manifest, cell: Cell, judge: Judge | None, record: SampleRecord) -> Row:
     address = Address.from_key(record.address)
     model = manifest.model(cell.endpoint)
     found: dict[str, Any] = {
@@ -86,6 +91,7 @@ def _row(manifest: Manifest, cell: Cell, record: SampleRecord) -> Row:
         "seed": address.seed,
         "index": address.index,
         "is_correct": record.is_correct,
+        "is_lenient": None if judge is None else judge(record),
         "transcript": "".join(f"[{piece.part}]{piece.text}" for piece in record.transcript),
         "generated": record.generated_text,
     }

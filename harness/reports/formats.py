@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from harness.errors import InputError
 from harness.reports.flat import COLUMNS, Row
-from harness.runs.lines import replacing
+from harness.runs.writing import replacing
 
 # Rows held at once.
 _BATCH: Final = 2000
@@ -32,9 +32,27 @@ def write_parquet(path: Path, rows: Iterable[Row]) -> int:
     remaining = iter(rows)
     with replacing(path) as temporary, parquet.ParquetWriter(temporary, schema) as writer:
         while batch := list(islice(remaining, _BATCH)):
-            writer.write_table(arrow.Table.from_pylist(batch, schema=schema))
+            try:
+                table = arrow.Table.from_pylist(batch, schema=schema)
+            except OverflowError:
+                raise _too_large(batch) from None
+            writer.write_table(table)
             num_rows += len(batch)
     return num_rows
+
+
+def _too_large(rows: Iterable[Row]) -> InputError:
+    """Names the first number that Parquet's integers, as every reader has them, do not reach."""
+    run, name, value = next(
+        (row["run"], name, value)
+        for row in rows
+        for name, value in row.items()
+        if COLUMNS[name] is int and isinstance(value, int) and not -(2**63) <= value < 2**63
+    )
+    return InputError(
+        f"run {run}: {name} is {value}, and an integer of Parquet ends at {2**63 - 1}; "
+        "--csv and --jsonl have it"
+    )
 
 
 def write_csv(path: Path, rows: Iterable[Row]) -> int:

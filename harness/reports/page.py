@@ -57,6 +57,7 @@ def _tables(report: Report) -> Mapping[str, Any]:
         "columns": rows,
         "pools": pool(report.cells),
         "cells": sorted(report.cells, key=rows.by_state),
+        "repeated": sorted((c for c in report.cells if c.metrics.repeats > 1), key=rows.by_state),
         "untrained": untrained_notes(report.cells),
         "impossible": impossible_notes(report.cells),
         "refused": refused_notes(report.runs),
@@ -99,7 +100,7 @@ def _samples(report: Report, picks: Picks, samples_at: str | None) -> list[Shown
             metrics=cell.metrics,
             page=page(cell.run, cell.asked.key),
             records=[
-                (record, page(cell.run, record.cell, record.address))
+                (record, page(cell.run, record.cell, record.name))
                 for record in picks.of(cell.run, cell.asked.key)
             ],
         )

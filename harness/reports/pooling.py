@@ -21,6 +21,11 @@ class Pool:
     no_answer: int
     truncated: int
     errored: int
+    filtered: int
+    # What `n` would be, were each sample asked once.
+    num_samples: int
+    # None where one of them has none.
+    lenient: int | None = None
 
     @property
     def accuracy(self) -> float | None:
@@ -28,9 +33,15 @@ class Pool:
         return self.correct / self.n if self.n else None
 
     @property
+    def lenient_accuracy(self) -> float | None:
+        """None of no samples, and where there is no lenient verdict."""
+        return None if self.lenient is None or not self.n else self.lenient / self.n
+
+    @property
     def ci95(self) -> tuple[float, float]:
-        """Wilson's."""
-        return wilson_interval(self.correct, self.n)
+        """Wilson's, of so many samples: repeats of one are like each other."""
+        share = self.correct / self.n if self.n else 0.0
+        return wilson_interval(share * self.num_samples, self.num_samples)
 
 
 def pool(cells: Sequence[CellResult]) -> list[Pool]:
@@ -50,6 +61,7 @@ def without_repetitions(cells: Iterable[CellResult]) -> list[CellResult]:
 
 def _pool(key: tuple[str, str, str], cells: list[CellResult]) -> Pool:
     task, way, family = key
+    lenient = [cell.metrics.lenient_correct for cell in cells]
     return Pool(
         task=task,
         way=way,
@@ -60,5 +72,8 @@ def _pool(key: tuple[str, str, str], cells: list[CellResult]) -> Pool:
         correct=sum(cell.metrics.correct for cell in cells),
         no_answer=sum(cell.metrics.no_answer for cell in cells),
         truncated=sum(cell.metrics.truncated for cell in cells),
+        num_samples=sum(-(-cell.metrics.n // cell.metrics.repeats) for cell in cells),
+        filtered=sum(cell.metrics.filtered for cell in cells),
         errored=sum(cell.metrics.errored for cell in cells),
+        lenient=None if None in lenient else sum(filter(None, lenient)),
     )

@@ -1,7 +1,7 @@
 """The columns of a report's tables, the same in a terminal and on a page."""
 
-from collections.abc import Callable, Mapping
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, TypeVar
 
 from harness.reports.pooling import Pool
 from harness.reports.units import bytes_text, count_text
@@ -9,7 +9,9 @@ from harness.runs.results import CellResult
 
 NOTHING: Final = "-"
 UNTRAINED: Final = "†"
+_LENIENT: Final = "lenient"
 Texts = Mapping[str, Callable[[CellResult], str]]
+Row = TypeVar("Row")
 
 
 def number(value: float | None, digits: int) -> str:
@@ -45,6 +47,7 @@ _ENDPOINT: Final[Texts] = {
 _ACCURACY: Final[Texts] = {
     "accuracy": accuracy,
     "95% interval": lambda cell: interval(cell.metrics.ci95),
+    _LENIENT: lambda cell: number(cell.metrics.lenient_accuracy, 3),
 }
 STATE: Final[Texts] = {
     **_ASKED,
@@ -63,12 +66,22 @@ COSTS: Final[Texts] = {
     "n": lambda cell: str(cell.metrics.n),
     "no answer": lambda cell: str(cell.metrics.no_answer),
     "truncated": lambda cell: str(cell.metrics.truncated),
+    "filtered": lambda cell: str(cell.metrics.filtered),
     "errored": lambda cell: str(cell.metrics.errored),
     "searches": lambda cell: number(cell.metrics.searches_per_sample, 2),
     "inserted": lambda cell: number(cell.metrics.inserted_tokens_per_sample, 1),
     "generated": lambda cell: number(cell.metrics.generated_tokens_per_sample, 1),
     "TTFT p50 ms": lambda cell: number(cell.metrics.ttft_ms_p50, 0),
     "tokens/s": lambda cell: number(cell.metrics.tokens_per_s, 0),
+}
+# Of cells whose samples were asked several times.
+REPEATS: Final[Texts] = {
+    **_ASKED,
+    **_ENDPOINT,
+    "asked each": lambda cell: str(cell.metrics.repeats),
+    **_ACCURACY,
+    "pass@k": lambda cell: number(cell.metrics.pass_at_k, 3),
+    "agreement": lambda cell: number(cell.metrics.agreement, 3),
 }
 POOLS: Final[Mapping[str, Callable[[Pool], str]]] = {
     "task": lambda pool: pool.task,
@@ -78,14 +91,24 @@ POOLS: Final[Mapping[str, Callable[[Pool], str]]] = {
     "sizes": lambda pool: ", ".join(map(str, pool.sizes)),
     "accuracy": lambda pool: number(pool.accuracy, 3),
     "95% interval": lambda pool: interval(pool.ci95),
+    _LENIENT: lambda pool: number(pool.lenient_accuracy, 3),
     "n": lambda pool: str(pool.n),
     "no answer": lambda pool: str(pool.no_answer),
     "truncated": lambda pool: str(pool.truncated),
+    "filtered": lambda pool: str(pool.filtered),
     "errored": lambda pool: str(pool.errored),
 }
 LEFT: Final = frozenset(
     {"task", "way", "family", "endpoint", "endpoints", "sizes", "model", "id", "began"}
 )
+
+
+def told(
+    columns: Mapping[str, Callable[[Row], str]], rows: Iterable[Row]
+) -> Mapping[str, Callable[[Row], str]]:
+    """Without the lenient verdict where no row has one."""
+    has_lenient = any(columns[_LENIENT](row) != NOTHING for row in rows)
+    return {name: text for name, text in columns.items() if has_lenient or name != _LENIENT}
 
 
 def by_state(cell: CellResult) -> tuple[str, str, int, float]:

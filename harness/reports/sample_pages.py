@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from harness.errors import InputError
+from harness.errors import InputError, cannot_write
 from harness.reports.collect import Visitor
 from harness.reports.document import document, write_document
 from harness.reports.notation import notations
@@ -86,17 +86,17 @@ class SamplePages:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(f"cannot write sample pages to {folder}: {error}") from None
+            raise cannot_write(f"sample pages to {folder}", error) from None
 
     def visitor(self, manifest: Manifest) -> Visitor:
         """Writes the samples of one run."""
 
         def visit(record: SampleRecord) -> None:
             key = (manifest.run, record.cell)
-            previous = self._write_waiting(key, page_name(*key, record.address))
+            previous = self._write_waiting(key, page_name(*key, record.name))
             self._waiting[key] = (record, previous)
             lists = self._addresses.setdefault(key, {})
-            lists.setdefault(record.verdict.value, []).append(record.address)
+            lists.setdefault(record.verdict.value, []).append(record.name)
 
         return visit
 
@@ -120,7 +120,7 @@ class SamplePages:
         if key not in self._waiting:
             return None
         (run, cell), (record, previous) = key, self._waiting.pop(key)
-        name = page_name(run, cell, record.address)
+        name = page_name(run, cell, record.name)
         links = {
             "back to the report": self._report,
             "all of this cell": page_name(run, cell),
@@ -128,7 +128,7 @@ class SamplePages:
             "next": following,
         }
         path = self.folder / name
-        write_document(path, "samples.html", **_values(record.address, [(run, record)], links))
+        write_document(path, "samples.html", **_values(record.name, [(run, record)], links))
         return name
 
 

@@ -12,7 +12,14 @@ from rich.console import Console
 
 from harness.reports.notes import untrained_notes
 from harness.reports.rows import NOTHING, accuracy, interval, number
-from harness.reports.text_table import TextTable, open_console, plain, print_listed, print_table
+from harness.reports.text_table import (
+    TextTable,
+    open_console,
+    plain,
+    print_line,
+    print_listed,
+    print_table,
+)
 from harness.reports.units import count_text, state_text
 from harness.runs.results import CellResult
 
@@ -40,10 +47,18 @@ _FIGURES: Final[Columns] = {
     "tokens\n/s": lambda row: number(row.metrics.tokens_per_s, 0),
     "TTFT\np50 ms": lambda row: number(row.metrics.ttft_ms_p50, 0),
 }
+_REPEATS: Final[Columns] = {
+    "asked\neach": lambda row: str(row.metrics.repeats) if row.metrics.repeats > 1 else NOTHING,
+    "pass\n@k": lambda row: number(row.metrics.pass_at_k, 3),
+    "agree-\nment": lambda row: number(row.metrics.agreement, 3),
+}
 _COUNTS: Final[Columns] = {
+    **_REPEATS,
     "n": lambda row: str(row.metrics.n),
     "no\nanswer": lambda row: str(row.metrics.no_answer),
     "trun-\ncated": lambda row: str(row.metrics.truncated),
+    "leni-\nent": lambda row: number(row.metrics.lenient_accuracy, 3),
+    "fil-\ntered": lambda row: str(row.metrics.filtered or NOTHING),
     "err-\nored": lambda row: str(row.metrics.errored),
     "sear-\nches": lambda row: number(row.metrics.searches_per_sample, 2),
 }
@@ -56,7 +71,7 @@ def print_results(results: Rows, console: Console | None = None) -> None:
     console = console or open_console()
     _print_tables(console, results)
     for line in untrained_notes(results):
-        console.print(line, markup=False, highlight=False)
+        print_line(console, line)
 
 
 def _print_tables(console: Console, results: Rows) -> None:

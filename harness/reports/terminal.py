@@ -9,7 +9,7 @@ from harness.reports import rows
 from harness.reports.collect import Report
 from harness.reports.notes import impossible_notes, refused_notes, untrained_notes
 from harness.reports.pooling import pool
-from harness.reports.text_table import TextTable, open_console, print_table
+from harness.reports.text_table import TextTable, open_console, print_line, print_table
 from harness.runs.results import CellResult
 
 Row = TypeVar("Row")
@@ -27,20 +27,26 @@ def print_report(report: Report, console: Console | None = None) -> None:
         )
         if run.num_missing:
             line += f", {run.num_missing} missing: harness eval --resume {run.folder}"
-        console.print(line, markup=False, highlight=False)
+        print_line(console, line)
     cells = sorted(report.cells, key=rows.by_state)
     shown = "run" if len(report.runs) > 1 else ""
-    _print(console, "family x task x way, added up over sizes", rows.POOLS, pool(report.cells))
+    pools = pool(report.cells)
+    _print(console, "family x task x way, added up over sizes", rows.told(rows.POOLS, pools), pools)
     _print_sizes(console, report.cells)
-    _print(console, "accuracy against state", _without_run(rows.STATE, shown), cells)
+    _print(
+        console, "accuracy against state", _without_run(rows.told(rows.STATE, cells), shown), cells
+    )
     _print(console, "costs and failures, a sample", _without_run(rows.COSTS, shown), cells)
+    repeated = [cell for cell in cells if cell.metrics.repeats > 1]
+    if repeated:
+        _print(console, "samples asked again", _without_run(rows.REPEATS, shown), repeated)
     notes = [
         *untrained_notes(report.cells),
         *impossible_notes(report.cells),
         *refused_notes(report.runs),
     ]
     for line in notes:
-        console.print(f"\n{line}", markup=False, highlight=False)
+        print_line(console, f"\n{line}")
 
 
 def _without_run(columns: rows.Texts, shown: str) -> rows.Texts:

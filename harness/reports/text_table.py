@@ -13,6 +13,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
+from harness.errors import printable
 from harness.reports.rows import NOTHING
 
 # Wide enough for every column, where the output is a file or a pipe.
@@ -66,6 +67,7 @@ def open_console() -> Console:
 
 def print_table(console: Console, table: TextTable) -> None:
     """As a table where its words leave room for that, else a paragraph a row."""
+    table = replace(table, rows=[[printable(text) for text in row] for row in table.rows])
     if table.title:
         _print(console, table.title, "bold")
     if len(table.rows) > 1 and not table.fits(console.width):
@@ -117,7 +119,7 @@ def print_listed(console: Console, parts: Iterable[str]) -> None:
     A part that is wider than the terminal folds between words.
     """
     lines: list[str] = []
-    for part in parts:
+    for part in map(printable, parts):
         longer = f"{lines[-1]}, {part}" if lines else part
         if not lines:
             lines = [part]
@@ -128,6 +130,11 @@ def print_listed(console: Console, parts: Iterable[str]) -> None:
     for line in lines:
         for shown in _folded(console, line, console.width):
             _print(console, shown)
+
+
+def print_line(console: Console, line: str) -> None:
+    """As it is, but printable; a terminal folds it."""
+    console.print(printable(line), markup=False, highlight=False)
 
 
 def plain(text: str) -> str:

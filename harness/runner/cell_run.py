@@ -4,21 +4,32 @@ import asyncio
 import random
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Final, Protocol
 
-from harness.clients.completion import CompletionRequest
+from harness.clients.completion import Completion, CompletionRequest
 from harness.clients.connection import Connection
-from harness.clients.faults import AttemptError, RefusedError, TransientError
-from harness.errors import EndpointLostError, InputError, UnreachableError
-from harness.runner.recording import error_record, sample_record
+from harness.clients.faults import AttemptError, FilteredError, RefusedError, TransientError
+from harness.errors import EndpointLostError, IncompleteError, InputError, UnreachableError
+from harness.runner.budget import Budget
+from harness.runner.recording import error_record, filtered_completion, sample_record
 from harness.runs.cell import Cell
+from harness.runs.records import SampleRecord
 from harness.runs.store import RunStore
 from harness.sample import Prompt, Sample, Split
 from harness.scoring.exact import Verdict
 from harness.tasks import make_task
 from harness.tasks.prompts import make_prompt
 from harness.tasks.task import Task
+
+# A cell with so many refusals in a row is refused as a whole.
+_MAX_REFUSED: Final = 10
+# An endpoint that fails so many samples in a row, and answers nobody meanwhile, is lost.
+_MAX_SILENT: Final = 3
+
+
+class CellRefusedError(IncompleteError):
+    """The endpoint refuses a cell's requests one after the other; other cells can be asked."""
 
 
 class Listener(Protocol):
@@ -49,6 +60,14 @@ class CellRun:
     deadline_s: float
     # Worked out in every prompt of the natural style.
     examples: tuple[Sample, ...] = ()
+    # So often each sample is asked.
+    repeats: int = 1
+    budget: Budget = field(default_factory=lambda: Budget(None))
+
+    @property
+    def num_asked(self) -> int:
+        """Samples with their repeats."""
+        return self.num_samples * self.repeats
 
     @property
     def task(self) -> Task:
@@ -72,6 +91,8 @@ async def check_prompt(run: CellRun, listener: Listener) -> None:
         num_tokens = await run.connection.count_tokens(prompt, deadline_s=run.deadline_s)
     except RefusedError as error:
         raise InputError(f"{cell.key}: the server refuses the prompt: {error.detail}") from None
+    except FilteredError:
+        return  # Of this prompt; the others may pass.
     except AttemptError as error:
         raise UnreachableError(f"{cell.key}: no answer to the first prompt: {error}") from None
     if not num_tokens:
@@ -97,61 +118,110 @@ async def check_prompt(run: CellRun, listener: Listener) -> None:
 async def run_cell(run: CellRun, store: RunStore, listener: Listener) -> None:
     """Does what is missing, nothing twice.
 
-    Raises InputError where the server refuses a request, EndpointLostError where it is lost.
+    Raises CellRefusedError where the server refuses one request after the other, BudgetError
+    where the budget is spent, EndpointLostError where the endpoint is lost.
     """
     num_done = store.num_done(run.cell.key)
-    listener.cell_started(run.cell, total=run.num_samples, done=num_done)
+    listener.cell_started(run.cell, total=run.num_asked, done=num_done)
+    run.connection.pace.begin_cell()
     # Samples are made when a worker asks for the next: never more than `concurrency` at once.
-    queue = _missing(run, store)
+    asking = _Asking(run, store, listener)
     try:
         async with asyncio.TaskGroup() as workers:
-            for _ in range(min(run.concurrency, run.num_samples - num_done)):
-                workers.create_task(_ask_missing(run, queue, store, listener))
+            for _ in range(min(run.concurrency, run.num_asked - num_done)):
+                workers.create_task(asking.work())
     except ExceptionGroup as group:
         # The first failure cancels the others; it alone is the reason.
         raise group.exceptions[0] from None
 
 
-def _missing(run: CellRun, store: RunStore) -> Iterator[Sample]:
-    task = run.task
-    samples = (task.sample(Split.TEST, run.seed, index) for index in range(run.num_samples))
-    return (sample for sample in samples if (run.cell.key, sample.address.key) not in store.done)
+class _Asking:
+    """What the workers of a cell have in common."""
 
+    def __init__(self, run: CellRun, store: RunStore, listener: Listener) -> None:
+        self._run = run
+        self._store = store
+        self._listener = listener
+        self._queue = self._missing()
+        self._num_refused = 0
+        self._num_silent = 0
 
-async def _ask_missing(
-    run: CellRun, queue: Iterator[Sample], store: RunStore, listener: Listener
-) -> None:
-    for sample in queue:
-        prompt = run.prompt(sample)
+    def _missing(self) -> Iterator[tuple[Sample, int]]:
+        """The samples that are not stored, each with the number of its repeat."""
+        run, task, done = self._run, self._run.task, self._store.done
+        for index in range(run.num_samples):
+            sample = task.sample(Split.TEST, run.seed, index)
+            for repeat in range(run.repeats):
+                if (run.cell.key, sample.address.key, repeat) not in done:
+                    yield sample, repeat
+
+    async def work(self) -> None:
+        """Asks sample after sample. Raises as `run_cell` does."""
+        budget = self._run.budget
+        for sample, repeat in self._queue:
+            prompt = self._run.prompt(sample)
+            most = self._run.connection.room.num_tokens(prompt) + self._run.cell.max_new_tokens
+            await budget.reserve(most)
+            record = None
+            try:
+                record = await self._ask(sample, repeat, prompt)
+            finally:
+                budget.settle(most, record)
+
+    async def _ask(self, sample: Sample, repeat: int, prompt: Prompt) -> SampleRecord | None:
+        """One sample, stored; None where it errored."""
+        started_at_s = time.time()
+        try:
+            completion = await self._complete(sample, repeat, prompt)
+            record = sample_record(
+                self._run.cell,
+                sample,
+                completion,
+                repeat=repeat,
+                prompt=prompt.text,
+                started_at_s=started_at_s,
+            )
+        except AttemptError as error:
+            self._store.add_error(error_record(self._run.cell, sample, repeat, error, started_at_s))
+            self._listener.sample_finished(None)
+            self._stop_if_hopeless(error)
+            return None
+        self._num_refused = self._num_silent = 0
+        self._store.add(record)
+        self._listener.sample_finished(record.verdict)
+        return record
+
+    async def _complete(self, sample: Sample, repeat: int, prompt: Prompt) -> Completion:
+        run = self._run
         request = CompletionRequest(
             prompt=prompt,
             mode=run.cell.retrieval,
             max_new_tokens=run.cell.max_new_tokens,
             abbreviations=run.task.abbreviations,
+            repeat=repeat,
         )
-        generator = random.Random(f"{run.cell.key} {sample.address.key}")
-        started_at_s = time.time()
+        # The first time a sample is asked it waits as it did before there were repeats.
+        name = f"{run.cell.key} {sample.address.key}" + (f" {repeat}" if repeat else "")
         try:
-            completion = await run.connection.complete(
-                request, deadline_s=run.deadline_s, generator=generator
+            return await run.connection.complete(
+                request, deadline_s=run.deadline_s, generator=random.Random(name)
             )
-        except AttemptError as error:
-            store.add_error(error_record(run.cell, sample, error, started_at_s))
-            listener.sample_finished(None)
-            _stop_if_hopeless(run, error)
-        else:
-            record = sample_record(
-                run.cell, sample, completion, prompt=prompt.text, started_at_s=started_at_s
+        except FilteredError as error:
+            return filtered_completion(error)
+
+    def _stop_if_hopeless(self, error: AttemptError) -> None:
+        run = self._run
+        self._num_refused = self._num_refused + 1 if isinstance(error, RefusedError) else 0
+        if self._num_refused >= min(_MAX_REFUSED, run.num_asked):
+            raise CellRefusedError(
+                f"{run.cell.key} is left out: the server refused {self._num_refused} requests "
+                f"in a row; the last one: {error.detail}"
             )
-            store.add(record)
-            listener.sample_finished(record.verdict)
-
-
-def _stop_if_hopeless(run: CellRun, error: AttemptError) -> None:
-    if isinstance(error, RefusedError):
-        raise InputError(f"{run.cell.key}: the server refuses a request: {error.detail}")
-    if isinstance(error, TransientError):
-        raise EndpointLostError(
-            f"endpoint '{run.cell.endpoint}' did not answer within {run.deadline_s:g} s, "
-            f"in {error.num_attempts} attempts; the last one: {error}"
-        )
+        if not isinstance(error, TransientError) or not error.is_endpoints:
+            return
+        self._num_silent += 1
+        if error.is_away or self._num_silent >= _MAX_SILENT:
+            raise EndpointLostError(
+                f"endpoint '{run.cell.endpoint}' did not answer within {run.deadline_s:g} s, "
+                f"in {error.num_attempts} attempts; the last one: {error}"
+            )

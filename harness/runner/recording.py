@@ -2,13 +2,15 @@
 
 import time
 
+import msgspec
 from msgspec.structs import asdict
 
-from harness.clients.completion import Completion
-from harness.clients.faults import AttemptError
+from harness.clients.completion import CONTENT_FILTER, Completion, CompletionTimes
+from harness.clients.faults import NOT_STORABLE, AttemptError, FilteredError
+from harness.clients.incoming import well_formed
 from harness.runs.cell import Cell
+from harness.runs.judging import score
 from harness.runs.records import ErrorRecord, SampleRecord, SampleTimes
-from harness.runs.rescoring import score
 from harness.sample import Sample
 
 
@@ -17,39 +19,66 @@ def sample_record(
     sample: Sample,
     completion: Completion,
     *,
+    repeat: int,
     prompt: str,
     started_at_s: float,
 ) -> SampleRecord:
-    """Scores the completion; `prompt` is what was sent."""
-    answer, verdict = score(completion, sample.target, cell.style)
+    """Scores the completion; `prompt` is what was sent.
+
+    Raises AttemptError for one that could not be read again: no server may damage a run.
+    """
+    answer, verdict = score(completion, sample.target, cell)
     times = SampleTimes(
         **asdict(completion.times),
         started_at_s=started_at_s,
         finished_at_s=time.time(),
     )
-    return SampleRecord(
+    record = SampleRecord(
         **{**asdict(completion), "times": times},
         cell=cell.key,
         address=sample.address.key,
+        repeat=repeat,
         prompt=prompt,
         target=sample.target,
         answer=answer,
         verdict=verdict,
     )
+    try:
+        msgspec.json.decode(msgspec.json.encode(record), type=SampleRecord)
+    except (msgspec.MsgspecError, UnicodeEncodeError) as fault:
+        raise AttemptError(NOT_STORABLE, str(fault)) from None
+    return record
+
+
+def filtered_completion(error: FilteredError) -> Completion:
+    """What is stored where a filter kept the answer back: the last fault says which."""
+    return Completion(
+        transcript=(),
+        finish_reason=CONTENT_FILTER,
+        num_prompt_tokens=0,
+        num_generated_tokens=0,
+        num_inserted_tokens=0,
+        num_searches=0,
+        times=CompletionTimes(backoff_ms=error.backoff_ms),
+        num_attempts=error.num_attempts,
+        faults=(*error.faults, str(error)),
+    )
 
 
 def error_record(
-    cell: Cell, sample: Sample, error: AttemptError, started_at_s: float
+    cell: Cell, sample: Sample, repeat: int, error: AttemptError, started_at_s: float
 ) -> ErrorRecord:
     """What is known of a sample without a completion."""
     return ErrorRecord(
         cell=cell.key,
         address=sample.address.key,
+        repeat=repeat,
         code=error.code,
-        detail=error.detail,
+        detail=well_formed(error.detail),
         num_attempts=error.num_attempts,
-        faults=error.faults,
+        faults=tuple(map(well_formed, error.faults)),
         backoff_ms=error.backoff_ms,
         started_at_s=started_at_s,
         failed_at_s=time.time(),
+        raw=well_formed(error.raw),
     )

@@ -59,10 +59,14 @@ def _cell_differences(stored: Manifest, planned: Manifest) -> list[str]:
 def _model_differences(
     was: Mapping[str, EndpointRecord], now: Mapping[str, EndpointRecord]
 ) -> list[str]:
+    both = [(name, was[name], record) for name, record in now.items() if name in was]
     return [
         f"endpoint {name}, {key}: the run has {before}, now it is {after}"
-        for name, record in now.items()
+        for name, stored, record in both
         for key in (*_DIGESTS, *(() if record.model.checkpoint_digest else _NAMES))
-        if name in was
-        and (before := getattr(was[name].model, key)) != (after := getattr(record.model, key))
+        if (before := getattr(stored.model, key)) != (after := getattr(record.model, key))
+    ] + [
+        f"endpoint {name}, api: the run has {stored.api}, now it is {record.api}"
+        for name, stored, record in both
+        if stored.api not in {None, record.api}
     ]

@@ -1,11 +1,14 @@
 """One session of work on a run, new or resumed: connect, plan, check, ask what is missing."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import groupby
 
+from harness.clients.clock import Clock
 from harness.clients.connection import Connection
+from harness.clients.context_room import ContextRoom
+from harness.clients.pace import FIRST_LIMIT, Pace
 from harness.endpoints.config import Endpoint
 from harness.errors import (
     EndpointLostError,
@@ -16,7 +19,8 @@ from harness.errors import (
 )
 from harness.fleet.fleet import Opened, all_failed, open_fleet
 from harness.fleet.plans import Program
-from harness.runner.cell_run import CellRun, Listener, check_prompt, run_cell
+from harness.runner.budget import Budget, BudgetError
+from harness.runner.cell_run import CellRefusedError, CellRun, Listener, check_prompt, run_cell
 from harness.runner.plan import plan_cells
 from harness.runner.resumption import manifest_changes
 from harness.runs.cell import Cell
@@ -42,12 +46,18 @@ class SessionPlan:
     model_server: Program
     connect_timeout_s: float
     manifest: Manifest | None = None
+    # Of each endpoint.
+    requests_per_minute: float | None = None
+    max_tokens_total: int | None = None
+    clock: Clock = field(default_factory=Clock)
 
 
 async def run_session(plan: SessionPlan, store: RunStore, listener: Listener) -> None:
     """Returns when every sample is stored, or errored.
 
-    An endpoint that is not there, or is lost, is left out: IncompleteError names it at the end.
+    An endpoint that is not there, or is lost, is left out, and so is a cell whose requests are
+    refused one after the other: IncompleteError names them at the end. So it is where the budget
+    is spent.
     Raises InputError or UnreachableError where nothing can be asked; what was stored before stays.
     """
     session = Session(
@@ -60,13 +70,15 @@ async def run_session(plan: SessionPlan, store: RunStore, listener: Listener) ->
         listener.say,
         model_server=plan.model_server,
         connect_timeout_s=plan.connect_timeout_s,
-    ) as opened:
-        if not opened.connections:
-            raise all_failed(opened.failures.values())
+    ) as found:
+        if not found.connections:
+            raise all_failed(found.failures.values())
+        opened = _paced(plan, found, listener)
         models = {name: connection.model for name, connection in opened.connections.items()}
         grid = plan_cells(plan.options, plan.endpoints, models)
         listener.say("warming up: the servers read the prompts")
-        runs, unread = await _read_prompts(plan, grid.cells, opened, listener)
+        budget = Budget(plan.max_tokens_total)
+        runs, unread = await _read_prompts(plan, grid.cells, opened, budget, listener)
         refused = (*grid.refused, *unread)
         for line in (*refused_lines(refused), *_untrained_lines(runs)):
             listener.say(line, is_warning=True)
@@ -76,13 +88,15 @@ async def run_session(plan: SessionPlan, store: RunStore, listener: Listener) ->
         else:
             add_session(store.folder, session, manifest_changes(plan.manifest, manifest))
         lost = await _ask(runs, store, listener)
+        for connection in opened.connections.values():
+            _say_pace(connection, listener)
     left_out = [*refused_lines(one for one in refused if one.is_away), *map(str, lost)]
     if left_out:
         raise IncompleteError("\n".join(left_out))
 
 
 async def _read_prompts(
-    plan: SessionPlan, cells: Iterable[Cell], opened: Opened, listener: Listener
+    plan: SessionPlan, cells: Iterable[Cell], opened: Opened, budget: Budget, listener: Listener
 ) -> tuple[list[CellRun], list[Refused]]:
     """The cells whose first prompt the servers take. Raises an error where they take none.
 
@@ -95,7 +109,7 @@ async def _read_prompts(
         try:
             if name in opened.failures:
                 raise UnreachableError(one_line(opened.failures[name]))
-            found = [_cell_run(plan, cell, opened.connections[name]) for cell in asked]
+            found = [_cell_run(plan, cell, opened.connections[name], budget) for cell in asked]
             refusals = [await _refusal(run, listener) for run in found]
         except (UnreachableError, EndpointLostError) as error:
             refused += [Refused.planned(cell, one_line(error), is_away=True) for cell in asked]
@@ -130,9 +144,13 @@ def _untrained_lines(runs: Iterable[CellRun]) -> list[str]:
 
 async def _ask(
     runs: Sequence[CellRun], store: RunStore, listener: Listener
-) -> list[EndpointLostError]:
-    """Cell by cell; those of an endpoint that is lost are left, and the errors told of."""
+) -> list[IncompleteError]:
+    """Cell by cell; what was left out, and why.
+
+    Of an endpoint that is lost all further cells are; nothing is asked once the budget is spent.
+    """
     lost: dict[str, EndpointLostError] = {}
+    left_out: list[IncompleteError] = []
     for number, run in enumerate(runs, start=1):
         name = run.cell.endpoint
         if name in lost:
@@ -141,12 +159,58 @@ async def _ask(
             await run_cell(run, store, listener)
         except EndpointLostError as error:
             lost[name] = error
+            left_out.append(error)
             if any(later.cell.endpoint not in lost for later in runs[number:]):
                 listener.say(f"going on without {name}: {one_line(error)}", is_warning=True)
-    return list(lost.values())
+        except CellRefusedError as error:
+            left_out.append(error)
+            if number < len(runs):
+                listener.say(f"going on with the next: {one_line(error)}", is_warning=True)
+        except BudgetError as error:
+            return [*left_out, error]
+    return left_out
 
 
-def _cell_run(plan: SessionPlan, cell: Cell, connection: Connection) -> CellRun:
+def _paced(plan: SessionPlan, opened: Opened, listener: Listener) -> Opened:
+    """The connections with what this session lets them be asked."""
+    return replace(
+        opened,
+        connections={
+            name: _paced_connection(plan, connection, listener)
+            for name, connection in opened.connections.items()
+        },
+    )
+
+
+def _paced_connection(plan: SessionPlan, connection: Connection, listener: Listener) -> Connection:
+    def say(text: str) -> None:
+        listener.say(f"endpoint '{connection.endpoint.name}': {text}", is_warning=True)
+
+    is_external = connection.endpoint.external is not None
+    pace = Pace(
+        ceiling=plan.concurrency,
+        # Ours say that they are full, and have room for many.
+        first=FIRST_LIMIT if is_external else None,
+        requests_per_minute=plan.requests_per_minute,
+        clock=plan.clock,
+        say=say,
+    )
+    # Ours end a completion where their context does.
+    limit = connection.model.context_limit if is_external else None
+    return replace(connection, clock=plan.clock, pace=pace, room=ContextRoom(limit, say))
+
+
+def _say_pace(connection: Connection, listener: Listener) -> None:
+    pace = connection.pace
+    if pace.is_slowed:
+        listener.say(
+            f"endpoint '{connection.endpoint.name}': {pace.num_requests} requests, "
+            f"{pace.num_turned_away} of them turned away; at most {pace.most_at_once} at once, "
+            f"{int(pace.limit)} at the end"
+        )
+
+
+def _cell_run(plan: SessionPlan, cell: Cell, connection: Connection, budget: Budget) -> CellRun:
     return CellRun(
         cell=cell,
         connection=connection,
@@ -155,6 +219,8 @@ def _cell_run(plan: SessionPlan, cell: Cell, connection: Connection) -> CellRun:
         concurrency=plan.concurrency,
         deadline_s=plan.deadline_s,
         examples=_examples(plan.options, cell),
+        repeats=plan.options.repeats,
+        budget=budget,
     )
 
 
@@ -185,6 +251,7 @@ def _manifest(
                 place=connection.endpoint.place,
                 retrieval=connection.endpoint.retrieval,
                 model=connection.model,
+                api=connection.endpoint.api_for(connection.model),
             )
             for connection in connections
             if connection.endpoint.name not in away

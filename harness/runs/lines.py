@@ -1,66 +1,101 @@
-"""Files of one JSON object a line, and how files are replaced whole."""
+"""Files of one JSON object a line: what of them can be read, and what is said where one cannot.
 
-import os
+A crash or a copy leaves behind what is no line: a half one, NULs, garbage at the end, a half line
+with the next whole one behind it. That is passed over. Any other line that is no `kind` is damage.
+"""
+
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
-from msgspec import MsgspecError
+from msgspec import MsgspecError, ValidationError
 from msgspec.json import Decoder
 
 from harness.errors import InputError
 
 Kind = TypeVar("Kind")
 
+# No sample is longer: a prompt of the longest message there is, with its token ids.
+_LONGEST_BYTES: Final = 2**28
+# How every line begins that is written here. Inside a text its quotes would be escaped.
+_BEGINNING: Final = b'{"cell":'
+
 
 class DamagedError(InputError):
     """A file of a run does not say what it should; the message says what to do."""
 
 
-def repair(path: Path) -> int:
-    """Cuts off a torn last line, left by a process that was killed; returns the bytes removed."""
-    if not path.exists():
-        return 0
-    with path.open("r+b") as file:
-        size = file.seek(0, os.SEEK_END)
-        end = _end_of_last_line(file, size)
-        file.truncate(end)
-        return size - end
+class Line(NamedTuple, Generic[Kind]):
+    """A whole line of a file, counted from 1, with its newline; `end` is the place behind that.
+
+    Behind the file, where the last line is whole and lacks it.
+    """
+
+    number: int
+    text: bytes
+    value: Kind
+    end: int
+    # What stood before it on the same line: half of another one, or NULs.
+    lead: bytes = b""
 
 
-def _end_of_last_line(file: Any, size: int) -> int:
-    position = size
-    while position > 0:
-        step = min(65536, position)
-        file.seek(position - step)
-        newline = file.read(step).rfind(b"\n")
-        if newline >= 0:
-            return int(position - step + newline + 1)
-        position -= step
-    return 0
+def read_lines(path: Path, kind: type[Kind]) -> Iterator[Line[Kind]]:
+    """The whole lines, one at a time; nothing where there is no file.
 
-
-def read_lines(path: Path, kind: type[Kind]) -> Iterator[tuple[bytes, Kind]]:
-    """The whole lines as they are and as values, one at a time; nothing where there is no file.
-
-    A line is whole once its newline is there. Raises DamagedError for one that is no `kind`.
+    Raises DamagedError for one that is no `kind`. Malformed ones with no whole line behind them are
+    passed over: they are garbage at the end.
     """
     if not path.exists():
         return
     decoder = Decoder(kind)
+    malformed: DamagedError | None = None
+    end = 0
     try:
         with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if not line.endswith(b"\n"):
-                    return
+            texts = iter(partial(file.readline, _LONGEST_BYTES), b"")
+            for number, text in enumerate(texts, start=1):
+                end += len(text)
                 try:
-                    value = decoder.decode(line)
+                    line = _line(number, text, end, decoder)
                 except (MsgspecError, RecursionError) as error:
-                    raise damaged_line(path, number, str(error)) from None
-                yield line, value
+                    if not _may_be_left_over(text, error):
+                        raise damaged_line(path, number, str(error)) from None
+                    if len(text) == _LONGEST_BYTES:
+                        return  # of NULs: a file that grew, and was never written
+                    malformed = malformed or damaged_line(path, number, str(error))
+                    continue
+                if malformed:
+                    raise malformed
+                yield line
     except OSError as error:
         raise DamagedError(f"{path} cannot be read: {error}") from None
+
+
+def _line(number: int, text: bytes, end: int, decoder: Decoder[Kind]) -> Line[Kind]:
+    """Raises MsgspecError or RecursionError where it is none, nor ends with one."""
+    whole = text
+    if not text.endswith(b"\n"):
+        whole, end = text + b"\n", end + 1
+    try:
+        return Line(number, whole, decoder.decode(whole), end)
+    except (MsgspecError, RecursionError):
+        start = whole.rfind(_BEGINNING, 1)
+        if start < 0:
+            raise
+        rest = whole[start:]
+        with suppress(MsgspecError, RecursionError):
+            value = decoder.decode(rest)
+            return Line(number, rest, value, end, lead=whole[:start])
+        raise
+
+
+def _may_be_left_over(text: bytes, error: Exception) -> bool:
+    """A half line, NULs, or no JSON at all: JSON of another kind was written so."""
+    if not text.endswith(b"\n"):
+        return len(text) < _LONGEST_BYTES or not text.strip(b"\0")
+    return not isinstance(error, ValidationError | RecursionError)
 
 
 def damaged_line(path: Path, number: int, reason: str) -> DamagedError:
@@ -70,28 +105,3 @@ def damaged_line(path: Path, number: int, reason: str) -> DamagedError:
         "what is wrong in it: what is missing then is asked again by harness eval --resume "
         f"{path.parent}"
     )
-
-
-def remove_unfinished(path: Path) -> None:
-    """What a process that was killed left behind of a `replacing`."""
-    for unfinished in path.parent.glob(f".{path.name}.*.new"):
-        unfinished.unlink(missing_ok=True)
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A file beside the path that takes its place when all is written. Raises InputError.
-
-    A link stays one, and who may read the file may read it afterwards.
-    """
-    target = path.resolve()
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.new")
-    try:
-        yield temporary
-        if target.is_file():
-            temporary.chmod(target.stat().st_mode)
-        temporary.replace(target)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from None
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -10,12 +10,14 @@ from harnessapi.values import ModelDescription
 
 from harness.errors import InputError
 from harness.runs.cell import Cell
-from harness.runs.lines import replacing
 from harness.runs.refused import Refused
 from harness.runs.run_options import RunOptions
+from harness.runs.writing import replacing
 
 FORMAT: Final = 1
 FILE_NAME: Final = "manifest.json"
+# Cut there, whatever is longer is no JSON.
+_LONGEST_BYTES: Final = 2**28
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,6 +37,8 @@ class EndpointRecord:
     place: str
     retrieval: bool
     model: ModelDescription
+    # How it was given written language: chat or completions. None: it was given none.
+    api: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,7 +66,7 @@ class Manifest:
     def num_samples(self) -> int:
         """All that are asked for, also of cells that were left out because an endpoint was away."""
         num_cells = len(self.cells) + sum(one.is_away for one in self.refused)
-        return self.options.samples * num_cells
+        return self.options.samples * self.options.repeats * num_cells
 
     def model(self, endpoint: str) -> ModelDescription:
         """GetModel of an endpoint, by its name."""
@@ -77,7 +81,8 @@ def read_manifest(folder: Path) -> Manifest:
     """Raises InputError where there is none, or none that this version can read."""
     path = folder / FILE_NAME
     try:
-        text = path.read_bytes()
+        with path.open("rb") as file:
+            text = file.read(_LONGEST_BYTES)
         version = msgspec.json.decode(text, type=_Versioned).format
         if version != FORMAT:
             raise InputError(f"{path}: format {version}, this version reads {FORMAT}")
@@ -96,6 +101,12 @@ def read_manifest(folder: Path) -> Manifest:
         if cell.endpoint not in names:
             raise InputError(f"{path}: cell {cell.key} has an endpoint that is not there")
     return manifest
+
+
+def require_another_run(run: str, folder: Path, known: Mapping[str, Path]) -> None:
+    """Raises InputError where the run in this folder is one of those known, by ID: a copy of it."""
+    if run in known:
+        raise InputError(f"{known[run]} and {folder} are the same run: name one")
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

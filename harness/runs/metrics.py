@@ -5,16 +5,23 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 from harness.clients.completion import COUNTS
+from harness.runs.judging import Judge
 from harness.runs.records import SampleRecord
+from harness.runs.repeats import Repeats
+from harness.runs.reply_facts import ReplyFacts
 from harness.scoring.exact import Verdict
-from harness.scoring.intervals import wilson_interval
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Metrics:
-    """The figures of one cell. `n` are the scored samples; errored ones are never among them."""
+    """The figures of one cell. `n` are the scored samples; errored ones are never among them.
+
+    Where each is asked several times, `n` counts completions, accuracy is their mean, and the
+    interval is that of so many samples: repeats of one are not independent.
+    """
 
     n: int
     correct: int
@@ -30,46 +37,85 @@ class Metrics:
     prompt_tokens_per_sample: float | None = None
     generated_tokens_per_sample: float | None = None
     inserted_tokens_per_sample: float | None = None
+    # Of the lenient verdict, beside the exact one; None where there is none.
+    lenient_correct: int | None = None
+    lenient_accuracy: float | None = None
+    # Of all requests, as they are paid for; see ReplyFacts.
+    prompt_tokens_total: int = 0
+    generated_tokens_total: int = 0
+    reasoning_tokens_total: int | None = None
+    # The first few names that the server gave its model and its configuration.
+    reply_models: tuple[str, ...] = ()
+    system_fingerprints: tuple[str, ...] = ()
+    # Kept back by a filter of the endpoint; in the denominator.
+    filtered: int = 0
+    # So often each sample is asked.
+    repeats: int = 1
+    # Of the samples with all their repeats the share that was right once or more. None: asked once.
+    pass_at_k: float | None = None
+    # How often two completions of one sample give the same answer. None: asked once.
+    agreement: float | None = None
 
 
 class Accumulator:
-    """Takes the samples of one cell in any order; 16 to 24 bytes of each are kept."""
+    """Takes the samples of one cell in any order; 16 to 24 bytes of each are kept.
 
-    def __init__(self) -> None:
+    Of those that are asked several times, so many bytes and their answers' hashes.
+    """
+
+    def __init__(self, lenient: Judge | None = None, *, repeats: int = 1) -> None:
         self.n = 0
+        self._lenient = lenient
+        self._num_lenient = 0
+        self._repeats = Repeats(repeats)
         self._verdicts: Counter[Verdict] = Counter()
         self._totals = dict.fromkeys(COUNTS, 0)
         self._ttfts_ms = array("d")
         self._busy = BusyTime()
+        self._replies = ReplyFacts()
 
     def add(self, record: SampleRecord) -> None:
         """Counts one finished sample."""
         self.n += 1
         self._verdicts[record.verdict] += 1
+        self._num_lenient += self._lenient is not None and self._lenient(record)
         for name in COUNTS:
             self._totals[name] += getattr(record, name)
         if record.times.ttft_ms is not None:
             self._ttfts_ms.append(record.times.ttft_ms)
+        self._replies.add(record)
+        self._repeats.add(record)
         self._busy.add(record.times.started_at_s, record.times.finished_at_s)
 
     def metrics(self, *, errored: int) -> Metrics:
         """So far; what cannot be computed from no samples is None."""
         n, busy_s = self.n, self._busy.seconds
         correct = self._verdicts[Verdict.CORRECT]
+        filtered = self._verdicts[Verdict.FILTERED]
+        # What was kept back has no counts.
+        num_counted = n - filtered
+        means: dict[str, Any] = {
+            f"{name.removeprefix('num_')}_per_sample": total / num_counted if num_counted else None
+            for name, total in self._totals.items()
+        }
         return Metrics(
             n=n,
             correct=correct,
             accuracy=correct / n if n else None,
-            ci95=wilson_interval(correct, n),
+            ci95=self._repeats.interval(correct, n),
             no_answer=self._verdicts[Verdict.NO_ANSWER],
             truncated=self._verdicts[Verdict.TRUNCATED],
             errored=errored,
             tokens_per_s=self._totals["num_generated_tokens"] / busy_s if busy_s > 0 else None,
             ttft_ms_p50=statistics.median(self._ttfts_ms) if self._ttfts_ms else None,
-            **{
-                f"{name.removeprefix('num_')}_per_sample": total / n if n else None
-                for name, total in self._totals.items()
-            },
+            lenient_correct=None if self._lenient is None else self._num_lenient,
+            lenient_accuracy=self._num_lenient / n if n and self._lenient else None,
+            filtered=filtered,
+            repeats=self._repeats.k,
+            pass_at_k=self._repeats.pass_at_k,
+            agreement=self._repeats.agreement,
+            **means,
+            **self._replies.fields(),
         )
 
 

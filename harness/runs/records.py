@@ -5,15 +5,24 @@ Fields that a newer version adds are passed over here; where a line is written a
 
 from msgspec import Struct
 
-from harness.clients.completion import Completion, CompletionTimes
+from harness.clients.completion import Completion, CompletionTimes, Count
 from harness.scoring.exact import Verdict
+
+# Tells the samples of a run apart.
+Key = tuple[str, str, int]
 
 
 class SampleKey(Struct, frozen=True, kw_only=True):
-    """Which sample of which cell a line is about."""
+    """Which sample of which cell a line is about, and which time it was asked, from 0."""
 
     cell: str
     address: str
+    repeat: Count = 0
+
+    @property
+    def key(self) -> Key:
+        """All three."""
+        return self.cell, self.address, self.repeat
 
 
 class SampleTimes(CompletionTimes, frozen=True, kw_only=True):
@@ -28,11 +37,22 @@ class SampleRecord(Completion, frozen=True, kw_only=True):
 
     cell: str
     address: str
+    repeat: Count = 0
     prompt: str
     target: str
     answer: str | None = None
     verdict: Verdict
     times: SampleTimes
+
+    @property
+    def key(self) -> Key:
+        """As a SampleKey's."""
+        return self.cell, self.address, self.repeat
+
+    @property
+    def name(self) -> str:
+        """The address; of a sample that was asked again, with the number of the repeat."""
+        return f"{self.address}/repeat={self.repeat}" if self.repeat else self.address
 
     @property
     def is_correct(self) -> bool:
@@ -50,3 +70,5 @@ class ErrorRecord(SampleKey, frozen=True, kw_only=True):
     backoff_ms: float
     started_at_s: float
     failed_at_s: float
+    # The end of what the server had sent, in at most 2,000 characters, the key masked.
+    raw: str = ""

@@ -1,4 +1,4 @@
-"""Scores stored completions, without a model: one of them, or all of a run."""
+"""Scores the stored completions of a run anew, without a model."""
 
 import os
 import shutil
@@ -10,30 +10,18 @@ from typing import Any, Final
 
 import msgspec
 
-from harness.clients.completion import Completion
 from harness.errors import InputError, unknown_name
-from harness.runs.lines import replacing
+from harness.runs.judging import score
 from harness.runs.manifest import Manifest, copy_manifest, read_manifest
-from harness.runs.reading import read_failed, read_sample_lines
 from harness.runs.store import ERRORS_NAME, SAMPLES_NAME, RunStore, create_run
+from harness.runs.stored_samples import read_failed, read_sample_lines
 from harness.runs.summary import summarize, write_summary
-from harness.scoring.exact import Verdict, extract_answer, score_exact
-from harness.scoring.marked import extract_marked_answer, score_marked
+from harness.runs.writing import replacing
+from harness.scoring.exact import Verdict
 from harness.tasks import TASKS
-from harness.way import Style
 
 # Of the samples that went from one verdict to another, so many are named.
 _MAX_NAMED: Final = 5
-
-
-def score(completion: Completion, target: str, style: Style) -> tuple[str | None, Verdict]:
-    """The answer found and what it is worth; each style marks its answers in its own way."""
-    truncated = completion.is_truncated
-    if style is Style.NATURAL:
-        reply = completion.reply_text
-        return extract_marked_answer(reply), score_marked(reply, target, truncated=truncated)
-    generated = completion.generated_text
-    return extract_answer(generated), score_exact(generated, target, truncated=truncated)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,6 +44,8 @@ class Rescored:
     folder: Path | None
     num_samples: int
     changes: tuple[Change, ...]
+    # What was taken out of the run's files first, in place.
+    mended: tuple[str, ...] = ()
 
     @property
     def num_changed(self) -> int:
@@ -73,6 +63,7 @@ def rescore(folder: Path, *, in_place: bool) -> Rescored:
     _require_known_tasks(manifest)
     read_failed(folder)  # what the summary needs besides is whole
     store = RunStore(folder) if in_place else create_run(folder.resolve().parent)
+    mended = store.mended
     try:
         with replacing(store.folder / SAMPLES_NAME) as temporary:
             num_samples, changes = _write_samples(folder, manifest, temporary)
@@ -89,6 +80,7 @@ def rescore(folder: Path, *, in_place: bool) -> Rescored:
         folder=store.folder if is_kept else None,
         num_samples=num_samples,
         changes=changes,
+        mended=mended,
     )
 
 
@@ -103,18 +95,19 @@ def _require_known_tasks(manifest: Manifest) -> None:
 
 def _write_samples(folder: Path, manifest: Manifest, path: Path) -> tuple[int, tuple[Change, ...]]:
     """Each line as it stands, but for an answer and a verdict that are others now."""
-    styles = {cell.key: cell.style for cell in manifest.cells}
+    cells = {cell.key: cell for cell in manifest.cells}
     num_changed: Counter[tuple[str, Verdict, Verdict]] = Counter()
     named: dict[tuple[str, Verdict, Verdict], tuple[str, ...]] = {}
     num_samples = 0
     with path.open("wb") as file:
-        for line, record in read_sample_lines(folder, manifest):
+        for line in read_sample_lines(folder, manifest):
+            record = line.value
             num_samples += 1
-            answer, verdict = score(record, record.target, styles[record.cell])
+            answer, verdict = score(record, record.target, cells[record.cell])
             if (answer, verdict) == (record.answer, record.verdict):
-                file.write(line)
+                file.write(line.text)
                 continue
-            file.write(_changed(line, answer=answer, verdict=verdict))
+            file.write(_changed(line.text, answer=answer, verdict=verdict))
             key = (record.cell, record.verdict, verdict)
             num_changed[key] += 1
             named[key] = (*named.get(key, ()), record.address)[:_MAX_NAMED]

@@ -1,5 +1,6 @@
 """One row of a result: a cell of a run, its figures, and what the model says of itself."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
@@ -78,7 +79,7 @@ class CellResult:
     def as_json(self) -> dict[str, Any]:
         """The keys are a contract (docs: Command line)."""
         asked, metrics = self.asked, self.metrics
-        return {
+        row = {
             "run": self.run,
             "endpoint": asked.endpoint,
             "family": self.model.family,
@@ -98,6 +99,16 @@ class CellResult:
             "bound": self.bound,
             "bits_shown": self.bits_shown,
         }
+        return {key: finite(value) for key, value in row.items()}
+
+
+def finite(value: Any) -> Any:
+    """The same without infinities and NaN, which JSON has not: null is in their place."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: finite(one) for key, one in value.items()}
+    return [finite(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _rounded(value: float | None) -> float | None:

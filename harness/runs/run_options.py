@@ -25,6 +25,8 @@ class RunOptions:
     max_new_tokens: int | None
     # Worked ones before each question of the natural style.
     examples: int = DEFAULT_NUM_EXAMPLES
+    # So often each sample is asked.
+    repeats: int = 1
     # By task and name, those that were given.
     parameter: dict[str, dict[str, int]] = field(default_factory=dict, hash=False)
 

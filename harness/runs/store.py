@@ -1,5 +1,6 @@
 """One run on disk: appended to sample by sample, so that stopping at any time loses nothing."""
 
+import errno
 import fcntl
 import os
 import secrets
@@ -12,35 +13,42 @@ from typing import BinaryIO, Final
 
 import msgspec
 
-from harness.errors import IncompleteError, InputError, unknown_name
-from harness.runs.lines import read_lines, remove_unfinished, repair
+from harness.errors import IncompleteError, InputError, cannot_write, unknown_name
 from harness.runs.manifest import FILE_NAME as MANIFEST_NAME
-from harness.runs.records import ErrorRecord, SampleKey, SampleRecord
+from harness.runs.mending import mend
+from harness.runs.records import ErrorRecord, SampleRecord
+from harness.runs.writing import remove_unfinished
 
 SAMPLES_NAME: Final = "samples.jsonl"
 ERRORS_NAME: Final = "errors.jsonl"
 
 
 class RunStore:
-    """Holds the run's lock while open; `done` are the (cell, address) keys of finished samples."""
+    """Holds the run's lock while open; `done` are the keys of finished samples.
+
+    `mended` says what had to be taken out of its files.
+    """
 
     def __init__(self, folder: Path) -> None:
-        """Opens (and repairs) a run. Raises InputError where it cannot be written, or is in use."""
+        """Opens (and mends) a run. Raises InputError where it cannot be written, or is in use."""
         self.folder = folder
+        samples, errors = folder / SAMPLES_NAME, folder / ERRORS_NAME
         try:
             with ExitStack() as files:
-                self._samples = files.enter_context(_open_locked(folder / SAMPLES_NAME))
-                remove_unfinished(folder / SAMPLES_NAME)
-                repair(folder / SAMPLES_NAME)
-                repair(folder / ERRORS_NAME)
-                self._errors = files.enter_context((folder / ERRORS_NAME).open("ab", buffering=0))
-                stored = read_lines(folder / SAMPLES_NAME, SampleKey)
-                self.done = {(key.cell, key.address) for _, key in stored}
+                self._samples = files.enter_context(_open_locked(samples))
+                remove_unfinished(samples)
+                _, in_errors = mend(errors, may_repeat=True)
+                self.done, in_samples = mend(samples)
+                if not _is_at(self._samples, samples):
+                    # Mended: another file has taken its place.
+                    self._samples = files.enter_context(_open_locked(samples))
+                self._errors = files.enter_context(errors.open("ab", buffering=0))
+                self.mended = tuple(filter(None, (in_errors, in_samples)))
                 self._files = files.pop_all()
         except BlockingIOError:
             raise InputError(f"{folder} is being worked on by another process") from None
         except OSError as error:
-            raise InputError(f"cannot write to {folder}: {error}") from None
+            raise cannot_write(folder, error) from None
 
     @property
     def run(self) -> str:
@@ -49,18 +57,17 @@ class RunStore:
 
     def num_done(self, cell: str) -> int:
         """How many samples of this cell are stored."""
-        return sum(key == cell for key, _ in self.done)
+        return sum(key == cell for key, *_ in self.done)
 
     def add(self, record: SampleRecord) -> None:
         """Appends a finished sample; it is in the file when this returns.
 
         Raises ValueError for a sample that is there already, IncompleteError for a full disk.
         """
-        key = (record.cell, record.address)
-        if key in self.done:
+        if record.key in self.done:
             raise ValueError(f"sample {record.address} of {record.cell} is stored already")
         _append(self._samples, _line(record))
-        self.done.add(key)
+        self.done.add(record.key)
 
     def add_error(self, record: ErrorRecord) -> None:
         """Appends a sample that has to be asked again."""
@@ -80,7 +87,7 @@ def create_run(out: Path) -> RunStore:
     try:
         folder.mkdir(parents=True)
     except OSError as error:
-        raise InputError(f"cannot store runs in {out}: {error}") from None
+        raise cannot_write(f"runs in {out}", error) from None
     return RunStore(folder)
 
 
@@ -112,7 +119,7 @@ def _open_locked(path: Path) -> BinaryIO:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # Whoever held the lock may have put another file in its place meanwhile.
-        if not os.path.samestat(os.fstat(file.fileno()), path.stat()):
+        if not _is_at(file, path):
             raise BlockingIOError
     except OSError:
         file.close()
@@ -120,13 +127,20 @@ def _open_locked(path: Path) -> BinaryIO:
     return file
 
 
+def _is_at(file: BinaryIO, path: Path) -> bool:
+    return os.path.samestat(os.fstat(file.fileno()), path.stat())
+
+
 def _append(file: BinaryIO, line: bytes) -> None:
+    """In the file, whole, when this returns. Raises IncompleteError with the file as it was."""
     try:
         num_written = file.write(line)
+        if num_written != len(line):
+            # Behind half a line the next one would be lost too.
+            file.truncate(file.tell() - num_written)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError as error:
-        raise IncompleteError(f"cannot write to {file.name}: {error}") from None
-    if num_written != len(line):
-        raise IncompleteError(f"cannot write to {file.name}: the disk is full")
+        raise IncompleteError(str(cannot_write(file.name, error))) from None
 
 
 def _line(record: SampleRecord | ErrorRecord) -> bytes:

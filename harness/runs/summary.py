@@ -7,14 +7,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from harness.errors import IncompleteError, InputError
-from harness.runs.lines import replacing
+from harness.errors import HarnessError, IncompleteError
+from harness.runs.judging import lenient_judge
 from harness.runs.manifest import Manifest, read_manifest
 from harness.runs.metrics import Accumulator
-from harness.runs.reading import read_failed, read_samples
 from harness.runs.records import SampleRecord
 from harness.runs.refused import Refused
 from harness.runs.results import CellResult
+from harness.runs.stored_samples import read_failed, read_samples
+from harness.runs.writing import replacing
 from harness.sample import Address
 
 FILE_NAME: Final = "summary.json"
@@ -47,17 +48,18 @@ def summarize(folder: Path, visit: Callable[[SampleRecord], None] = _pass_by) ->
     Raises InputError for a damaged run.
     """
     manifest = read_manifest(folder)
-    found = {cell.key: Accumulator() for cell in manifest.cells}
+    repeats = manifest.options.repeats
+    found = {cell.key: Accumulator(lenient_judge(cell), repeats=repeats) for cell in manifest.cells}
     addresses: dict[str, str] = {}
     failed = read_failed(folder)
     for record in read_samples(folder, manifest):
         found[record.cell].add(record)
         addresses.setdefault(record.cell, record.address)
-        failed.discard((record.cell, record.address))
+        failed.discard(record.key)
         visit(record)
     num_stored = sum(cell.n for cell in found.values())
     return RunResult(
-        cells=_results(manifest, found, addresses, Counter(cell for cell, _ in failed)),
+        cells=_results(manifest, found, addresses, Counter(cell for cell, *_ in failed)),
         num_missing=manifest.num_samples - num_stored,
         refused=manifest.refused,
     )
@@ -71,13 +73,17 @@ def write_summary(folder: Path, result: RunResult) -> None:
     value = {
         "complete": result.is_complete,
         "missing": result.num_missing,
+        "prompt_tokens_total": sum(c.metrics.prompt_tokens_total for c in result.cells),
+        "generated_tokens_total": sum(c.metrics.generated_tokens_total for c in result.cells),
         "cells": [cell.as_json() for cell in result.cells],
         "refused": [asdict(one) for one in result.refused],
     }
     try:
         with replacing(folder / FILE_NAME) as temporary:
-            temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    except InputError as error:
+            temporary.write_text(
+                json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8"
+            )
+    except HarnessError as error:
         raise IncompleteError(
             f"{error}. All samples are stored: harness report {folder} shows what they come to"
         ) from None

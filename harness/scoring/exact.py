@@ -15,6 +15,8 @@ class Verdict(StrEnum):
     WRONG = "wrong"
     NO_ANSWER = "no_answer"
     TRUNCATED = "truncated"
+    # A filter of the endpoint kept the prompt or the answer back.
+    FILTERED = "filtered"
 
 
 def extract_answer(generated: str) -> str | None:

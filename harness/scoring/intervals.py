@@ -9,7 +9,7 @@ _TAIL: Final = 0.025
 _NEGLIGIBLE: Final = 1e-18
 
 
-def wilson_interval(successes: int, n: int, z: float = Z_95) -> tuple[float, float]:
+def wilson_interval(successes: float, n: int, z: float = Z_95) -> tuple[float, float]:
     """Bounds of the true rate behind `successes` of `n`; (0, 1) where nothing was counted.
 
     Wilson (1927), "Probable inference, the law of succession, and statistical inference":

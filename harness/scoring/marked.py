@@ -1,47 +1,66 @@
 """Exact match of the last marked answer in plain language: pure functions over completions.
 
-A marked answer is a line that begins with `Answer:`, whatever marks of emphasis stand around it.
-Two answers are the same where they are after `normalize`: that alone is tolerated, and nothing is
-searched for inside an answer.
+A marked answer is a line that begins with `Answer:` or `Final Answer:`, whatever marks of emphasis
+stand around it. Two answers are the same where they are after `normalize`, or where the task says
+that its targets may be worded so: that alone is tolerated, and nothing is searched for inside an
+answer. Every rule stands in docs/scoring.md, with what it does not tolerate.
 """
 
 import re
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from harness.scoring.exact import Verdict
+from harness.scoring.normalizing import normalize
+from harness.scoring.think_tags import without_reasoning
+from harness.scoring.wording import AS_IT_STANDS, Wording
 
 ANSWER_LABEL: Final = "Answer:"
 _DECORATION: Final = "*_`"
-_QUOTES: Final = "\"'\u2018\u2019\u201c\u201d"
+# One run of each set, and the sets have nothing in common: no text is read twice.
 _LABEL: Final = re.compile(
-    rf"^[ \t>#{_DECORATION}-]*answer[ \t{_DECORATION}]*:(?P<answer>.*)$",
+    rf"^[ \t>#{_DECORATION}-]*(?:final[ \t{_DECORATION}]+)?answer[ \t{_DECORATION}]*[:\uff1a]",
     re.IGNORECASE | re.MULTILINE,
 )
-# A sign or a point before a number is part of it; a point after a word ends the sentence.
-_BEFORE: Final = _DECORATION + _QUOTES + "([{<,;: \t"
-_AFTER: Final = _DECORATION + _QUOTES + ")]}>?!,;:. \t"
+# Begins a formula that has lines of its own.
+_FORMULA: Final = "\\["
 
 
-def normalize(answer: str) -> str:
-    """White space folded, case folded, and the punctuation and emphasis around the whole dropped.
+def extract_marked_answer(reply: str) -> str | None:
+    """What the last label is followed by, normalized; None where there is no such label.
 
-    `**42!**` is `42`, `(3.14).` is `3.14`, `-5` stays `-5`; what stands inside is left as it is.
+    Where nothing follows on its line, the first line below that says something is the answer.
     """
-    folded = " ".join(answer.split()).casefold()
-    return folded.lstrip(_BEFORE).rstrip(_AFTER)
+    said = without_reasoning(reply)
+    end = None
+    for label in _LABEL.finditer(said):
+        end = label.end()
+    return None if end is None else next(_telling_lines(said[end:].split("\n")), "")
 
 
-def extract_marked_answer(generated: str) -> str | None:
-    """What the last `Answer:` line says, normalized; None where there is no such line."""
-    answers = _LABEL.findall(generated)
-    return normalize(answers[-1]) if answers else None
-
-
-def score_marked(generated: str, target: str, *, truncated: bool) -> Verdict:
+def score_marked(
+    reply: str, target: str, *, truncated: bool, wording: Wording = AS_IT_STANDS
+) -> Verdict:
     """Compares whole answers after `normalize`; a truncated completion is never an answer."""
     if truncated:
         return Verdict.TRUNCATED
-    answer = extract_marked_answer(generated)
+    answer = extract_marked_answer(reply)
     if not answer:
         return Verdict.NO_ANSWER
-    return Verdict.CORRECT if answer == normalize(target) else Verdict.WRONG
+    is_target = wording.words(answer) == normalize(target).split()
+    return Verdict.CORRECT if is_target else Verdict.WRONG
+
+
+def is_in_last_line(reply: str, target: str, wording: Wording = AS_IT_STANDS) -> bool:
+    """The target is there, as whole words, in the last line that says something."""
+    last = next(_telling_lines(reversed(without_reasoning(reply).split("\n"))), "")
+    wanted = normalize(target)
+    if not all(word in last for word in wanted.split()):
+        return False
+    words = wording.words(" ".join(map(normalize, last.split())))
+    return f" {wanted} " in f" {' '.join(words)} "
+
+
+def _telling_lines(lines: Iterable[str]) -> Iterator[str]:
+    """Normalized, without those that hold nothing but marks."""
+    return (text for line in lines if (text := normalize(line)) and text != _FORMULA)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from harnessapi.values import Mode
 
 from harness.sample import Problem
+from harness.scoring.wording import Wording
 from harness.tasks import vocabulary as words
 from harness.tasks.drawing import redrawn
 from harness.tasks.parameters import parameter
@@ -31,6 +32,7 @@ class Mqar(Task):
         "which the keys are asked."
     )
     heading = "mqar ;"
+    wording = Wording(is_list=True)
     size_unit = "key-value pairs"
     max_size = len(words.KEYS)
     retrieval_modes = (Mode.DENSE, Mode.REGEX)

@@ -56,6 +56,8 @@ def render_natural(task: Task, sample: Sample, way: Way, examples: Sequence[Samp
         joint="",
         result_start=_RESULT_START,
         result_end=_RESULT_END,
+        failed=words.FAILED,
+        is_language=True,
         stops=(f"\n{_HEADING}",),
     )
 

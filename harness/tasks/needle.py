@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 from harnessapi.values import Mode
 
 from harness.sample import Problem
+from harness.scoring.wording import Wording
 from harness.steps import Step, lookup
 from harness.tasks import vocabulary as words
 from harness.tasks.drawing import passages, redrawn
@@ -98,6 +99,7 @@ class Needle(Task):
         "the order in which they stand in the context."
     )
     heading = "needle ;"
+    wording = Wording(is_list=True)
     size_unit = "passages of filler"
     retrieval_modes = (Mode.REGEX,)
     impossible = {

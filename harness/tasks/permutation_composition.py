@@ -9,6 +9,7 @@ from typing import Final
 from harnessapi.values import Mode
 
 from harness.sample import Problem
+from harness.scoring.wording import Wording
 from harness.tasks.drawing import passages, redrawn
 from harness.tasks.task import Longest, Task
 from harness.way import Prompting
@@ -65,6 +66,7 @@ class PermutationComposition(Task):
         "2 1 3 5 4 makes 3 1 2 5 4 of 1 3 2 4 5. Answer with the row at the end."
     )
     heading = "permutation_composition ;"
+    wording = Wording(is_list=True, num_digits=len(_ITEMS))
     notation = {"2 1 3 5 4 > 3 2 1 4 5": "a row, and the row that the next permutation makes of it"}
     size_unit = "permutations"
     promptings = (Prompting.DIRECT, Prompting.COT)

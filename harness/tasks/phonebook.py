@@ -9,6 +9,7 @@ from typing import ClassVar, Final
 from harnessapi.values import Mode
 
 from harness.sample import Problem
+from harness.scoring.wording import Wording
 from harness.steps import Step, lookup
 from harness.tasks import vocabulary as words
 from harness.tasks.drawing import redrawn
@@ -61,6 +62,7 @@ class Phonebook(Task):
         "Answer with their numbers, digit by digit with spaces between, in the order asked."
     )
     heading = "phonebook ;"
+    wording = Wording(is_list=True, num_digits=3)
     size_unit = "entries"
     retrieval_modes = (Mode.DENSE, Mode.REGEX)
     abbreviations = (

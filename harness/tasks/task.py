@@ -11,6 +11,7 @@ from harnessapi.values import Mode
 
 from harness.errors import InputError
 from harness.sample import Address, Problem, Sample, Split
+from harness.scoring.wording import AS_IT_STANDS, Wording
 from harness.tasks.parameters import parameters_of
 from harness.way import Prompting, Style, Way
 from harness_retrieval.abbreviations import Abbreviation
@@ -57,6 +58,8 @@ class Task(ABC):
     retrieval_modes: ClassVar[tuple[Mode, ...]] = ()
     # Those that cannot find the answer, and why; one that it can be asked with shows it.
     impossible: ClassVar[Mapping[Mode, str]] = {}
+    # How else its targets may be worded in plain language.
+    wording: ClassVar[Wording] = AS_IT_STANDS
     # Queries that stand for a longer regular expression, sent with every request.
     abbreviations: ClassVar[tuple[Abbreviation, ...]] = ()
 

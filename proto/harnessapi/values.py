@@ -78,11 +78,15 @@ class ModelDescription:
     state_bytes: int = 0
     state_bytes_per_token: int = 0
     context_limit: int | None = None
+    # What is computed in, and how the weights are stored.
     dtype: str = ""
+    stored_dtype: str = ""
     device: str = ""
     vocabulary_size: int = 0
     num_slots: int = 0
     max_prompt_tokens: int = 0
+    # The most that is generated for a request, whatever it asks for.
+    max_new_tokens: int = 0
     # The search channel: None and no mode where the model has none.
     markers: Markers | None = None
     modes: tuple[Mode, ...] = ()
@@ -90,3 +94,5 @@ class ModelDescription:
     styles: tuple[str, ...] = ()
     # Tasks that it was trained on; empty: not said.
     trained_tasks: tuple[str, ...] = ()
+    # Whether it can be asked with messages, which its checkpoint's chat template words.
+    has_chat_template: bool = False

@@ -5,6 +5,7 @@ Shapes: N vectors, D dimensions, K best.
 
 # Shape suffixes are in capitals.
 
+import time
 from functools import cache
 from typing import Any
 
@@ -22,6 +23,13 @@ _MIN_SCORE = 1e-4
 _FIRST_K = 16
 _MAX_K_ON_GPU = 2048
 MAX_PASSAGES = 65_536
+MAX_PASSAGE_CHARACTERS = 65_536
+# Passages are embedded so many characters at a time: some half a millisecond. In between the thread
+# rests for a moment, or who decodes in this process would wait for the interpreter lock.
+_PIECE_CHARACTERS = 2_000
+_REST_S = 0.000_05
+# What Python keeps of a passage besides its text.
+_PASSAGE_BYTES = 200
 
 
 class FlatIndex:
@@ -96,19 +104,53 @@ class DenseContextIndex:
         self._splitter = PassageSplitter(separator)
         self._passages: list[Passage] = []
         self._index = FlatIndex(embedder.num_dimensions)
+        self._refusal = ""  # why this context is not searched, whatever comes
 
     @property
     def num_passages(self) -> int:
         """Complete passages held as vectors."""
         return self._index.num_vectors
 
+    @property
+    def num_bytes(self) -> int:
+        """Memory that is kept: vectors, passages, and the text."""
+        vectors = self.num_passages * 4 * self._embedder.num_dimensions
+        return vectors + len(self._passages) * _PASSAGE_BYTES + 2 * len(self.text)
+
     def grow(self, text: str) -> None:
         """Takes the whole text, which begins with what was given before."""
-        completed = self._splitter.complete(text)
         self.text = text
-        self._passages += completed
-        if completed and len(self._passages) <= MAX_PASSAGES:
-            self._index.add(self._embedder.embed([passage.text for passage in completed]))
+        piece: list[Passage] = []
+        num_characters = 0
+        if self._refusal:
+            return
+        for passage in self._splitter.complete(text):
+            if self._refuse(passage):
+                return
+            if num_characters >= _PIECE_CHARACTERS:
+                self._add(piece)
+                time.sleep(_REST_S)
+                piece, num_characters = [], 0
+            piece.append(passage)
+            num_characters += len(passage.text)
+        self._add(piece)
+
+    def _refuse(self, passage: Passage) -> bool:
+        """Lets go of everything where this passage is one too many, or too long."""
+        if len(passage.text) > MAX_PASSAGE_CHARACTERS:
+            self._refusal = _too_long(passage)
+        elif len(self._passages) >= MAX_PASSAGES:
+            self._refusal = f"the context has more than {MAX_PASSAGES} passages"
+        else:
+            self._passages.append(passage)
+            return False
+        self._passages = []
+        self._index = FlatIndex(self._embedder.num_dimensions)
+        return True
+
+    def _add(self, piece: list[Passage]) -> None:
+        if piece:
+            self._index.add(self._embedder.embed([passage.text for passage in piece]))
 
     def search(self, query: str, top_k: int) -> SearchResult:
         """The `top_k` best passages, best first, joined by the separator.
@@ -116,9 +158,12 @@ class DenseContextIndex:
         Only passages count that share a word with the query, and say something beyond it: the
         context holds the model's own earlier queries, and a hash collision is no similarity.
         """
-        if len(self._passages) > MAX_PASSAGES:
-            detail = f"the context has {len(self._passages)} passages, over {MAX_PASSAGES}"
-            return SearchResult(outcome=Outcome.TOO_COSTLY, detail=detail)
+        tail = self._splitter.unfinished(self.text)
+        refusal = self._refusal
+        if not refusal and tail and len(tail[0].text) > MAX_PASSAGE_CHARACTERS:
+            refusal = _too_long(tail[0])
+        if refusal:
+            return SearchResult(outcome=Outcome.TOO_COSTLY, detail=refusal)
         hits = self._answers(query, top_k)
         if not hits:
             return SearchResult(outcome=Outcome.NOT_FOUND)
@@ -154,6 +199,10 @@ class DenseContextIndex:
         score = float(np.dot(self._embedder.embed([tail[0].text])[0], query_D))
         rounded = round(score, _SCORE_DECIMALS)
         return [(rounded, tail[0])] if rounded > _MIN_SCORE else []
+
+
+def _too_long(passage: Passage) -> str:
+    return f"a passage has {len(passage.text)} characters, over {MAX_PASSAGE_CHARACTERS}"
 
 
 def _answers(passage: Passage, query_words: frozenset[str]) -> bool:

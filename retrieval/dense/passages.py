@@ -1,5 +1,6 @@
 """Cuts a growing text into passages at a separator."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 
@@ -19,13 +20,15 @@ class PassageSplitter:
         self._separator = separator
         self._begin = 0  # where the unfinished passage begins
 
-    def complete(self, text: str) -> list[Passage]:
-        """Passages that were completed since the last call; `text` is the whole text, grown."""
-        passages: list[Passage] = []
+    def complete(self, text: str) -> Iterator[Passage]:
+        """Passages that were completed since the last call; `text` is the whole text, grown.
+
+        One that is not taken is given by the next call.
+        """
         while (end := text.find(self._separator, self._begin)) >= 0:
-            passages += _passage(text, self._begin, end)
+            passages = _passage(text, self._begin, end)
             self._begin = end + len(self._separator)
-        return passages
+            yield from passages
 
     def unfinished(self, text: str) -> list[Passage]:
         """The passage after the last separator, none where it is blank."""

@@ -13,10 +13,8 @@ from harness_servers.generation import Event, Finished, Job
 class Backend(Protocol):
     """One model, asked from one event loop. Errors are of the tree in harness_servers.errors."""
 
-    @property
-    def description(self) -> ModelDescription:
-        """What is served; also before the model is warm."""
-        ...
+    # What is served; also before the model is warm.
+    description: ModelDescription
 
     @property
     def codec(self) -> Codec:

@@ -18,10 +18,14 @@ def describe(
     num_slots: int,
     max_prompt_tokens: int,
     name: str,
+    styles: tuple[str, ...] | None,
     device: str = "cpu",
 ) -> ModelDescription:
-    """`distribution` is the installed package whose engine runs the model, in float32."""
-    model, markers = checkpoint.model, checkpoint.config.markers
+    """`distribution` is the installed package whose engine runs the model, in float32.
+
+    `styles`: where they are told otherwise than in the checkpoint.
+    """
+    model, codec = checkpoint.model, checkpoint.codec
     return ModelDescription(
         name=name,
         family=model.family,
@@ -34,14 +38,16 @@ def describe(
         engine=distribution,
         engine_version=_version(distribution),
         dtype="float32",
+        stored_dtype=checkpoint.stored_dtype,
         device=device,
         vocabulary_size=model.vocabulary_size,
         num_slots=num_slots,
         max_prompt_tokens=max_prompt_tokens,
-        markers=markers,
-        modes=tuple(Mode) if markers is not None else (),
-        styles=checkpoint.config.styles,
+        markers=codec.markers,
+        modes=tuple(Mode) if codec.markers is not None else (),
+        styles=styles or checkpoint.config.styles or codec.styles,
         trained_tasks=checkpoint.trained_tasks,
+        has_chat_template=codec.chat_template is not None,
     )
 
 

@@ -20,9 +20,10 @@ from harness_servers.backends.hosting import Hosting
 from harness_servers.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from harness_servers.engine.engine import Engine, News
 from harness_servers.engine.engine_options import EngineOptions
-from harness_servers.errors import QueueFullError, UnavailableError
+from harness_servers.errors import CheckpointError, QueueFullError, UnavailableError
 from harness_servers.generation import Event, Job
 from harness_servers.models.protocol import SequenceModel
+from harness_servers.models.reading_proof import reads_in_pieces
 from harness_servers.sequences.search_worker import Result, SearchWorker
 
 _log = logging.getLogger(__name__)
@@ -36,12 +37,18 @@ _JOIN_TIMEOUT_S: Final = 5.0
 def make_backend(hosting: Hosting) -> "EngineBackend":
     """A backend that is yet to be started. Raises CheckpointError."""
     checkpoint = load_checkpoint(hosting.folder)
+    if not reads_in_pieces(checkpoint.model):
+        raise CheckpointError(
+            f"checkpoint {hosting.folder}: a text read in pieces gives other logits than read at "
+            "once, or none that are numbers; its weights are out of the range of float32"
+        )
     return EngineBackend(
         checkpoint=checkpoint,
         retriever=hosting.retriever(),
         options=EngineOptions(num_slots=hosting.slots),
         max_prompt_tokens=hosting.max_prompt_tokens,
         name=hosting.name or checkpoint.name,
+        styles=hosting.styles,
     )
 
 
@@ -61,6 +68,7 @@ class EngineBackend:
         options: EngineOptions,
         max_prompt_tokens: int,
         name: str,
+        styles: tuple[str, ...] | None = None,
         distribution: str = OWN_DISTRIBUTION,
     ) -> None:
         self.codec = checkpoint.codec
@@ -70,6 +78,7 @@ class EngineBackend:
             num_slots=options.num_slots,
             max_prompt_tokens=max_prompt_tokens,
             name=name,
+            styles=styles,
         )
         self._inbox: SimpleQueue[Command | None] = SimpleQueue()
         self._searches = SearchWorker(retriever, self._post_results)

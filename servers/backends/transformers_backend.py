@@ -26,5 +26,6 @@ def make_backend(hosting: Hosting) -> EngineBackend:
         ),
         max_prompt_tokens=hosting.max_prompt_tokens,
         name=hosting.name or checkpoint.name,
+        styles=hosting.styles,
         distribution=_DISTRIBUTION,
     )

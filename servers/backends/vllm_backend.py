@@ -54,6 +54,7 @@ def make_backend(hosting: Hosting) -> RelayBackend:
         num_slots=hosting.slots,
         max_prompt_tokens=hosting.max_prompt_tokens,
         name=hosting.name or checkpoint.name,
+        styles=hosting.styles,
         device=device,
     )
     return RelayBackend(
@@ -201,7 +202,7 @@ def _require_head_size(checkpoint: Checkpoint[LlamaShape], device: str) -> None:
         raise CheckpointError(
             f"checkpoint {checkpoint.folder}: attention heads have {checkpoint.model.head_size} "
             f"dimensions; vLLM on a CPU takes {', '.join(map(str, sizes))} "
-            "(--backend transformers takes any)"
+            "(the backend transformers takes any)"
         )
 
 

@@ -12,25 +12,27 @@ from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from harness_servers.checkpoints.checkpoint_config import DTYPES, CheckpointConfig, parse_config
+from harness_servers.checkpoints.checkpoint_config import CheckpointConfig, parse_config
 from harness_servers.checkpoints.checkpoint_files import (
     CONFIG,
+    GENERATION_CONFIG,
     TOKENIZER,
     WEIGHTS,
     check_shapes,
     digest,
     make_codec,
-    read_json,
+    read_configs,
     read_tokenizer,
     require_files,
 )
 from harness_servers.checkpoints.codec import Codec
 from harness_servers.checkpoints.model_card import CARD, read_trained_tasks
+from harness_servers.checkpoints.template_files import read_chat_template, template_files
+from harness_servers.checkpoints.weight_files import WeightFiles, find_weights
 from harness_servers.errors import CheckpointError
 from harness_servers.models import model_class
 from harness_servers.models.protocol import CheckpointModel, ConfigError, ModelShape
@@ -42,7 +44,7 @@ ModelT_co = TypeVar("ModelT_co", bound=ModelShape, covariant=True)
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint(Generic[ModelT_co]):
-    """A loaded checkpoint. The digests are SHA-256, over all three files and over the tokenizer."""
+    """A loaded checkpoint. The digests are SHA-256, over all files and over the tokenizer."""
 
     folder: Path
     name: str
@@ -50,10 +52,16 @@ class Checkpoint(Generic[ModelT_co]):
     model: ModelT_co
     codec: Codec
     num_parameters: int
+    # How the weights are stored; what is computed in is float32.
+    stored_dtype: str
     digest: str
     tokenizer_digest: str
     # As the model card says, which is no part of the digest.
     trained_tasks: tuple[str, ...]
+
+
+# Makes the model of a config and its weights, and counts the parameters.
+LoadModel = Callable[[CheckpointConfig, Path, WeightFiles], tuple[ModelT_co, int]]
 
 
 def load_checkpoint(folder: Path) -> Checkpoint[CheckpointModel]:
@@ -63,13 +71,10 @@ def load_checkpoint(folder: Path) -> Checkpoint[CheckpointModel]:
 
 def load_with(
     folder: Path,
-    load_model: Callable[[CheckpointConfig, Path], tuple[ModelT_co, int]],
-    parse: Callable[[object], CheckpointConfig],
+    load_model: LoadModel[ModelT_co],
+    parse: Callable[[object, object], CheckpointConfig],
 ) -> Checkpoint[ModelT_co]:
-    """Reads and checks the whole folder; `load_model` also counts the parameters.
-
-    Raises CheckpointError, naming file and value.
-    """
+    """Reads and checks the whole folder. Raises CheckpointError, naming file and value."""
     try:
         return _load(folder, load_model, parse)
     except CheckpointError as error:
@@ -94,56 +99,55 @@ def save_checkpoint(
 
 def _load(
     folder: Path,
-    load_model: Callable[[CheckpointConfig, Path], tuple[ModelT_co, int]],
-    parse: Callable[[object], CheckpointConfig],
+    load_model: LoadModel[ModelT_co],
+    parse: Callable[[object, object], CheckpointConfig],
 ) -> Checkpoint[ModelT_co]:
     if not folder.is_dir():
         raise CheckpointError("there is no such folder")
     require_files(folder)
-    config = parse(read_json(folder / CONFIG))
+    config = parse(*read_configs(folder))
+    weights = find_weights(folder)
     tokenizer = read_tokenizer(folder / TOKENIZER)
-    model, num_parameters = load_model(config, folder)
+    model, num_parameters = load_model(config, folder, weights)
+    # More files where there are any: the digest of a folder without them stays what it was. How a
+    # conversation is worded is part of what a checkpoint is, as is what ends a completion.
+    templates = template_files(folder)
+    extra = [path for path in [folder / GENERATION_CONFIG] if path.is_file()]
     return Checkpoint(
         folder=folder,
         name=folder.resolve().name,
         config=config,
         model=model,
-        codec=make_codec(config, tokenizer, model.vocabulary_size),
+        codec=make_codec(config, tokenizer, model.vocabulary_size, read_chat_template(folder)),
         num_parameters=num_parameters,
-        digest=digest(folder / CONFIG, folder / WEIGHTS, folder / TOKENIZER),
-        tokenizer_digest=digest(folder / TOKENIZER),
+        stored_dtype=weights.stored_dtype,
+        digest=digest(folder / CONFIG, *weights.paths, folder / TOKENIZER, *templates, *extra),
+        tokenizer_digest=digest(folder / TOKENIZER, *templates),
         trained_tasks=read_trained_tasks(folder / CARD),
     )
 
 
-def _load_model(config: CheckpointConfig, folder: Path) -> tuple[CheckpointModel, int]:
-    tensors = _read_weights(folder / WEIGHTS, DTYPES[config.dtype])
+def _load_model(
+    config: CheckpointConfig, _folder: Path, weights: WeightFiles
+) -> tuple[CheckpointModel, int]:
+    ignored = set()
     if config.raw.get("tie_word_embeddings") is True:
         # Some writers save the embeddings under this name once more; transformers ignores it too.
-        tensors.pop(_TIED_HEAD, None)
+        ignored.add(_TIED_HEAD)
     found = model_class(config.model_type)
     try:
         # Shapes are compared on a model without memory: a wrong config may name a huge one.
         with torch.device("meta"):
             expected = found.from_config(config.raw).state_dict()
-        check_shapes(shapes_of(expected), shapes_of(tensors))
+        shapes = {name: s for name, s in weights.shapes.items() if name not in ignored}
+        check_shapes(shapes_of(expected), shapes)
         model = found.from_config(config.raw)
     except ConfigError as error:
         raise CheckpointError(str(error)) from error
+    tensors = {name: tensor for name, tensor in weights.tensors() if name not in ignored}
     model.load_state_dict(tensors)
     model.eval()
     return model, sum(tensor.numel() for tensor in tensors.values())
-
-
-def _read_weights(path: Path, dtype: torch.dtype) -> dict[str, Tensor]:
-    try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path.name} is not a safetensors file: {error}") from error
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and tensor.dtype != dtype:
-            raise CheckpointError(f"{path.name}: {name} is {tensor.dtype}; config.json: {dtype}")
-    return tensors
 
 
 def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:

@@ -2,12 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from tokenizers import Tokenizer
 
+from harness_servers.checkpoints.chat_template import ChatTemplate
 from harness_servers.checkpoints.checkpoint_config import CheckpointConfig
 from harness_servers.checkpoints.codec import Codec
 from harness_servers.errors import CheckpointError
@@ -15,29 +16,56 @@ from harness_servers.errors import CheckpointError
 CONFIG: Final = "config.json"
 WEIGHTS: Final = "model.safetensors"
 TOKENIZER: Final = "tokenizer.json"
+# Beside the config: what transformers' own `generate` goes by.
+GENERATION_CONFIG: Final = "generation_config.json"
+_ADAPTER: Final = "adapter_config.json"
 _PICKLED_SUFFIXES: Final = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+# A message names so many tensors at most.
+_MAX_NAMED: Final = 8
 
 
-def require_files(folder: Path) -> None:
-    """All three files are there. Raises CheckpointError, naming the one that is not."""
-    if not (folder / WEIGHTS).is_file():
-        pickled = sorted(p.name for p in folder.iterdir() if p.suffix in _PICKLED_SUFFIXES)
-        if pickled:
-            raise CheckpointError(
-                f"it holds pickled weights ({', '.join(pickled)}), which are never loaded; "
-                f"convert them to {WEIGHTS}"
-            )
-    for name in (CONFIG, WEIGHTS, TOKENIZER):
+def require_files(folder: Path, names: Sequence[str] = (CONFIG, TOKENIZER)) -> None:
+    """Weights, and files of these names, are there. Raises CheckpointError, saying what to do."""
+    if not any(folder.glob(f"{WEIGHTS}*")):
+        _explain_weights(folder)
+    for name in names:
         if not (folder / name).is_file():
             raise CheckpointError(f"{name} is missing")
+
+
+def _explain_weights(folder: Path) -> None:
+    """Raises CheckpointError for weights of another kind, with the way to the right one."""
+    if (folder / _ADAPTER).is_file():
+        adapter = read_json(folder / _ADAPTER)
+        base = adapter.get("base_model_name_or_path") if isinstance(adapter, dict) else None
+        raise CheckpointError(
+            f"it holds an adapter (LoRA) of {base!r} and no model; merge the two first: peft's "
+            "AutoPeftModelForCausalLM.from_pretrained(FOLDER).merge_and_unload()"
+            ".save_pretrained(NEW_FOLDER)"
+        )
+    pickled = sorted(p.name for p in folder.iterdir() if p.suffix in _PICKLED_SUFFIXES)
+    if pickled:
+        raise CheckpointError(
+            f"it holds pickled weights ({listed(pickled)}), which are never loaded; convert them "
+            f"to {WEIGHTS}, where you trust them: transformers' AutoModelForCausalLM"
+            ".from_pretrained(FOLDER).save_pretrained(NEW_FOLDER), or safetensors.torch.save_file("
+            f"torch.load({pickled[0]!r}, weights_only=True), {WEIGHTS!r})"
+        )
+    raise CheckpointError(f"{WEIGHTS} is missing")
 
 
 def read_json(path: Path) -> object:
     """What a JSON file holds. Raises CheckpointError."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path.name} is not JSON: {error}") from error
+
+
+def read_configs(folder: Path) -> tuple[object, object]:
+    """What config.json and, where there is one, generation_config.json hold."""
+    generation = folder / GENERATION_CONFIG
+    return read_json(folder / CONFIG), read_json(generation) if generation.is_file() else {}
 
 
 def read_tokenizer(path: Path) -> Tokenizer:
@@ -48,7 +76,12 @@ def read_tokenizer(path: Path) -> Tokenizer:
         raise CheckpointError(f"{path.name} is not a tokenizer: {error}") from error
 
 
-def make_codec(config: CheckpointConfig, tokenizer: Tokenizer, vocabulary_size: int) -> Codec:
+def make_codec(
+    config: CheckpointConfig,
+    tokenizer: Tokenizer,
+    vocabulary_size: int,
+    chat_template: ChatTemplate | None = None,
+) -> Codec:
     """Tokenizer and config together, where they fit the model. Raises CheckpointError."""
     largest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=0)
     if largest >= vocabulary_size:
@@ -58,7 +91,7 @@ def make_codec(config: CheckpointConfig, tokenizer: Tokenizer, vocabulary_size: 
         )
     for token in config.eos_ids:
         if token >= vocabulary_size:
-            raise CheckpointError(f"config.json: eos_token_id {token} is outside the vocabulary")
+            raise CheckpointError(f"eos_token_id {token} is outside the vocabulary")
     if config.markers is not None:
         _require_token(tokenizer, config.markers.start)
         _require_token(tokenizer, config.markers.end)
@@ -68,6 +101,7 @@ def make_codec(config: CheckpointConfig, tokenizer: Tokenizer, vocabulary_size: 
         eos_ids=config.eos_ids,
         answer_id=None if answer is None else _require_token(tokenizer, answer),
         markers=config.markers,
+        chat_template=chat_template,
     )
 
 
@@ -78,15 +112,18 @@ def check_shapes(
     missing = sorted(expected.keys() - found.keys())
     unknown = sorted(found.keys() - expected.keys())
     if missing or unknown:
-        raise CheckpointError(
-            f"{WEIGHTS}: missing: {', '.join(missing) or 'none'}; "
-            f"unknown: {', '.join(unknown) or 'none'}"
-        )
+        raise CheckpointError(f"{WEIGHTS}: missing: {listed(missing)}; unknown: {listed(unknown)}")
     for name, shape in expected.items():
         if shape != found[name]:
             raise CheckpointError(
                 f"{WEIGHTS}: {name} has shape {found[name]}; config.json asks for {shape}"
             )
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
+    more = f" and {len(names) - _MAX_NAMED:,} more" if len(names) > _MAX_NAMED else ""
+    return (", ".join(names[:_MAX_NAMED]) or "none") + more
 
 
 def digest(*paths: Path) -> str:

@@ -1,51 +1,46 @@
 """Between text and token ids: a tokenizer with the tokens that mean something to the engine."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from harnessapi.values import Markers
 from tokenizers import Encoding, Tokenizer
-from tokenizers.decoders import DecodeStream
 
-# Decoding looks back at a few tokens only: whether a space or the rest of a character is due.
-_NUM_PRIMING_TOKENS = 16
+from harness_servers.checkpoints.chat_template import ChatTemplate
+from harness_servers.checkpoints.text_stream import TextStream, TokenTexts
+from harness_servers.errors import InvalidRequestError
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class UnknownWord:
-    """A word that the vocabulary does not have; `position` counts words from 1."""
-
-    word: str
-    position: int
+# A tokenizer that gives this back reads written language: our prompts, and what models reply.
+_LANGUAGE: Final = (
+    "[Problem 1]\nContext: bab dok ; Fem 42 ;\nQuestion: is `<search> (\\S+) </search>` it?\n\n"
+    "Answer: !\"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\]^_"
+    "`abcdefghijklmnopqrstuvwxyz{|}~"
+)
+_NATURAL: Final = "natural"
+# What stands before a text that is tokenized as the middle of one.
+_BEFORE: Final = "\n"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Encoded:
-    """A text as token ids; words outside the vocabulary stand there as the unknown token."""
+    """A text as token ids; words outside the vocabulary stand there as the unknown token.
+
+    `unknown` are these words; the first is word number `first_unknown` of the text, from 1.
+    """
 
     ids: tuple[int, ...]
     tokens: tuple[str, ...]
-    unknown: tuple[UnknownWord, ...]
-
-
-class TextStream:
-    """Gives the text of tokens as they come: the pieces joined are the whole text.
-
-    A token whose bytes are only the beginning of a character gives its text with the next one.
-    """
-
-    def __init__(self, tokenizer: Tokenizer, prompt_ids: Sequence[int]) -> None:
-        self._tokenizer = tokenizer
-        priming = list(prompt_ids[-_NUM_PRIMING_TOKENS:])
-        self._stream = DecodeStream(ids=priming, skip_special_tokens=False)
-
-    def read(self, token: int) -> str:
-        """The text that this token adds."""
-        return self._stream.step(self._tokenizer, token) or ""
+    unknown: tuple[str, ...] = ()
+    first_unknown: int = 0
 
 
 class Codec:
-    """Encodes prompts and inserted text, decodes completions. Thread-safe; streams are not."""
+    """Encodes prompts and inserted text, decodes completions. Thread-safe; streams are not.
+
+    A tokenizer whose checkpoint names no words of its own (`answer_id`, `markers`) and that reads
+    written language has the search channel of everybody: its markers are text, in whatever tokens.
+    """
 
     def __init__(
         self,
@@ -54,30 +49,74 @@ class Codec:
         eos_ids: frozenset[int],
         answer_id: int | None,
         markers: Markers | None,
+        chat_template: ChatTemplate | None = None,
     ) -> None:
+        # What a file says of cutting and filling up is for training: a prompt is read as it is.
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
         self.eos_ids = eos_ids
         # The token from which on a completion is the answer; None where the model has none.
         self.answer_id = answer_id
+        self.chat_template = chat_template
+        reads_language = _reads_language(tokenizer)
+        # What it can be asked in, as far as the tokenizer tells.
+        self.styles = (_NATURAL,) if reads_language else ()
+        has_own_words = answer_id is not None or markers is not None
         # The words of the search channel; None where the model has none.
         self.markers = markers
-        # The token that ends a query; none where the model has no search channel.
+        if not has_own_words and reads_language:
+            self.markers = Markers()
+        # The token that ends a query; none where that is text, or there is no search channel.
         end = None if markers is None else tokenizer.token_to_id(markers.end)
         self.search_end_ids = frozenset() if end is None else frozenset({end})
         self._tokenizer = tokenizer
+        # The words of our models are special tokens; those of others are for nobody to see, but for
+        # markers that were made such.
+        shown = () if self.markers is None else (self.markers.start, self.markers.end)
+        self._texts = TokenTexts(tokenizer, shows_specials=has_own_words, shown=shown)
         self._unknown_token = getattr(tokenizer.model, "unk_token", None)
         self._unknown_id = (
             tokenizer.token_to_id(self._unknown_token) if self._unknown_token else None
         )
 
+    def encode_prompt(self, text: str) -> Encoded:
+        """Token ids of a prompt, with what the tokenizer puts around a text (a BOS, say)."""
+        return self._encode(text, adds_specials=True)
+
+    def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> Encoded:
+        """Token ids of a conversation up to where the reply begins; its template has the BOS.
+
+        Raises InvalidRequestError without a template, and for what the template refuses. Takes as
+        long as the template does; see ChatTemplate.
+        """
+        if self.chat_template is None:
+            raise InvalidRequestError(
+                "the prompt is a conversation; the checkpoint has no chat template: send a text "
+                '(api = "completions" in endpoints.toml)'
+            )
+        return self.encode(self.chat_template.render(messages))
+
     def encode(self, text: str) -> Encoded:
         """Token ids of the text as it stands; nothing is added at its ends or cut off."""
-        # The batch call lets go of the interpreter lock, the single one does not.
-        encoding = self._tokenizer.encode_batch([text], add_special_tokens=False)[0]
-        return Encoded(
-            ids=tuple(encoding.ids),
-            tokens=tuple(encoding.tokens),
-            unknown=self._find_unknown(text, encoding),
+        return self._encode(text, adds_specials=False)
+
+    def encode_insertion(self, text: str, stream: TextStream) -> Encoded:
+        """Token ids that add this text to a flushed stream, where the tokenizer has such.
+
+        Some tokenizers put a space before all that they read: that is left out again.
+        """
+        encoded = self.encode(text)
+        if self.search_end_ids:
+            return encoded  # words, joined by their tokenizer
+        if stream.would_read(encoded.ids) == text:
+            return encoded
+        whole = self._tokenizer.encode(_BEFORE + text, add_special_tokens=False)
+        first = next(
+            (i for i, (start, _) in enumerate(whole.offsets) if start >= len(_BEFORE)), None
         )
+        if first is not None and stream.would_read(whole.ids[first:]) == text:
+            return Encoded(ids=tuple(whole.ids[first:]), tokens=tuple(whole.tokens[first:]))
+        return encoded
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text that a model sees in these ids, markers included."""
@@ -85,14 +124,36 @@ class Codec:
 
     def stream(self, prompt_ids: Sequence[int]) -> TextStream:
         """The text of what follows these prompt ids."""
-        return TextStream(self._tokenizer, prompt_ids)
+        return TextStream(self._texts, prompt_ids)
 
-    def _find_unknown(self, text: str, encoding: Encoding) -> tuple[UnknownWord, ...]:
-        if self._unknown_id is None or self._unknown_id not in encoding.ids:
-            return ()
-        found = []
-        for token, (start, end) in zip(encoding.ids, encoding.offsets, strict=True):
-            word = text[start:end]
-            if token == self._unknown_id and word != self._unknown_token:
-                found.append(UnknownWord(word=word, position=len(text[:start].split()) + 1))
-        return tuple(found)
+    def _encode(self, text: str, *, adds_specials: bool) -> Encoded:
+        # The batch call lets go of the interpreter lock, the single one does not.
+        encoding = self._tokenizer.encode_batch([text], add_special_tokens=adds_specials)[0]
+        ids, tokens = tuple(encoding.ids), tuple(encoding.tokens)
+        spans = self._unknown_spans(text, ids, encoding)
+        if not spans:
+            return Encoded(ids=ids, tokens=tokens)
+        return Encoded(
+            ids=ids,
+            tokens=tokens,
+            unknown=tuple(text[start:end] for start, end in spans),
+            first_unknown=len(text[: spans[0][0]].split()) + 1,
+        )
+
+    def _unknown_spans(
+        self, text: str, ids: tuple[int, ...], encoding: Encoding
+    ) -> list[tuple[int, int]]:
+        if self._unknown_id is None or self._unknown_id not in ids:
+            return []
+        return [
+            (start, end)
+            for token, (start, end) in zip(ids, encoding.offsets, strict=True)
+            if token == self._unknown_id and text[start:end] != self._unknown_token
+        ]
+
+
+def _reads_language(tokenizer: Tokenizer) -> bool:
+    """Whether a text comes back as it was; a space may be put before it, and not shown."""
+    ids = tokenizer.encode(_LANGUAGE, add_special_tokens=False).ids
+    text: str = tokenizer.decode(ids, skip_special_tokens=False)
+    return text.removeprefix(" ") == _LANGUAGE

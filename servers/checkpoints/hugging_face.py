@@ -3,27 +3,40 @@
 Weights are safetensors only, nothing is fetched, and no code of a checkpoint runs.
 """
 
+import logging
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import torch
-from safetensors import SafetensorError, safe_open
-from transformers import AutoConfig, AutoModelForCausalLM
+from tokenizers import Tokenizer
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    DynamicCache,
+    LlamaTokenizer,
+)
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from harness_servers.checkpoints.checkpoint import Checkpoint, load_with, shapes_of
 from harness_servers.checkpoints.checkpoint_config import CheckpointConfig, parse_config
-from harness_servers.checkpoints.checkpoint_files import WEIGHTS, check_shapes
+from harness_servers.checkpoints.checkpoint_files import TOKENIZER, WEIGHTS, check_shapes, listed
+from harness_servers.checkpoints.weight_files import WeightFiles, require_finite
 from harness_servers.errors import CheckpointError
 from harness_servers.models.transformers_model import TransformersModel
 
+_log = logging.getLogger(__name__)
+
 LLAMA: Final = "llama"
-# Each of them goes into float32 without loss; that is what is computed in.
-_STORED_DTYPES: Final = ("float32", "bfloat16", "float16")
 _FLOAT32_BYTES: Final = 4
+# Layers are made before their weights are looked for.
+_MAX_LAYERS: Final = 1024
+_MAX_SHOWN: Final = 300
+_PIECES: Final = "tokenizer.model"
+_PROBES: Final = ("the answer is 7", "Is it so?")
 _LOCAL: Final = {"local_files_only": True, "trust_remote_code": False}
 
 
@@ -50,30 +63,81 @@ class LlamaShape:
 
 def load_llama_shape(folder: Path) -> Checkpoint[LlamaShape]:
     """A Llama for vLLM to load: checked, but its weights are not read. Raises CheckpointError."""
-    parse = partial(parse_config, model_types=(LLAMA,), dtypes=_STORED_DTYPES)
+    parse = partial(parse_config, model_types=(LLAMA,))
     return load_with(folder, _read_llama_shape, parse)
 
 
 def load_transformers_model(folder: Path) -> Checkpoint[TransformersModel]:
     """Any causal language model that transformers knows, in float32. Raises CheckpointError."""
-    known = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.keys()
-    parse = partial(parse_config, model_types=known, dtypes=_STORED_DTYPES)
+    parse = partial(parse_config, model_types=MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.keys())
     return load_with(folder, _load_transformers_model, parse)
 
 
-def _read_llama_shape(_config: CheckpointConfig, folder: Path) -> tuple[LlamaShape, int]:
+def convert_gguf(plain: Path, name: str) -> None:
+    """Puts config, float32 weights and tokenizer in the place of a GGUF. Raises CheckpointError."""
+    set_verbosity_error()
+    disable_progress_bar()
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            plain, gguf_file=name, dtype=torch.float32, **_LOCAL
+        )
+        tokenizer = AutoTokenizer.from_pretrained(plain, gguf_file=name, **_LOCAL)
+        # They are numbers like any others now; the library would not save what was quantized.
+        model.hf_quantizer = None
+        model.config.quantization_config = None
+        (plain / name).unlink()
+        model.save_pretrained(plain)
+        tokenizer.save_pretrained(plain)
+    except Exception as error:  # the library raises nothing more precise
+        raise CheckpointError(f"{name} cannot be converted: {_in_a_line(error)}") from error
+
+
+def convert_tokenizer(plain: Path) -> None:
+    """Adds a tokenizer.json, from the files that there are. Raises CheckpointError."""
+    set_verbosity_error()
+    try:
+        made = AutoTokenizer.from_pretrained(plain, **_LOCAL).backend_tokenizer
+        if (plain / _PIECES).is_file() and not _splits_like(made, plain / _PIECES):
+            # Which class it needs stands in tokenizer_config.json, where there is one.
+            made = LlamaTokenizer.from_pretrained(plain, local_files_only=True).backend_tokenizer
+            if not _splits_like(made, plain / _PIECES):
+                raise ValueError(f"what comes out of it splits a text otherwise than {_PIECES}")
+        made.save(str(plain / TOKENIZER))
+    except Exception as error:  # the library raises nothing more precise
+        raise CheckpointError(f"{TOKENIZER} cannot be made: {_in_a_line(error)}") from error
+
+
+def _splits_like(made: Tokenizer, pieces: Path) -> bool:
+    """Whether a tokenizer that came of a sentencepiece model does as that; true of other models."""
+    from sentencepiece import SentencePieceProcessor  # noqa: PLC0415
+
+    theirs = SentencePieceProcessor()
+    try:
+        theirs.Load(str(pieces))
+    except RuntimeError:
+        return True  # of tiktoken, which has the same name
+    return all(
+        made.encode(text, add_special_tokens=False).ids == theirs.EncodeAsIds(text)
+        for text in _PROBES
+    )
+
+
+def _read_llama_shape(
+    _config: CheckpointConfig, folder: Path, weights: WeightFiles
+) -> tuple[LlamaShape, int]:
     config = _read_config(folder)
     # A model without memory: a wrong config may name a huge one.
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
-    expected = shapes_of(model.state_dict())
-    found = _read_shapes(folder / WEIGHTS)
+    expected, found = shapes_of(model.state_dict()), dict(weights.shapes)
     if config.tie_word_embeddings:
         # Files of tied models have the matrix once, or twice.
         for name in model.all_tied_weights_keys:
             expected.pop(name, None)
             found.pop(name, None)
     check_shapes(expected, found)
+    for _ in weights.tensors():
+        pass  # each is looked at, and let go
     shape = LlamaShape(
         vocabulary_size=config.vocab_size,
         context_limit=config.max_position_embeddings,
@@ -85,44 +149,50 @@ def _read_llama_shape(_config: CheckpointConfig, folder: Path) -> tuple[LlamaSha
 
 
 def _load_transformers_model(
-    _config: CheckpointConfig, folder: Path
+    _config: CheckpointConfig, folder: Path, _weights: WeightFiles
 ) -> tuple[TransformersModel, int]:
     set_verbosity_error()
     disable_progress_bar()
-    _read_shapes(folder / WEIGHTS)
+    config = _read_config(folder)
     try:
         model, loaded = AutoModelForCausalLM.from_pretrained(
             folder,
-            config=_read_config(folder),
+            config=config,
             dtype=torch.float32,
             use_safetensors=True,
             output_loading_info=True,
             **_LOCAL,
         )
-        hosted = TransformersModel(model.eval())
     except Exception as error:  # the library raises nothing more precise
-        raise CheckpointError(f"transformers cannot host it: {_first_line(error)}") from error
-    missing = sorted(loaded["missing_keys"])
-    if missing:
-        raise CheckpointError(f"{WEIGHTS}: missing: {', '.join(missing)}")
+        raise CheckpointError(f"transformers cannot host it: {_in_a_line(error)}") from error
+    if missing := sorted(loaded["missing_keys"]):
+        raise CheckpointError(f"{WEIGHTS}: missing: {listed(missing)}")
+    if unknown := sorted(loaded["unexpected_keys"]):
+        _log.warning("%s: transformers has no use for %s", WEIGHTS, listed(unknown))
+    for name, parameter in model.named_parameters():
+        require_finite(name, parameter.detach())
+    try:
+        hosted = TransformersModel(model.eval(), lambda: DynamicCache(config=model.config))
+    except Exception as error:  # a forward pass of it failed: with whatever that raises
+        raise CheckpointError(f"transformers cannot host it: {_in_a_line(error)}") from error
     # A tensor that stands in two places is counted once.
     return hosted, sum(parameter.numel() for parameter in model.parameters())
 
 
 def _read_config(folder: Path) -> Any:
     try:
-        return AutoConfig.from_pretrained(folder, **_LOCAL)
+        config = AutoConfig.from_pretrained(folder, **_LOCAL)
     except Exception as error:  # the library raises nothing more precise
-        raise CheckpointError(f"config.json: {_first_line(error)}") from error
+        raise CheckpointError(f"config.json: {_in_a_line(error)}") from error
+    num_layers = getattr(config.get_text_config(), "num_hidden_layers", 1)
+    if not isinstance(num_layers, int) or num_layers > _MAX_LAYERS:
+        raise CheckpointError(
+            f"config.json: num_hidden_layers is {num_layers!r}; at most {_MAX_LAYERS} are made"
+        )
+    return config
 
 
-def _read_shapes(weights: Path) -> dict[str, tuple[int, ...]]:
-    try:
-        with safe_open(weights, framework="pt") as file:
-            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{weights.name} is not a safetensors file: {error}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or repr(error)).splitlines()[0]
+def _in_a_line(error: Exception) -> str:
+    """In one line, and not too long a one."""
+    words = " ".join((str(error).strip() or repr(error)).split())
+    return words if len(words) <= _MAX_SHOWN else f"{words[:_MAX_SHOWN]}..."

@@ -12,7 +12,7 @@ from harness_servers.checkpoints.codec import Codec
 from harness_servers.engine.engine_options import EngineOptions
 from harness_servers.engine.model_runner import ModelRunner
 from harness_servers.engine.scheduler import Scheduler
-from harness_servers.errors import ServingError, UnavailableError
+from harness_servers.errors import ServingError, UnavailableError, failed
 from harness_servers.generation import Event, Job
 from harness_servers.models.protocol import SequenceModel
 from harness_servers.sequences.sequence import Phase, Sequence
@@ -68,12 +68,16 @@ class Engine:
 
     def submit(self, sequence_id: int, job: Job) -> None:
         """Puts a job into the queue under a number of the caller's."""
-        transcriber = Transcriber(
-            job=job,
-            codec=self._codec,
-            context_id=self._context_id(sequence_id),
-            context_limit=self._context_limit,
-        )
+        try:
+            transcriber = Transcriber(
+                job=job,
+                codec=self._codec,
+                context_id=self._context_id(sequence_id),
+                context_limit=self._context_limit,
+            )
+        except Exception as error:  # its text alone is at fault
+            self._outgoing.append((sequence_id, failed(error)))
+            return
         sequence = Sequence(sequence_id=sequence_id, job=job, transcriber=transcriber)
         self._sequences[sequence_id] = sequence
         self.scheduler.waiting.append(sequence)
@@ -94,7 +98,7 @@ class Engine:
         if isinstance(result, UnavailableError):
             self._end(sequence, result)
         else:
-            self._insert(sequence, result)
+            self._alone(sequence, lambda waiting: self._insert(waiting, result))
 
     def step(self) -> None:
         """One round: ends what is overdue, admits, reads prompts, draws a token for the rest."""
@@ -111,14 +115,13 @@ class Engine:
         now_ns = self._clock()
         due = self._urgent
         if now_ns >= self._next_flush_ns or not self.scheduler.has_work:
-            due = self.scheduler.running
+            due = list(self.scheduler.running)  # one that fails is taken out of it
             self._next_flush_ns = now_ns + max(
                 self._options.flush_interval_ns,
                 self._options.flush_interval_per_sequence_ns * len(due),
             )
         for sequence in due:
-            if events := sequence.transcriber.outbox.take():
-                self._outgoing.append((sequence.id, events))
+            self._alone(sequence, self._send)
         self._urgent = []
         outgoing, self._outgoing = self._outgoing, []
         return outgoing
@@ -151,16 +154,36 @@ class Engine:
 
     def _decode(self, batch: list[Sequence]) -> None:
         for sequence, token in zip(batch, self.runner.decode(batch), strict=True):
-            tokens = sequence.tokens
-            if sequence.num_read < len(tokens):
+            if sequence.num_read < len(sequence.tokens):
                 continue  # still reading what a search inserted: nothing is drawn yet
-            tokens.append(token)
-            consequence = sequence.transcriber.write(token)
-            if sequence.phase is Phase.PREFILL:
-                sequence.enter(Phase.DECODE, self._clock())
-                self._urgent.append(sequence)
-            if consequence is not None:
-                self._follow(sequence, consequence)
+            try:
+                self._take(sequence, token)
+            except Exception as error:  # as in `_alone`, without a call more for each token
+                self._fail(sequence, error)
+
+    def _take(self, sequence: Sequence, token: int) -> None:
+        sequence.tokens.append(token)
+        consequence = sequence.transcriber.write(token)
+        if sequence.phase is Phase.PREFILL:
+            sequence.enter(Phase.DECODE, self._clock())
+            self._urgent.append(sequence)
+        if consequence is not None:
+            self._follow(sequence, consequence)
+
+    def _send(self, sequence: Sequence) -> None:
+        if events := sequence.transcriber.outbox.take():
+            self._outgoing.append((sequence.id, events))
+
+    def _alone(self, sequence: Sequence, action: Callable[[Sequence], None]) -> None:
+        """Whatever the text of one sequence leads to ends that sequence and no other."""
+        try:
+            action(sequence)
+        except Exception as error:
+            self._fail(sequence, error)
+
+    def _fail(self, sequence: Sequence, error: Exception) -> None:
+        if sequence.id in self._sequences:
+            self._end(sequence, failed(error))
 
     def _follow(self, sequence: Sequence, consequence: Consequence) -> None:
         if isinstance(consequence, FinishReason):
@@ -181,8 +204,12 @@ class Engine:
             sequence.tokens += ids
 
     def _finish(self, sequence: Sequence, reason: FinishReason) -> None:
-        sequence.finish(reason, self._clock())
-        self._end(sequence, sequence.transcriber.outbox.take())
+        try:
+            sequence.finish(reason, self._clock())
+            last: list[Event] | ServingError = sequence.transcriber.outbox.take()
+        except Exception as error:
+            last = failed(error)
+        self._end(sequence, last)
 
     def _end(self, sequence: Sequence, last: list[Event] | ServingError) -> None:
         self._outgoing.append((sequence.id, last))

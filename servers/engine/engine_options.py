@@ -19,7 +19,7 @@ class EngineOptions:
     # After a search a sequence reads up to this many tokens one by one in the decode batch, which
     # costs the others nothing; more are read as a prompt is.
     max_catch_up_tokens: int = 8
-    # Prefix snapshots are taken at multiples of this, and where a prompt ends.
+    # Prefix snapshots are taken at multiples of this, and before and after a prompt's last token.
     snapshot_interval: int = 256
     prefix_cache_bytes: int = 64 * 2**20
     # Tokens are sent on this often, and the more seldom the more sequences run.

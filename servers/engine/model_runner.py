@@ -11,7 +11,7 @@ import torch
 
 from harness_servers.engine.engine_options import EngineOptions
 from harness_servers.engine.pool import StatePool
-from harness_servers.engine.prefix_cache import PrefixCache, prefix_digests
+from harness_servers.engine.prefix_cache import PrefixCache, kept_lengths, prefix_digests
 from harness_servers.engine.sampling import draw
 from harness_servers.engine.scheduler import PromptPiece
 from harness_servers.models.protocol import SequenceModel
@@ -59,10 +59,10 @@ class ModelRunner:
         """Empties the slots of new sequences, or fills them with the state of a known prefix."""
         self.pool.reset([sequence.slot for sequence in sequences])
         for sequence in sequences:
-            sequence.prefixes = prefix_digests(
-                sequence.job.prompt_ids, self._options.snapshot_interval
-            )
-            if cached := self.cache.longest(sequence.prefixes):
+            prompt_ids = sequence.job.prompt_ids
+            lengths = kept_lengths(len(prompt_ids), self._options.snapshot_interval)
+            sequence.prefixes = prefix_digests(prompt_ids, lengths)
+            if cached := self.cache.longest(prompt_ids):
                 sequence.num_read, snapshot = cached
                 self.pool.restore(sequence.slot, snapshot)
 
@@ -80,9 +80,7 @@ class ModelRunner:
         for piece in pieces:
             sequence = piece.sequence
             sequence.num_read += piece.num_tokens
-            digest = sequence.prefixes.get(sequence.num_read)
-            if digest is not None and self.cache.wants(digest):
-                self.cache.keep(digest, self.pool.snapshot(sequence.slot))
+            self._keep_prefix(sequence)
 
     def decode(self, batch: list[Sequence]) -> list[int]:
         """Reads one pending token of each and draws what could follow it."""
@@ -91,8 +89,16 @@ class ModelRunner:
         logits_BV = self._model.decode(tokens_B, self.pool.state, slots_B)
         for sequence in batch:
             sequence.num_read += 1
+            # Most have long left their prompts behind: nothing else is asked of those.
+            if sequence.num_read == len(sequence.job.prompt_ids):
+                self._keep_prefix(sequence)
         return draw(
             logits_BV,
             [sequence.job.sampling for sequence in batch],
             [sequence.transcriber.num_generated for sequence in batch],
         )
+
+    def _keep_prefix(self, sequence: Sequence) -> None:
+        digest = sequence.prefixes.get(sequence.num_read)
+        if digest is not None and self.cache.wants(digest):
+            self.cache.keep(digest, sequence.num_read, self.pool.snapshot(sequence.slot))

@@ -2,25 +2,29 @@
 
 import hashlib
 from array import array
-from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Sequence
 
 from harness_servers.engine.pool import state_bytes
 from harness_servers.models.protocol import State
 
 
-def prefix_digests(prompt_ids: Sequence[int], interval: int) -> dict[int, bytes]:
-    """Digests of the prefixes that may be kept, by length: multiples of interval, and all but one.
+def kept_lengths(num_tokens: int, interval: int) -> list[int]:
+    """Where the state of a prompt is kept: at multiples of interval, before its last token, after.
 
-    The last token is always left to be read: the next token is drawn after it.
+    Before: who asks the same again has that token to read, as the next is drawn after it. After:
+    who asks something longer that begins with this prompt has only what is new to read.
     """
+    return sorted({*range(interval, num_tokens, interval), num_tokens - 1, num_tokens} - {0})
+
+
+def prefix_digests(prompt_ids: Sequence[int], lengths: Iterable[int]) -> dict[int, bytes]:
+    """Digests of the prefixes of these lengths, by length."""
     data = array("I", prompt_ids)
-    longest = len(prompt_ids) - 1
-    lengths = [*range(interval, longest, interval), longest] if longest > 0 else []
     whole = hashlib.blake2b(digest_size=16)
     digests = {}
     start = 0
-    for length in lengths:
+    for length in sorted(lengths):
         whole.update(data[start:length])
         digests[length] = whole.digest()
         start = length
@@ -33,27 +37,29 @@ class PrefixCache:
     def __init__(self, *, max_bytes: int) -> None:
         self.num_bytes = 0
         self._max_bytes = max_bytes
-        self._snapshots: OrderedDict[bytes, State] = OrderedDict()
+        # Each with the length of its prefix; and how many there are of each length.
+        self._snapshots: OrderedDict[bytes, tuple[int, State]] = OrderedDict()
+        self._num_of_length: Counter[int] = Counter()
 
     def __len__(self) -> int:
         return len(self._snapshots)
 
-    def longest(self, prefixes: Mapping[int, bytes]) -> tuple[int, State] | None:
-        """The longest of these prefixes (length to digest) whose state is kept."""
-        if not self._snapshots:
-            return None
-        for length in sorted(prefixes, reverse=True):
-            snapshot = self._snapshots.get(prefixes[length])
-            if snapshot is not None:
-                self._snapshots.move_to_end(prefixes[length])
-                return length, snapshot
+    def longest(self, prompt_ids: Sequence[int]) -> tuple[int, State] | None:
+        """The longest prefix whose state is kept, and the state; never the whole prompt."""
+        lengths = [length for length in self._num_of_length if length < len(prompt_ids)]
+        digests = prefix_digests(prompt_ids, lengths)
+        for length in sorted(lengths, reverse=True):
+            kept = self._snapshots.get(digests[length])
+            if kept is not None:
+                self._snapshots.move_to_end(digests[length])
+                return kept
         return None
 
     def wants(self, digest: bytes) -> bool:
         """True where a snapshot of this prefix would be new, and any are kept at all."""
         return self._max_bytes > 0 and digest not in self._snapshots
 
-    def keep(self, digest: bytes, snapshot: State) -> None:
+    def keep(self, digest: bytes, length: int, snapshot: State) -> None:
         """Takes a new snapshot in, and forgets the oldest where they take too many bytes.
 
         One that is larger than all that may be kept would only drive out the others: it is dropped.
@@ -61,8 +67,15 @@ class PrefixCache:
         num_bytes = state_bytes(snapshot)
         if num_bytes > self._max_bytes:
             return
-        self._snapshots[digest] = snapshot
+        self._snapshots[digest] = length, snapshot
+        self._num_of_length[length] += 1
         self.num_bytes += num_bytes
         while self.num_bytes > self._max_bytes:
-            _, oldest = self._snapshots.popitem(last=False)
-            self.num_bytes -= state_bytes(oldest)
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        _, (length, snapshot) = self._snapshots.popitem(last=False)
+        self.num_bytes -= state_bytes(snapshot)
+        self._num_of_length[length] -= 1
+        if not self._num_of_length[length]:
+            del self._num_of_length[length]

@@ -130,6 +130,10 @@ def _mixer_shape(config: Mapping[str, Any]) -> MixerShape:
     num_groups = positive_int(config, "n_groups")
     require_divisor(config, "n_groups", "num_heads", num_heads)
     require_value(config, "hidden_act", "silu")
+    # transformers reads neither this key nor norm_before_gate: its norm is always there, and always
+    # after the gate, whatever the latter says (its own conversions of published models say true).
+    if not flag(config, "rms_norm", True):
+        raise ConfigError("config.json: rms_norm is False; mamba2 without its norms is not known")
     return MixerShape(
         hidden_size=hidden_size,
         inner_size=inner_size,
@@ -142,4 +146,5 @@ def _mixer_shape(config: Mapping[str, Any]) -> MixerShape:
         use_bias=flag(config, "use_bias", False),
         use_conv_bias=flag(config, "use_conv_bias", True),
         time_step_limit=time_step_limit(config),
+        norm_by_group=flag(config, "norm_by_group", False),
     )

@@ -40,6 +40,14 @@ class MixerShape:
     use_bias: bool = False
     use_conv_bias: bool = True
     time_step_limit: tuple[float, float] = (0.0, math.inf)
+    # The gated norm is over the whole inner width, as transformers has it; by group is how the
+    # authors' own code (mamba_ssm) trains models of several groups.
+    norm_by_group: bool = False
+
+    @property
+    def num_normed(self) -> int:
+        """Parts of the inner width that are normalized apart."""
+        return self.num_groups if self.norm_by_group else 1
 
     @property
     def head_dim(self) -> int:
@@ -104,11 +112,20 @@ class _Constants:
 
 
 class GatedRmsNorm(RmsNorm):
-    """RMS norm of x * silu(gate) over the whole inner width."""
+    """RMS norm of x * silu(gate): over the whole inner width, or over equal parts of it."""
+
+    def __init__(self, inner_size: int, *, eps: float, num_parts: int) -> None:
+        super().__init__(inner_size, eps=eps)
+        self._parts = (num_parts, inner_size // num_parts)
 
     def forward(self, x_I: Tensor, gate_I: Tensor) -> Tensor:  # type: ignore[override]
         """Any leading dimensions."""
-        return super().forward(x_I * F.silu(gate_I))
+        gated_I = x_I * F.silu(gate_I)
+        if self._parts[0] == 1:
+            return super().forward(gated_I)
+        by_part = torch.unflatten(gated_I, -1, self._parts)
+        normed_I = F.rms_norm(by_part, self._parts[1:], eps=self.eps).flatten(-2)
+        return normed_I * self.weight
 
 
 class Mamba2Mixer(nn.Module):
@@ -129,7 +146,9 @@ class Mamba2Mixer(nn.Module):
         self.dt_bias = nn.Parameter(_initial_dt_bias(shape.num_heads))
         self.A_log = nn.Parameter(torch.log(torch.arange(1.0, shape.num_heads + 1)))
         self.D = nn.Parameter(torch.ones(shape.num_heads))
-        self.norm = GatedRmsNorm(shape.inner_size, eps=shape.norm_epsilon)
+        self.norm = GatedRmsNorm(
+            shape.inner_size, eps=shape.norm_epsilon, num_parts=shape.num_normed
+        )
         self.out_proj = nn.Linear(shape.inner_size, shape.hidden_size, bias=shape.use_bias)
 
     def forward(self, hidden_BLD: Tensor) -> Tensor:

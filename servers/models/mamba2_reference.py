@@ -47,8 +47,11 @@ def reference_mix(mixer: Mamba2Mixer, hidden_LD: Tensor) -> Tensor:
     _, empty_BHPN = shape.init_state(1, hidden_LD.device)
     y_BLHP, _ = ssd.scan_slow(given, empty_BHPN)
     y_LI = (y_BLHP + mixer.D[:, None] * given.x_BLHP).reshape(length, -1) * F.silu(gate_LI)
-    scale_L = torch.rsqrt(y_LI.square().mean(-1) + shape.norm_epsilon)
-    mixed_LD: Tensor = mixer.out_proj(y_LI * scale_L[:, None] * mixer.norm.weight)
+    normed = [
+        part_L * torch.rsqrt(part_L.square().mean(-1, keepdim=True) + shape.norm_epsilon)
+        for part_L in y_LI.chunk(shape.num_normed, dim=-1)
+    ]
+    mixed_LD: Tensor = mixer.out_proj(torch.cat(normed, dim=-1) * mixer.norm.weight)
     return mixed_LD
 
 

@@ -5,33 +5,46 @@ forward pass. Shapes: B sequences, L tokens, V vocabulary, S slots.
 """
 
 import inspect
-from dataclasses import dataclass
+import logging
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from harness_servers.models.protocol import ConfigError, State
+from harness_servers.models.reading_proof import reads_in_pieces
+
+_log = logging.getLogger(__name__)
 
 # What a forward pass takes and gives back as its memory, by the name that the model has for it.
 _CACHE_NAMES: Final = ("past_key_values", "cache_params", "state")
 _NO_SEQUENCE: Final = 0
-# Of those whose memory transformers calls stateful; the others of these are hybrids.
+# By what a sequence's memory does as it reads: whether all of it stays, whether any of it grows.
 _FAMILIES: Final = {
-    "mamba": "SSM",
-    "mamba2": "SSM",
-    "falcon_mamba": "SSM",
-    "rwkv": "RNN",
-    "xlstm": "RNN",
+    (True, False): "SSM",
+    (False, True): "TRANSFORMER",
+    (True, True): "HYBRID",
 }
+# Of those whose memory does not grow: they look back through a state that is no state space.
+_RECURRENT: Final = ("rwkv", "xlstm")
+# Model types whose modules keep a sequence's state themselves, under these names.
+_KEPT_IN_MODULES: Final = {"recurrent_gemma": ("conv1d_state", "recurrent_states")}
+_Place = tuple[nn.Module, str]
 
 
 @dataclass(kw_only=True, slots=True)
 class _Memory:
-    """What one sequence carries: a cache of transformers, and how many tokens are in it."""
+    """What one sequence carries: a cache of transformers, and how many tokens are in it.
+
+    `kept`: what the model's modules would keep themselves, by its place there.
+    """
 
     cache: Any = None
     num_read: int = 0
+    kept: dict[_Place, Any] = field(default_factory=dict)
 
 
 class TransformersModel:
@@ -40,26 +53,32 @@ class TransformersModel:
     A copy of that state would share the cache with the original: prefix snapshots have to be off.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, new_cache: Callable[[], Any]) -> None:
+        """`new_cache` makes an empty cache, for models that would not give back their own.
+
+        Raises ConfigError for one that cannot be continued.
+        """
         config = model.config.get_text_config()
         parameters = inspect.signature(model.forward).parameters
         self._model = model
-        self._is_stateful = bool(model._is_stateful)
+        self._new_cache = new_cache
         names = [name for name in _CACHE_NAMES if name in parameters]
         if not names:
             raise ConfigError(f"config.json: {config.model_type} keeps no cache to write on from")
         self._cache_name = names[0]
         self._only_last = {"logits_to_keep": 1} if "logits_to_keep" in parameters else {}
         self._takes_positions = "position_ids" in parameters
+        self._kept = _find_kept(model, _KEPT_IN_MODULES.get(config.model_type, ()))
+        self._by_one_after: float = math.inf
         self._memories: dict[int, _Memory] = {}
         self._last_number = _NO_SEQUENCE
-        default = "HYBRID" if self._is_stateful else "TRANSFORMER"
-        self.family: str = _FAMILIES.get(config.model_type, default)
+        self._state_bytes, self._state_bytes_per_token = self._measure_state()
+        self.family = self._name_family(config.model_type)
         self.vocabulary_size: int = config.vocab_size
         self.context_limit: int | None = None
-        if self.family in ("TRANSFORMER", "HYBRID"):
+        if self._state_bytes_per_token:
             self.context_limit = getattr(config, "max_position_embeddings", None)
-        self._state_bytes, self._state_bytes_per_token = self._measure_state()
+        self._prove_reading(config.model_type)
 
     def init_state(self, num_slots: int) -> State:
         """The number of each slot's sequence (S,): none yet."""
@@ -102,42 +121,84 @@ class TransformersModel:
 
     def _forward(self, tokens_L: Tensor, memory: _Memory) -> Tensor:
         """Logits (V) after the last token; the memory then has all of them."""
-        # transformers continues a recurrent state by one token at a time only.
-        by_one = memory.num_read > 0 and self._is_stateful
+        by_one = memory.num_read >= self._by_one_after
         for piece_L in [*tokens_L[:, None]] if by_one else [tokens_L]:
             options: dict[str, Any] = {**self._only_last}
             if self._takes_positions:
                 # A hybrid's cache miscounts them where its first layer has no attention.
                 positions_L = memory.num_read + torch.arange(len(piece_L))
                 options["position_ids"] = positions_L[None]
-            output = self._model(
-                input_ids=piece_L[None],
-                use_cache=True,
-                **{self._cache_name: memory.cache},
-                **options,
-            )
-            memory.cache = output[self._cache_name]
+            output = self._run(piece_L[None], memory, options)
             memory.num_read += len(piece_L)
         logits_V: Tensor = output.logits[0, -1]
         return logits_V
+
+    def _run(self, tokens_1L: Tensor, memory: _Memory, options: dict[str, Any]) -> Any:
+        if self._kept and memory.cache is None:
+            # Such a model would begin one that it never gives back.
+            memory.cache = self._new_cache()
+        for place in self._kept:
+            setattr(*place, memory.kept.get(place))
+        output = self._model(
+            input_ids=tokens_1L, use_cache=True, **{self._cache_name: memory.cache}, **options
+        )
+        for place in self._kept:
+            memory.kept[place] = getattr(*place)
+        memory.cache = memory.cache if self._kept else output[self._cache_name]
+        return output
+
+    def _prove_reading(self, model_type: str) -> None:
+        """Some continue a cache rightly by one token at a time only, and say nothing of it."""
+        if reads_in_pieces(self):
+            return
+        self._by_one_after = 1
+        if reads_in_pieces(self):
+            which = "after the first"
+        else:
+            self._by_one_after = 0
+            which = "from the first"
+        _log.warning(
+            "%s does not read a text in pieces as it reads it at once: %s piece on it is read "
+            "token by token (slower)",
+            model_type,
+            which,
+        )
+
+    def _name_family(self, model_type: str) -> str:
+        """Raises ConfigError where nothing is remembered."""
+        does = self._state_bytes > 0, self._state_bytes_per_token > 0
+        if does not in _FAMILIES:
+            raise ConfigError(f"config.json: {model_type} remembers nothing of what it reads")
+        return "RNN" if model_type in _RECURRENT else _FAMILIES[does]
 
     @torch.inference_mode()
     def _measure_state(self) -> tuple[int, int]:
         token_L = torch.zeros(1, dtype=torch.long)
         memory = _Memory()
         self._forward(token_L, memory)
-        after_one = _num_bytes(memory.cache)
+        after_one = _num_bytes(memory)
         self._forward(token_L, memory)
-        per_token = _num_bytes(memory.cache) - after_one
+        per_token = _num_bytes(memory) - after_one
         return after_one - per_token, per_token
 
 
-def _num_bytes(value: Any) -> int:
-    """Bytes of all tensors that can be reached from a cache."""
+def _find_kept(model: nn.Module, names: tuple[str, ...]) -> list[_Place]:
+    return [(module, name) for module in model.modules() for name in names if hasattr(module, name)]
+
+
+def _num_bytes(memory: _Memory) -> int:
+    """Bytes of all numbers that can be reached from a memory; counters do not count."""
+    found = {id(tensor): tensor for tensor in _tensors([memory.cache, *memory.kept.values()])}
+    return sum(tensor.nbytes for tensor in found.values() if tensor.is_floating_point())
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
     if isinstance(value, Tensor):
-        return value.nbytes
-    if isinstance(value, dict):
-        return sum(map(_num_bytes, value.values()))
-    if isinstance(value, list | tuple):
-        return sum(map(_num_bytes, value))
-    return _num_bytes(vars(value)) if hasattr(value, "__dict__") else 0
+        yield value
+    elif isinstance(value, dict):
+        yield from _tensors([*value.values()])
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from _tensors(one)
+    elif hasattr(value, "__dict__"):
+        yield from _tensors(vars(value))

@@ -12,7 +12,7 @@ from harnessapi.rpc.server import FAILURE_LINGER_S, RpcServer, stopped_by_signal
 from harnessapi.rpc.targets import Target
 
 from harness_servers.backends.backend import Backend
-from harness_servers.backends.hosting import Hosting, make_backend
+from harness_servers.backends.hosting import Hosting, make_backend, plain_hosting
 from harness_servers.engine.model_runner import keep_freed_memory
 from harness_servers.rpc.inference_servicer import InferenceServicer
 
@@ -27,15 +27,16 @@ def host(hosting: Hosting, target: Target, *, ready: Callable[[Target], None]) -
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     torch.set_num_threads(hosting.threads)
     keep_freed_memory()
-    backend = make_backend(hosting)
-    # What start-up made stays: without this a full collection would look at all of it again.
-    gc.collect()
-    gc.freeze()
+    with plain_hosting(hosting) as plain:
+        backend = make_backend(plain)
+        # What start-up made stays: without this a full collection would look at all of it again.
+        gc.collect()
+        gc.freeze()
 
-    async def until_signal() -> bool:
-        return await serve(backend, target, stopped=stopped_by_signal(), ready=ready)
+        async def until_signal() -> bool:
+            return await serve(backend, target, stopped=stopped_by_signal(), ready=ready)
 
-    return asyncio.run(until_signal())
+        return asyncio.run(until_signal())
 
 
 async def serve(
@@ -52,9 +53,8 @@ async def serve(
     `linger_s`, or until `stopped`. Raises TargetError.
     """
     server = RpcServer(SERVICE)
-    inference_pb2_grpc.add_InferenceServiceServicer_to_server(
-        InferenceServicer(backend), server.grpc_server
-    )
+    servicer = InferenceServicer(backend)
+    inference_pb2_grpc.add_InferenceServiceServicer_to_server(servicer, server.grpc_server)
     bound = server.listen(target)
     try:
         return await server.run(
@@ -65,4 +65,5 @@ async def serve(
             linger_s=linger_s,
         )
     finally:
+        servicer.close()
         await backend.close()

@@ -21,6 +21,10 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         self._backend = backend
         self._intake = Intake(backend.codec, backend.description)
 
+    def close(self) -> None:
+        """Nothing more is asked."""
+        self._intake.close()
+
     async def GetModel(  # noqa: N802
         self, _request: pb.GetModelRequest, _context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.GetModelResponse:
@@ -30,8 +34,11 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
     async def Tokenize(  # noqa: N802
         self, request: pb.TokenizeRequest, _context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.TokenizeResponse:
-        """The text as token ids."""
-        encoded = self._intake.tokenize(request.text)
+        """A prompt as token ids."""
+        if request.HasField("messages"):
+            encoded = await self._intake.tokenize_chat(request.messages)
+        else:
+            encoded = await self._intake.tokenize(request.text)
         return pb.TokenizeResponse(token_ids=encoded.ids, tokens=encoded.tokens)
 
     async def Generate(  # noqa: N802

@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Final
 
 from harnessapi.inference.v1 import inference_pb2 as pb
@@ -9,8 +11,13 @@ from harnessapi.values import ModelDescription
 
 from harness_servers.checkpoints.codec import Codec, Encoded
 from harness_servers.errors import InvalidRequestError
-from harness_servers.generation import Job
-from harness_servers.rpc.request_checks import check_options, check_prompt, check_words
+from harness_servers.generation import Job, Stopping
+from harness_servers.rpc.request_checks import (
+    check_length,
+    check_options,
+    check_prompt,
+    check_words,
+)
 from harness_servers.rpc.wire import read_retrieval, read_sampling, read_stopping
 
 # Longer texts are tokenized beside the event loop: this many characters take a few milliseconds.
@@ -26,10 +33,36 @@ class Intake:
     def __init__(self, codec: Codec, model: ModelDescription) -> None:
         self._codec = codec
         self._model = model
+        # A long text takes a hundred times its size while it is tokenized: one at a time. Those
+        # whose call has ended by then are never begun.
+        self._long_texts = ThreadPoolExecutor(1, thread_name_prefix="tokenizer")
 
-    def tokenize(self, text: str) -> Encoded:
-        """The text as token ids; the error names a word that the vocabulary does not have."""
-        encoded = self._codec.encode(text)
+    def close(self) -> None:
+        """Lets go of its thread; texts that wait for it are never read."""
+        self._long_texts.shutdown(wait=False, cancel_futures=True)
+
+    async def tokenize(self, text: str) -> Encoded:
+        """A prompt as token ids; the error names a word that the vocabulary does not have."""
+        check_length(len(text), self._model)
+        if len(text) <= _MAX_CHARACTERS_ON_LOOP:
+            return self._encode(text)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._long_texts, self._encode, text)
+
+    def _encode(self, text: str) -> Encoded:
+        encoded = self._codec.encode_prompt(text)
+        check_words(encoded)
+        return encoded
+
+    async def tokenize_chat(self, conversation: pb.Conversation) -> Encoded:
+        """A conversation as token ids, worded by the checkpoint's own template."""
+        if not conversation.messages:
+            raise InvalidRequestError("the prompt is a conversation without messages")
+        num_characters = sum(len(one.role) + len(one.content) for one in conversation.messages)
+        check_length(num_characters, self._model)
+        messages = [{"role": one.role, "content": one.content} for one in conversation.messages]
+        # The template may take its time, in a process of its own.
+        encoded = await asyncio.to_thread(self._codec.encode_chat, messages)
         check_words(encoded)
         return encoded
 
@@ -37,8 +70,11 @@ class Intake:
         """The job, as having arrived now; `deadline_s`: seconds until the call's deadline."""
         arrived_ns = time.monotonic_ns()
         if request.WhichOneof("prompt") is None:
-            raise InvalidRequestError("the prompt is missing: neither text nor token_ids is set")
-        sampling, stopping = read_sampling(request.sampling), read_stopping(request.stopping)
+            raise InvalidRequestError(
+                "the prompt is missing: neither text, messages nor token_ids is set"
+            )
+        sampling = read_sampling(request.sampling)
+        stopping = self._within_limits(read_stopping(request.stopping))
         retrieval = read_retrieval(request.retrieval) if request.HasField("retrieval") else None
         check_options(sampling, stopping, retrieval, self._model)
         return Job(
@@ -50,13 +86,20 @@ class Intake:
             deadline_ns=_deadline_ns(arrived_ns, deadline_s),
         )
 
+    def _within_limits(self, stopping: Stopping) -> Stopping:
+        """What a request asks for, at most what this server gives; Started tells."""
+        limit = self._model.max_new_tokens
+        if limit and stopping.max_new_tokens > limit:
+            return replace(stopping, max_new_tokens=limit)
+        return stopping
+
     async def _read_prompt(self, request: pb.GenerateRequest) -> tuple[int, ...]:
-        if not request.HasField("text"):
+        if request.HasField("messages"):
+            ids = (await self.tokenize_chat(request.messages)).ids
+        elif not request.HasField("text"):
             ids = tuple(request.token_ids.ids)
-        elif len(request.text) > _MAX_CHARACTERS_ON_LOOP:
-            ids = (await asyncio.to_thread(self.tokenize, request.text)).ids
         else:
-            ids = self.tokenize(request.text).ids
+            ids = (await self.tokenize(request.text)).ids
         check_prompt(ids, self._model)
         return ids
 

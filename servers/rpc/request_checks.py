@@ -11,6 +11,13 @@ from harness_servers.errors import InvalidRequestError
 from harness_servers.generation import Retrieval, Sampling, Stopping
 
 _MAX_ABBREVIATIONS: Final = 32
+_MAX_STOPS: Final = 16
+_MAX_STOP_CHARACTERS: Final = 256
+# Of a text that no token can be read from faster than this many characters each: what the longest
+# prompt may have. Written language has about four, our words at most eight.
+_MAX_CHARACTERS_PER_TOKEN: Final = 16
+_MAX_SHOWN_CHARACTERS: Final = 64
+_MAX_WORDING_CHARACTERS: Final = 256
 
 
 def check_options(
@@ -21,6 +28,23 @@ def check_options(
     _check_stopping(stopping)
     if retrieval is not None:
         _check_retrieval(retrieval, model)
+
+
+def check_length(num_characters: int, model: ModelDescription) -> None:
+    """Raises InvalidRequestError for a text that is too long to be tokenized at all."""
+    limit = model.max_prompt_tokens * _MAX_CHARACTERS_PER_TOKEN
+    if num_characters > limit:
+        raise InvalidRequestError(
+            f"the prompt has {num_characters} characters; at most {limit} are read "
+            f"({_MAX_CHARACTERS_PER_TOKEN} for each of {model.max_prompt_tokens} tokens)"
+        )
+
+
+def shortened(text: str) -> str:
+    """The text, or its beginning where it is too long to be shown."""
+    if len(text) <= _MAX_SHOWN_CHARACTERS:
+        return text
+    return f"{text[:_MAX_SHOWN_CHARACTERS]}... ({len(text)} characters)"
 
 
 def check_prompt(ids: Sequence[int], model: ModelDescription) -> None:
@@ -47,10 +71,10 @@ def check_prompt(ids: Sequence[int], model: ModelDescription) -> None:
 def check_words(encoded: Encoded) -> None:
     """Raises InvalidRequestError for a word that the vocabulary does not have."""
     if encoded.unknown:
-        first = encoded.unknown[0]
+        first = shortened(encoded.unknown[0])
         others = len(encoded.unknown) - 1
         raise InvalidRequestError(
-            f"word {first.position}, {first.word!r}, is not in the vocabulary"
+            f"word {encoded.first_unknown}, {first!r}, is not in the vocabulary"
             + (f"; nor are {others} more" if others else "")
         )
 
@@ -73,6 +97,16 @@ def _check_stopping(stopping: Stopping) -> None:
         )
     if "" in stopping.stop:
         raise InvalidRequestError("stop holds an empty string")
+    if len(stopping.stop) > _MAX_STOPS:
+        raise InvalidRequestError(
+            f"stop holds {len(stopping.stop)} strings; at most {_MAX_STOPS} are taken"
+        )
+    for number, stop in enumerate(stopping.stop, start=1):
+        if len(stop) > _MAX_STOP_CHARACTERS:
+            raise InvalidRequestError(
+                f"stop string {number} has {len(stop)} characters; "
+                f"at most {_MAX_STOP_CHARACTERS} are taken"
+            )
 
 
 def _check_retrieval(retrieval: Retrieval, model: ModelDescription) -> None:
@@ -87,6 +121,12 @@ def _check_retrieval(retrieval: Retrieval, model: ModelDescription) -> None:
         )
     if retrieval.top_k < 1:
         raise InvalidRequestError(f"retrieval top_k is {retrieval.top_k}; it has to be at least 1")
+    for name in ("result_prefix", "result_suffix", "failed_text"):
+        length = len(getattr(retrieval, name) or "")
+        if length > _MAX_WORDING_CHARACTERS:
+            raise InvalidRequestError(
+                f"{name} has {length} characters; at most {_MAX_WORDING_CHARACTERS} are taken"
+            )
     if len(retrieval.abbreviations) > _MAX_ABBREVIATIONS:
         raise InvalidRequestError(
             f"{len(retrieval.abbreviations)} abbreviations; at most {_MAX_ABBREVIATIONS} are taken"

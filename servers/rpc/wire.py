@@ -86,6 +86,7 @@ def _write_started(event: Started) -> pb.Started:
     if event.retrieval is not None:
         options = _same_fields(event.retrieval)
         options["mode"] = MODES.number(event.retrieval.mode)
+        options["searched_text"] = None  # as long as the prompt
         options["abbreviations"] = [
             pb.Abbreviation(query=one.query, pattern=one.pattern)
             for one in event.retrieval.abbreviations

@@ -1,16 +1,18 @@
 """What one sequence has produced and nobody has been sent yet, joined into few events."""
 
+from collections.abc import Sequence
+
 from harnessapi.values import Part
 
-from harness_servers.checkpoints.codec import TextStream
+from harness_servers.checkpoints.text_stream import TextStream
 from harness_servers.generation import Delta, Event
 
 
 class Outbox:
     """Collects tokens into one Delta until the part changes, an event comes, or it is sent."""
 
-    def __init__(self, stream: TextStream) -> None:
-        self.part = Part.REASONING
+    def __init__(self, stream: TextStream, part: Part) -> None:
+        self.part = part
         self._stream = stream
         self._events: list[Event] = []
         self._ids: list[int] = []
@@ -21,12 +23,17 @@ class Outbox:
         """A token whose text is made when it is sent: the cheap way, called once a token."""
         self._ids.append(token)
 
-    def add_with_text(self, token: int, text: str) -> None:
-        """A token with the text that goes with it (none, or that of earlier ones held back)."""
+    def add_with_text(self, tokens: Sequence[int], text: str) -> None:
+        """Tokens with the text that goes with them (none, or that of earlier ones held back)."""
         self._read_texts()
-        self._ids.append(token)
-        self._num_read += 1
+        self._ids += tokens
+        self._num_read += len(tokens)
         self._texts.append(text)
+
+    def flush(self) -> None:
+        """No text comes after this that belongs to the tokens added so far."""
+        self._read_texts()
+        self._texts.append(self._stream.flush())
 
     def add_text(self, text: str) -> None:
         """Text of tokens that were added without it."""
@@ -52,14 +59,15 @@ class Outbox:
         return events
 
     def _read_texts(self) -> None:
-        read = self._stream.read
-        self._texts += [read(token) for token in self._ids[self._num_read :]]
-        self._num_read = len(self._ids)
+        if self._num_read < len(self._ids):
+            self._texts.append(self._stream.read(self._ids[self._num_read :]))
+            self._num_read = len(self._ids)
 
     def _close(self) -> None:
-        if not self._ids and not self._texts:
-            return
         self._read_texts()
+        if not self._ids and not any(self._texts):
+            self._texts = []
+            return
         self._events.append(
             Delta(part=self.part, text="".join(self._texts), token_ids=tuple(self._ids))
         )

@@ -3,17 +3,21 @@
 Knows tokens and text, but no batch, slot or clock.
 """
 
+from dataclasses import replace
+from typing import Final
+
 from harnessapi.values import FinishReason, Outcome, Part
 
 from harness_retrieval.channel import SearchChannel, SearchLimits
 from harness_retrieval.types import SearchRequest, SearchResult
 from harness_servers.checkpoints.codec import Codec, Encoded
-from harness_servers.generation import Job, RetrievalStep
+from harness_servers.generation import Job, Retrieval, RetrievalStep
 from harness_servers.sequences.outbox import Outbox
 from harness_servers.sequences.stops import StopFinder
 
 # What a token leads to: an end, a search to be made, or the result of one that need not be made.
 Consequence = FinishReason | SearchRequest | SearchResult
+_MAX_SHOWN_WORDS: Final = 8
 
 
 class Transcriber:
@@ -28,10 +32,13 @@ class Transcriber:
         self._codec = codec
         self._eos_ids = frozenset() if job.stopping.ignore_eos else codec.eos_ids
         self._stream = codec.stream(job.prompt_ids)
-        self.outbox = Outbox(self._stream)
-        self._part = Part.REASONING  # ANSWER once the model has marked it
+        # ANSWER from the start, or once the model has marked it.
+        self._part = Part.ANSWER if codec.answer_id is None else Part.REASONING
+        self.outbox = Outbox(self._stream, self._part)
         self._stops = StopFinder(job.stopping.stop) if job.stopping.stop else None
         self._search = _make_channel(job, codec, context_id)
+        self._undecided: list[int] = []  # tokens that may be the beginning of a marker
+        self._is_stopped = False  # by a stop string: what follows it is nobody's
         # Text is looked at token by token only where something depends on it.
         self._reads_text = self._stops is not None or self._search is not None
         self._context_limit = context_limit
@@ -52,9 +59,9 @@ class Transcriber:
         """Takes a generated token; None: go on."""
         self.num_generated += 1
         if token in self._eos_ids:
-            self.end()
-            self.outbox.add_with_text(token, "")
-            return FinishReason.EOS
+            is_stopped = self.end()
+            self.outbox.add_with_text([token], "")
+            return FinishReason.STOP if is_stopped else FinishReason.EOS
         consequence = None
         if self._reads_text:
             consequence = self._read(token)
@@ -68,23 +75,30 @@ class Transcriber:
         return self._limit_reached() if self.num_generated >= self._room else consequence
 
     def insert(self, result: SearchResult, elapsed_ns: int) -> list[int] | None:
-        """Takes the result of the search; the tokens to be read, None where they do not fit."""
-        if self._search is None or self._job.retrieval is None:
+        """Takes the result of the search; the tokens to be read, None where they do not fit.
+
+        The tokens that the model wrote stay as they are, also where the last one goes on after the
+        end marker.
+        """
+        retrieval = self._job.retrieval
+        if self._search is None or retrieval is None:
             raise RuntimeError("a search result came for a completion without a channel")
-        wanted = self._codec.encode(self._search.resolve(result))
-        ids = wanted.ids[: self._job.retrieval.max_inserted_tokens]
-        texts = [self._stream.read(token) for token in ids]
-        text = "".join(texts)
-        self._search.inserted(text)
+        found = self._search.resolve(result)
+        if rest := self._stream.flush():
+            self._say([], rest)
+        wanted = self._codec.encode_insertion(_worded(retrieval, found), self._stream)
+        ids = wanted.ids[: retrieval.max_inserted_tokens]
+        text = self._stream.read(ids) + self._stream.flush()
+        self._search.inserted(rest + text)
         self.num_inserted += len(ids)
         self._update_room()
         self.outbox.add_event(
             RetrievalStep(
                 query=self._search.query,
                 expanded_query=self._search.expanded_query,
-                mode=self._job.retrieval.mode,
+                mode=retrieval.mode,
                 outcome=result.outcome,
-                inserted_text=text.strip(),
+                inserted_text=_unworded(retrieval, text),
                 num_inserted_tokens=len(ids),
                 start=result.start,
                 end=result.end,
@@ -94,42 +108,86 @@ class Transcriber:
                 truncated=len(ids) < len(wanted.ids),
             )
         )
-        self.outbox.switch(Part.INSERTED)
-        for token, piece in zip(ids, texts, strict=True):
-            self.outbox.add_with_text(token, piece)
+        self._switch(Part.INSERTED)
+        self.outbox.add_with_text(ids, text)
         return None if self.num_generated >= self._room else list(ids)
 
-    def end(self) -> None:
-        """No more text comes here: lets go of what might have become a stop string."""
-        if self._stops is not None:
-            self.outbox.add_text(self._stops.release())
+    def end(self) -> bool:
+        """No more text comes: lets go of what was held back. True: a stop string was in it."""
+        if not self._reads_text:
+            self.outbox.flush()
+            return False
+        if not self._is_stopped:
+            self._take(self._rest())
+            self._release_stops()
+        if self._undecided:
+            self.outbox.add_with_text(self._undecided, "")
+            self._undecided = []
+        return self._is_stopped
 
     def _read(self, token: int) -> Consequence | None:
-        text = self._stream.read(token)
-        if self._search is not None:
-            was_in_query = self._search.in_query
-            consequence = self._search.feed(text)
-            if was_in_query or self._search.in_query:
+        text = self._stream.read_one(token)
+        if self._search is None:
+            return self._say([token], text, is_answer=token == self._codec.answer_id)
+        if self._codec.search_end_ids:
+            return self._read_words(token, text, self._search)
+        consequence = self._search.feed(text)
+        self._undecided.append(token)
+        self._take(self._search.decided)
+        if self._search.unread:
+            self._say([], self._search.keep())
+        return FinishReason.STOP if self._is_stopped else consequence
+
+    def _read_words(self, token: int, text: str, search: SearchChannel) -> Consequence | None:
+        """Where the markers are tokens each is whole, with the space that joins it to the text."""
+        was_in_query = search.in_query
+        consequence = search.feed(text)
+        if was_in_query or search.in_query:
+            self._switch(Part.QUERY)
+            self.outbox.add_with_text([token], text)
+            return consequence
+        return self._say([token], text, is_answer=token == self._codec.answer_id)
+
+    def _take(self, decided: list[tuple[bool, str]]) -> None:
+        """Text with its part; the tokens that it came with belong to the first of it."""
+        for is_query, text in decided:
+            ids, self._undecided = self._undecided, []
+            if is_query:
                 self._switch(Part.QUERY)
-                self.outbox.add_with_text(token, text)
-                return consequence
-        is_marker = token == self._codec.answer_id
-        if is_marker:
+                self.outbox.add_with_text(ids, text)
+            else:
+                self._say(ids, text)
+            if self._is_stopped:
+                return
+
+    def _say(self, ids: list[int], text: str, *, is_answer: bool = False) -> FinishReason | None:
+        """Text outside queries; a stop string in it is cut off, with what follows."""
+        if is_answer:
             self._part = Part.ANSWER
         self._switch(self._part)
-        is_stopped = False
-        if self._stops is not None and not is_marker and self._may_stop():
-            text, is_stopped = self._stops.read(text)
-        self.outbox.add_with_text(token, text)
-        return FinishReason.STOP if is_stopped else None
+        if self._stops is not None and not is_answer and self._part is Part.ANSWER:
+            text, self._is_stopped = self._stops.read(text)
+        self.outbox.add_with_text(ids, text)
+        return FinishReason.STOP if self._is_stopped else None
 
-    def _may_stop(self) -> bool:
-        return self._codec.answer_id is None or self._part is Part.ANSWER
+    def _rest(self) -> list[tuple[bool, str]]:
+        """What the stream and the channel have held back."""
+        text = self._stream.flush()
+        if self._search is None:
+            return [(False, text)]
+        if self._codec.search_end_ids or self._search.awaits_result:
+            return [(self._search.in_query, text)] if text else []
+        self._search.feed(text)
+        return [*self._search.decided, *self._search.release()]
 
     def _switch(self, part: Part) -> None:
         if part is not self.outbox.part:
-            self.end()
+            self._release_stops()
             self.outbox.switch(part)
+
+    def _release_stops(self) -> None:
+        if self._stops is not None:
+            self.outbox.add_text(self._stops.release())
 
     def _update_room(self) -> None:
         """Generated tokens at which an end is due: by the request, or by the model's context."""
@@ -144,22 +202,37 @@ class Transcriber:
 
 
 def _make_channel(job: Job, codec: Codec, context_id: str) -> SearchChannel | None:
-    if job.retrieval is None or codec.markers is None:
+    retrieval, markers = job.retrieval, codec.markers
+    if retrieval is None or markers is None:
         return None
+    if retrieval.failed_text is not None:
+        markers = replace(markers, failed=retrieval.failed_text)
+    searched = retrieval.searched_text
     return SearchChannel(
         context_id=context_id,
-        prompt_text=codec.decode(job.prompt_ids),
-        markers=codec.markers,
-        mode=job.retrieval.mode,
-        limits=SearchLimits(max_searches=job.retrieval.max_searches),
-        top_k=job.retrieval.top_k,
-        abbreviations=job.retrieval.abbreviations,
+        prompt_text=codec.decode(job.prompt_ids) if searched is None else searched,
+        markers=markers,
+        mode=retrieval.mode,
+        limits=SearchLimits(max_searches=retrieval.max_searches),
+        top_k=retrieval.top_k,
+        abbreviations=retrieval.abbreviations,
     )
+
+
+def _worded(retrieval: Retrieval, found: str) -> str:
+    return f"{retrieval.result_prefix}{found}{retrieval.result_suffix}"
+
+
+def _unworded(retrieval: Retrieval, text: str) -> str:
+    bare = text.removeprefix(retrieval.result_prefix).removesuffix(retrieval.result_suffix)
+    return bare.strip()
 
 
 def _detail(result: SearchResult, wanted: Encoded) -> str:
     """Why nothing was found; or which words of the result the model cannot read."""
     if result.outcome is Outcome.FOUND and wanted.unknown:
-        words = ", ".join(repr(unknown.word) for unknown in wanted.unknown)
-        return f"outside the vocabulary, inserted as unknown: {words}"
+        words = ", ".join(repr(word) for word in wanted.unknown[:_MAX_SHOWN_WORDS])
+        others = len(wanted.unknown) - _MAX_SHOWN_WORDS
+        more = f" and {others} more" if others > 0 else ""
+        return f"outside the vocabulary, inserted as unknown: {words}{more}"
     return result.detail

@@ -258,6 +258,7 @@ def checkpoint_of(codec: Codec, config: dict[str, object]) -> Callable[[Sequence
             model=model,
             codec=codec,
             num_parameters=0,
+            stored_dtype="float32",
             digest="",
             tokenizer_digest="",
             trained_tasks=(),

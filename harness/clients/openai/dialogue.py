@@ -6,6 +6,8 @@ message (chat, where no message can be gone on with in a way that all servers kn
 """
 
 import uuid
+from collections.abc import Callable, Iterable
+from copy import deepcopy
 from typing import Any, Final
 
 from harnessapi.values import FinishReason, Markers, Part
@@ -17,25 +19,41 @@ from harness.clients.completion import (
     SearchStep,
     TextPiece,
 )
+from harness.clients.incoming import Mask
 from harness.clients.openai.turn import Turn
 from harness.endpoints.external import Api
 from harness_retrieval.channel import SearchChannel, SearchLimits
 from harness_retrieval.types import SearchRequest, SearchResult
 
 MARKERS: Final = Markers()
+Search = SearchRequest | SearchResult
 
 
 class Dialogue:
-    """`feed` what comes in; at the end of a turn `end_turn`; after a search `insert`."""
+    """`begin_turn`, `feed` what comes in, `end_turn`; where a search is `due`, `insert` its result.
 
-    def __init__(self, request: CompletionRequest, api: Api) -> None:
-        self.finish_reason: FinishReason | None = None
+    A turn that fails is begun again: it leaves nothing behind before `end_turn`.
+    """
+
+    def __init__(self, request: CompletionRequest, api: Api, mask: Mask) -> None:
+        self.finish_reason: str | None = None
+        # The search to be made before the next turn.
+        self.due: Search | None = None
+        # The end of what has come of the turn that is written now.
+        self.recent: Callable[[], str] = str
         self.ttft_ms: float | None = None
+        # Spent on attempts so far.
+        self.total_ms = 0.0
         self.context_id = uuid.uuid4().hex
         self._prompt = request.prompt
+        self._mode = request.mode
         self._api = api
+        # A server may spell out a key piece by piece: it is looked for in whole texts.
+        self._mask = mask
         self._num_left = request.max_new_tokens
         self._channel = self._make_channel(request)
+        # What the channel becomes with the turn that is written now.
+        self._reading = self._channel
         self._text = request.prompt.text
         self._messages = [{"role": "user", "content": self._text}]
         self._pieces: list[TextPiece] = []
@@ -58,9 +76,14 @@ class Dialogue:
         )
 
     @property
-    def num_searches(self) -> int:
-        """Searches so far."""
-        return len(self._searches)
+    def num_turns(self) -> int:
+        """Turns that ended."""
+        return len(self._turns)
+
+    @property
+    def has_searched(self) -> bool:
+        """A search was made, or tried."""
+        return bool(self._searches) or self.due is not None
 
     def body(self) -> dict[str, Any]:
         """What the next turn's request says about the text."""
@@ -73,74 +96,86 @@ class Dialogue:
         return {**body, "max_tokens": self._num_left, **({"stop": stops} if stops else {})}
 
     def begin_turn(self) -> Turn:
-        """The turn that is written now."""
-        self._turns.append(Turn())
+        """The turn that is written now, or once more."""
+        if not self._turns:
+            self.ttft_ms = None
         self._has_begun = False
-        return self._turns[-1]
+        self._reading = deepcopy(self._channel)
+        return Turn(self._num_left)
 
-    def feed(self, text: str) -> SearchRequest | SearchResult | None:
+    def feed(self, text: str) -> Search | None:
         """The next piece of the turn's text, through the channel; see SearchChannel.feed."""
-        if self._channel is None or not text:
+        if self._reading is None or not text:
             return None
         if not self._has_begun:
             self._has_begun = True
             text = self._joined("", text)
-        return self._channel.feed(text)
+        return self._reading.feed(text)
 
-    def end_turn(
-        self, search: SearchRequest | SearchResult | None
-    ) -> SearchRequest | SearchResult | None:
-        """The search to be made before the next turn; None: the completion is finished.
+    def end_turn(self, turn: Turn, search: Search | None) -> None:
+        """Then a search is `due`, or there is a finish reason.
 
-        A server that stops at the end marker does not send it. Raises TransientError for a turn
-        without an end.
+        `search`: where the server sent the end marker itself; one that stops at it does not send
+        it. Raises TransientError for a turn without an end.
         """
-        turn = self._turns[-1]
-        if search is not None:
+        turn.end()
+        text, thought = turn.text, turn.reasoning
+        channel = self._reading
+        if search is not None and channel is not None:
             # What it wrote without the result is dropped.
-            turn.text = turn.text.removesuffix(self._channel.unread if self._channel else "")
-        elif turn.is_truncated:
-            self.finish_reason = FinishReason.LENGTH
-        elif self._channel is not None and self._channel.in_query:
-            turn.text = self._joined(turn.text, MARKERS.end)
-            search = self.feed(self._joined("", MARKERS.end))
+            text = text.removesuffix(channel.unread)
+        elif not turn.is_truncated and channel is not None:
+            if channel.in_query:
+                text = self._joined(text, MARKERS.end)
+                search = self.feed(self._joined("", MARKERS.end))
+            elif _ends_in_query(turn):
+                # The query is read where it was written, and goes back without the thought.
+                thought, start, query = thought.rpartition(MARKERS.start)
+                text = self._joined(start + query, MARKERS.end)
+                search = self.feed(text)
+        # Whether at the end of the text or at a stop string, the API does not say.
+        self.finish_reason = turn.finish_reason if search is None else None
+        self.due = search
+        self._channel = channel
         self._num_left -= turn.num_generated
-        self._add_pieces(turn, has_query=search is not None)
-        if search is None:
-            # Whether at the end of the text or at a stop string, the API does not say.
-            self.finish_reason = self.finish_reason or FinishReason.STOP
-        return search
+        self._turns.append(turn)
+        written = [(Part.ANSWER, text)] if search is None else _query_pieces(text)
+        pieces = [(Part.REASONING, thought), *written]
+        self._pieces += [TextPiece(part=p, text=self._mask(t)) for p, t in pieces if t]
+        self._text = self._joined(self._text, text)
+        self._messages.append({"role": "assistant", "content": text})
 
-    def insert(self, result: SearchResult, mode: str, elapsed_ms: float) -> None:
+    def insert(self, result: SearchResult, elapsed_ms: float) -> None:
         """Gives the model its result; without tokens left the completion ends here."""
         if self._channel is None:
             raise RuntimeError("a result without a channel")
         found = self._channel.resolve(result)
         inserted = self._prompt.word_result(found)
         self._channel.inserted(self._joined("", inserted))
-        self._pieces.append(TextPiece(part=Part.INSERTED, text=inserted))
+        self._pieces.append(TextPiece(part=Part.INSERTED, text=self._mask(inserted)))
         self._num_inserted += len(inserted.split())
         self._searches.append(
             SearchStep(
-                query=self._channel.query,
+                query=self._mask(self._channel.query),
                 expanded_query=self._channel.expanded_query,
-                mode=mode,
+                mode=self._mode.value if self._mode else "",
                 outcome=result.outcome.value,
-                inserted_text=found,
-                detail=result.detail,
+                inserted_text=self._mask(found),
+                detail=self._mask(result.detail),
                 elapsed_ms=elapsed_ms,
             )
         )
-        written = self._turns[-1].text
-        self._text = self._joined(self._joined(self._text, written), inserted)
-        self._messages += [
-            {"role": "assistant", "content": written},
-            {"role": "user", "content": inserted.strip()},
-        ]
+        self._text = self._joined(self._text, inserted)
+        self._messages.append({"role": "user", "content": inserted.strip()})
+        self.due = None
         if self._num_left <= 0:
             self.finish_reason = FinishReason.LENGTH
 
-    def completion(self, total_ms: float) -> Completion:
+    def end_full(self) -> None:
+        """The server refuses the dialogue for its length: the model would have gone on."""
+        self.finish_reason = FinishReason.CONTEXT_FULL
+
+    def completion(self) -> Completion:
         """Everything, once there is a finish reason."""
         if self.finish_reason is None:
             raise RuntimeError("the completion is not finished")
@@ -148,16 +183,19 @@ class Dialogue:
             transcript=tuple(self._pieces),
             searches=tuple(self._searches),
             finish_reason=self.finish_reason,
-            num_prompt_tokens=self._turns[0].num_prompt or 0,
+            num_prompt_tokens=self._turns[0].num_prompt,
             num_generated_tokens=sum(turn.num_generated for turn in self._turns),
             num_inserted_tokens=self._num_inserted,
             num_searches=len(self._searches),
             are_counts_estimated=any(turn.is_estimated for turn in self._turns),
             times=CompletionTimes(
                 ttft_ms=self.ttft_ms,
-                total_ms=total_ms,
+                total_ms=self.total_ms,
                 retrieval_ms=sum((search.elapsed_ms for search in self._searches), start=0.0),
             ),
+            usage=tuple(turn.usage for turn in self._turns),
+            reply_models=_named(turn.model for turn in self._turns),
+            system_fingerprints=_named(turn.fingerprint for turn in self._turns),
         )
 
     def _joined(self, left: str, right: str) -> str:
@@ -165,9 +203,17 @@ class Dialogue:
         joint = self._prompt.joint
         return f"{left.rstrip(joint)}{joint}{right.lstrip(joint)}" if joint else left + right
 
-    def _add_pieces(self, turn: Turn, *, has_query: bool) -> None:
-        pieces = [(Part.REASONING, turn.reasoning), (Part.ANSWER, turn.text)]
-        if has_query:
-            before, marker, query = turn.text.rpartition(MARKERS.start)
-            pieces[1:] = [(Part.ANSWER, before), (Part.QUERY, marker + query)]
-        self._pieces += [TextPiece(part=p, text=t) for p, t in pieces if t]
+
+def _ends_in_query(turn: Turn) -> bool:
+    """The server stopped at the end marker while it took what came for reasoning."""
+    _, start, query = turn.reasoning.rpartition(MARKERS.start)
+    return bool(start) and MARKERS.end not in query and not turn.text.strip()
+
+
+def _query_pieces(text: str) -> list[tuple[Part, str]]:
+    before, marker, query = text.rpartition(MARKERS.start)
+    return [(Part.ANSWER, before), (Part.QUERY, marker + query)]
+
+
+def _named(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for name in names if name))

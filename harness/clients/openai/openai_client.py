@@ -2,35 +2,41 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
 
 import httpx
 from harnessapi.values import Mode, ModelDescription
 
 from harness.clients.completion import Completion, CompletionRequest
-from harness.clients.faults import AttemptError, DeadlineError, RefusedError, TransientError
+from harness.clients.faults import (
+    BROKEN_STREAM,
+    AttemptError,
+    DeadlineError,
+    TransientError,
+)
+from harness.clients.incoming import Mask
+from harness.clients.model_client import UNWATCHED, Attempts, Watch
 from harness.clients.openai.chunk import read_chunk
-from harness.clients.openai.dialogue import Dialogue
-from harness.clients.openai.http_errors import TRANSIENT_STATUSES, error_from_response
-from harness.clients.openai.sse import read_events
-from harness.clients.openai.turn import BROKEN_STREAM
+from harness.clients.openai.dialogue import Dialogue, Search
+from harness.clients.openai.http_errors import (
+    TRANSIENT_STATUSES,
+    error_from_response,
+    is_over_context,
+)
+from harness.clients.openai.server_reply import ServerReply
 from harness.endpoints.external import Api, External
 from harness.sample import Prompt
 from harness.version import harness_version
 from harness.way import Style
-from harness_retrieval.types import (
-    Retriever,
-    RetrieverUnavailableError,
-    SearchRequest,
-    SearchResult,
-)
+from harness_retrieval.types import Retriever, RetrieverUnavailableError, SearchRequest
 
 _PROBE_TIMEOUT_S: Final = 5.0
 _CONNECT_TIMEOUT_S: Final = 10.0
 _PATHS: Final = {Api.CHAT: "/chat/completions", Api.COMPLETIONS: "/completions"}
-_NO_STREAMS: Final = ("text/html", "application/json")
-Search = SearchRequest | SearchResult
+# A compressed stream comes late and in lumps.
+_HEADERS: Final = {"Accept-Encoding": "identity"}
 
 
 class ExternalClient:
@@ -41,6 +47,7 @@ class ExternalClient:
         self._external = external
         self._retriever = retriever
         self._key = external.api_key()
+        self._mask = Mask([] if self._key is None else [self._key])
         headers = {"User-Agent": f"recall-harness/{harness_version()}"}
         if self._key is not None:
             headers["Authorization"] = f"Bearer {self._key}"
@@ -72,7 +79,7 @@ class ExternalClient:
         try:
             answer = await self._http.get("/models", timeout=_PROBE_TIMEOUT_S)
         except httpx.RequestError as error:
-            raise TransientError("UNAVAILABLE", _described(error)) from None
+            raise TransientError("UNAVAILABLE", self._described(error)) from None
         # A key may be good for completions and not for the list: 403 is no refusal yet.
         if answer.status_code == 401:
             raise self._error(answer, answer.text)
@@ -85,47 +92,75 @@ class ExternalClient:
         request = CompletionRequest(prompt=prompt, mode=None, max_new_tokens=1)
         return (await self.complete(request, timeout_s=timeout_s)).num_prompt_tokens
 
-    async def complete(self, request: CompletionRequest, *, timeout_s: float) -> Completion:
-        """One attempt. Raises AttemptError: Transient, Deadline, Refused, or neither of them."""
-        dialogue = Dialogue(request, self._external.api)
-        sent = time.perf_counter()
+    async def complete(
+        self,
+        request: CompletionRequest,
+        *,
+        timeout_s: float | None = None,
+        watch: Watch = UNWATCHED,
+    ) -> Completion:
+        """One attempt. Raises AttemptError: Transient, Deadline, Refused, Filtered, or others."""
+        with self.attempts(request) as attempt:
+            return await attempt(timeout_s, watch)
+
+    @contextmanager
+    def attempts(self, request: CompletionRequest) -> Iterator[Attempts]:
+        """`complete`, as often as it takes: each goes on from the turn that the last failed in."""
+        dialogue = Dialogue(request, self._external.api, self._mask)
+        try:
+            yield lambda timeout_s, watch: self._attempt(dialogue, timeout_s, watch)
+        except DeadlineError as fault:
+            # Whoever keeps the time has cut a reply off.
+            fault.raw = dialogue.recent()
+            raise
+        finally:
+            if dialogue.has_searched and self._retriever is not None:
+                self._retriever.close_contexts([dialogue.context_id])
+
+    async def _attempt(
+        self, dialogue: Dialogue, timeout_s: float | None, watch: Watch
+    ) -> Completion:
+        began = time.perf_counter()
         try:
             async with asyncio.timeout(timeout_s):
                 while dialogue.finish_reason is None:
-                    search = dialogue.end_turn(await self._write(dialogue, sent))
-                    if search is not None:
-                        await self._search(dialogue, search, request.mode)
+                    if dialogue.due is None:
+                        await watch.sending()
+                        await self._write(dialogue, watch)
+                    if dialogue.due is not None:
+                        await self._search(dialogue, dialogue.due)
         except TimeoutError:
-            raise DeadlineError("DEADLINE_EXCEEDED", f"not done after {timeout_s:.1f} s") from None
+            raise DeadlineError("DEADLINE_EXCEEDED", f"not done after {timeout_s} s") from None
         finally:
-            if dialogue.num_searches and self._retriever is not None:
-                self._retriever.close_contexts([dialogue.context_id])
-        return dialogue.completion((time.perf_counter() - sent) * 1e3)
+            dialogue.total_ms += (time.perf_counter() - began) * 1e3
+        return dialogue.completion()
 
-    async def _write(self, dialogue: Dialogue, sent: float) -> Search | None:
-        """One turn, up to its end, or to a search where the server sends the end marker itself."""
-        turn = dialogue.begin_turn()
+    async def _write(self, dialogue: Dialogue, watch: Watch) -> None:
+        """One turn. Raises AttemptError, with the end of what had come."""
+        sent = time.perf_counter()
+        dialogue.recent = str
         try:
             async with self._http.stream(
-                "POST", _PATHS[self._external.api], json=self._body(dialogue)
+                "POST", _PATHS[self._external.api], json=self._body(dialogue), headers=_HEADERS
             ) as answer:
-                await self._require_stream(answer)
-                async for event in read_events(answer.aiter_lines()):
-                    chunk = read_chunk(event)
-                    turn.add(chunk)
-                    # An empty first chunk is not a token.
-                    if dialogue.ttft_ms is None and (chunk.text or chunk.reasoning):
-                        dialogue.ttft_ms = (time.perf_counter() - sent) * 1e3
-                    search = dialogue.feed(chunk.text)
-                    if search is not None:
-                        return search
-        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            raise TransientError("UNAVAILABLE", _described(error)) from None
-        except httpx.RequestError as error:
-            raise TransientError(BROKEN_STREAM, _described(error)) from None
-        return None
+                reply = ServerReply(
+                    url=str(answer.url),
+                    status=answer.status_code,
+                    headers=answer.headers,
+                    raw=answer.aiter_raw(),
+                    mask=self._mask,
+                )
+                dialogue.recent = reply.recent
+                await _read_turn(dialogue, reply, sent, watch)
+        except (AttemptError, httpx.RequestError) as error:
+            fault = error if isinstance(error, AttemptError) else self._fault(error)
+            if dialogue.num_turns and is_over_context(fault):
+                dialogue.end_full()
+                return
+            fault.raw = dialogue.recent()
+            raise fault from None
 
-    async def _search(self, dialogue: Dialogue, search: Search, mode: Mode | None) -> None:
+    async def _search(self, dialogue: Dialogue, search: Search) -> None:
         began = time.perf_counter()
         result = search
         if isinstance(result, SearchRequest):
@@ -135,8 +170,7 @@ class ExternalClient:
                 [result] = await asyncio.to_thread(self._retriever.search, [result])
             except RetrieverUnavailableError as error:
                 raise TransientError("UNAVAILABLE", str(error)) from None
-        elapsed_ms = (time.perf_counter() - began) * 1e3
-        dialogue.insert(result, mode.value if mode else "", elapsed_ms)
+        dialogue.insert(result, (time.perf_counter() - began) * 1e3)
 
     def _body(self, dialogue: Dialogue) -> dict[str, Any]:
         body: dict[str, Any] = {
@@ -151,25 +185,35 @@ class ExternalClient:
             body["skip_special_tokens"] = False
         return body
 
-    async def _require_stream(self, answer: httpx.Response) -> None:
-        kind = answer.headers.get("content-type", "")
-        if answer.status_code != 200:
-            raise self._error(answer, (await answer.aread()).decode(errors="replace"))
-        if kind.startswith(_NO_STREAMS):
-            raise RefusedError(
-                "BAD_RESPONSE",
-                f"{answer.url} answers with {kind}, not with a stream; the address in "
-                "endpoints.toml is the one that ends before /chat/completions, often in /v1",
-            )
-
     def _error(self, answer: httpx.Response, body: str) -> AttemptError:
-        # Some servers repeat the key that they refuse.
-        shown = body.replace(self._key, "***") if self._key else body
-        return error_from_response(answer.status_code, answer.headers, shown)
+        headers = {name: self._mask(value) for name, value in answer.headers.items()}
+        return error_from_response(answer.status_code, headers, self._mask(body))
+
+    def _described(self, error: httpx.RequestError) -> str:
+        return self._mask(str(error) or type(error).__name__)
+
+    def _fault(self, error: httpx.RequestError) -> AttemptError:
+        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+            return TransientError("UNAVAILABLE", self._described(error))
+        return TransientError(BROKEN_STREAM, self._described(error), is_away=False)
 
 
-def _described(error: httpx.RequestError) -> str:
-    return str(error) or type(error).__name__
+async def _read_turn(dialogue: Dialogue, reply: ServerReply, sent: float, watch: Watch) -> None:
+    """Up to the end, or to a search where the server sends the end marker itself."""
+    turn = dialogue.begin_turn()
+    search = None
+    async for event in reply.events():
+        chunk = read_chunk(event)
+        watch.heard()
+        text = turn.add(chunk)
+        # An empty first chunk is not a token.
+        if dialogue.ttft_ms is None and (chunk.text or chunk.reasoning):
+            dialogue.ttft_ms = (time.perf_counter() - sent) * 1e3
+        search = dialogue.feed(text)
+        if search is not None:
+            break
+    turn.is_done = reply.is_done
+    dialogue.end_turn(turn, search)
 
 
 def _listed(answer: httpx.Response) -> list[Mapping[str, Any]]:

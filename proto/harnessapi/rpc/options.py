@@ -10,6 +10,7 @@ _MAX_MESSAGE_BYTES: Final = 64 * 2**20
 # Clients ping an idle connection this often; servers take pings that come at most so often.
 _PING_EVERY_MS: Final = 30_000
 _PING_AT_MOST_EVERY_MS: Final = 20_000
+_MAX_PENDING: Final = 1_000_000
 _MESSAGE_SIZE: Final[tuple[Option, ...]] = (
     ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
     ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
@@ -17,6 +18,10 @@ _MESSAGE_SIZE: Final[tuple[Option, ...]] = (
 
 SERVER_OPTIONS: Final[tuple[Option, ...]] = (
     *_MESSAGE_SIZE,
+    # Calls that wait to be begun: past these gRPC itself refuses some, as CANCELLED. All are begun,
+    # and those that are too many get RESOURCE_EXHAUSTED (see harnessapi.rpc.interceptor).
+    ("grpc.server.max_pending_requests", _MAX_PENDING),
+    ("grpc.server.max_pending_requests_hard_limit", _MAX_PENDING),
     # Two servers on one port would share its calls at random.
     ("grpc.so_reuseport", 0),
     ("grpc.http2.min_ping_interval_without_data_ms", _PING_AT_MOST_EVERY_MS),

@@ -16,7 +16,7 @@ from harness_servers.backends.relay.token_source import (
     Written,
     continuation_sampling,
 )
-from harness_servers.errors import UnavailableError
+from harness_servers.errors import UnavailableError, failed
 from harness_servers.sequences.sequence import Phase, Sequence
 from harness_servers.sequences.transcriber import Consequence
 
@@ -51,11 +51,9 @@ class Relay:
     async def run(self) -> None:
         """Returns when the sequence has ended."""
         try:
-            reason = await self._run_to_deadline()
+            self._finish(await self._run_to_deadline())
         except Exception as error:  # whoever reads the stream must not wait for ever
-            self.stream.put(error)
-        else:
-            self._finish(reason)
+            self.stream.put(failed(error))
 
     async def _run_to_deadline(self) -> FinishReason:
         deadline_ns, timeout_s = self._sequence.job.deadline_ns, None

@@ -14,7 +14,7 @@ from harness_servers.backends.relay.relay import Relay
 from harness_servers.backends.relay.token_source import TokenSource
 from harness_servers.checkpoints.codec import Codec
 from harness_servers.engine.engine_options import EngineOptions
-from harness_servers.errors import QueueFullError, UnavailableError
+from harness_servers.errors import QueueFullError, UnavailableError, failed
 from harness_servers.generation import Event, Job
 from harness_servers.sequences.sequence import Sequence
 from harness_servers.sequences.transcriber import Transcriber
@@ -88,7 +88,10 @@ class RelayBackend:
             raise QueueFullError(
                 f"{len(self._relays)} requests are waiting or running; the queue holds {num_taken}"
             )
-        sequence = self._make_sequence(job)
+        try:
+            sequence = self._make_sequence(job)
+        except Exception as error:  # its text alone is at fault
+            raise failed(error) from error
         relay = Relay(
             sequence=sequence,
             source=self._source,

@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,37 @@ def test_without_pyarrow_the_extra_is_named(workplace: Any, stored: Any) -> None
     _, stderr = process.communicate(timeout=600)
     assert process.returncode == 2
     assert "recall-harness[export]" in stderr
+
+
+def test_a_number_that_parquet_does_not_reach_is_named(workplace: Any, stored: Any) -> None:
+    cell = stored.cell("rnn")
+    for seed, status in ((2**63 - 1, 0), (2**63, 2), (2**70, 2)):
+        name = str(seed)
+        samples = [stored.sample(cell, i, is_right=True, seed=seed) for i in range(3)]
+        stored.run(Path("runs", name), {cell: samples}, seed=seed)
+        result = workplace.run("export", name, "--parquet", "s.parquet")
+        assert result.exit_code == status, result.stderr
+        if status:
+            assert f"run {name}: seed is {seed}, and an integer of Parquet ends at" in result.stderr
+            assert not Path("s.parquet").exists()
+        else:
+            assert parquet.read_table("s.parquet")["seed"].to_pylist() == [seed] * 3
+            Path("s.parquet").unlink()
+        for option in ("--csv", "--jsonl"):
+            assert workplace.run("export", name, option, "s").exit_code == 0
+            assert name in Path("s").read_text()
+
+
+def test_one_run_in_two_folders_is_named_and_not_counted_twice(workplace: Any, stored: Any) -> None:
+    cell = stored.cell("rnn")
+    stored.run(Path("runs/a"), {cell: [stored.sample(cell, 0, is_right=True)]})
+    shutil.copytree("runs/a", "elsewhere")
+    result = workplace.run("export", "runs/a", "elsewhere", "--csv", "s.csv")
+    assert result.exit_code == 2
+    assert "runs/a and elsewhere are the same run: name one" in result.stderr
+    assert not Path("s.csv").exists()
+    # The same folder by two names is one.
+    assert workplace.run("export", "a", "runs/a", "--csv", "s.csv").exit_code == 0
 
 
 def test_an_address_is_read_back() -> None:

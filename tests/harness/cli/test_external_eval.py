@@ -13,6 +13,7 @@ from harness.endpoints.config import Endpoint
 from harness.endpoints.external import Api, External
 from harness.errors import IncompleteError, InputError, UnreachableError
 from harness.fakes.fake_openai import FakeOpenAi, Reply, solve, text_of
+from harness.fakes.worded_answers import NOT_READ, READ, READ_LENIENTLY, answers_as
 from harness.fleet.plans import MODEL_SERVER
 from harness.runner.session import SessionPlan, run_session
 from harness.runs.manifest import read_manifest
@@ -148,7 +149,7 @@ async def test_no_more_than_the_bound_are_in_flight(tmp_path: Path) -> None:
 
 async def test_a_fault_of_the_server_errors_its_sample_alone(tmp_path: Path) -> None:
     def script(request: dict[str, Any], number: int) -> Reply:
-        return Reply(status=500, body="{}") if number == 4 else solve(request, number)
+        return Reply(status=501, body="{}") if number == 4 else solve(request, number)
 
     async with FakeOpenAi(script) as server:
         todo = work(server.address, samples=8)
@@ -262,7 +263,7 @@ async def test_the_command_line_ends_as_for_any_endpoint(workplace: Any) -> None
         assert (status, 'say style = "symbolic"' in errors) == (2, True)
         broken = len(server.requests) + 3
         server.script = lambda request, number: (
-            Reply(status=500, body="{}") if number == broken else solve(request, number)
+            Reply(status=501, body="{}") if number == broken else solve(request, number)
         )
         assert (await ended("--endpoint", "far"))[0] == 4
 
@@ -275,3 +276,15 @@ def test_a_check_of_an_address_where_nobody_is_exits_3(workplace: Any) -> None:
     assert result.exit_code == 3
     assert "endpoint 'gone' (http://127.0.0.1:9/v1 m)" in result.stderr
     assert "connects to: http://127.0.0.1:9/v1 m" in workplace.run("endpoints", "list").output
+
+
+@pytest.mark.parametrize("name", [*READ, *READ_LENIENTLY, *NOT_READ])
+@pytest.mark.parametrize("api", list(Api))
+async def test_an_answer_is_read_however_a_model_words_it(
+    tmp_path: Path, name: str, api: Api
+) -> None:
+    wording = {**READ, **READ_LENIENTLY, **NOT_READ}[name]
+    async with FakeOpenAi(answers_as(wording)) as server:
+        cell = await run(tmp_path, work(server.address, samples=6, api=api))
+    assert cell.metrics.accuracy == (name in READ)
+    assert cell.metrics.lenient_accuracy == (name not in NOT_READ)

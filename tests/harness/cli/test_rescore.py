@@ -164,7 +164,7 @@ def test_an_unknown_run_is_named(workplace: Any) -> None:
 def test_in_place_nothing_changes_where_the_run_is_damaged_elsewhere(
     workplace: Any, folder: Path
 ) -> None:
-    (folder / "errors.jsonl").write_text("garbage\n")
+    (folder / "errors.jsonl").write_text("[]\n")
     before = (folder / "samples.jsonl").read_bytes()
     for arguments in (["a", "--in-place"], ["a"]):
         result = workplace.run("rescore", *arguments)

@@ -193,7 +193,7 @@ async def test_searches_end_with_the_tokens() -> None:
     assert [sent["max_tokens"] for sent in server.requests] == [20, 13, 6]
 
 
-@pytest.mark.parametrize("status", [429, 502, 503, 504])
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 520, 529])
 async def test_a_busy_server_is_asked_again(status: int) -> None:
     async with FakeOpenAi(in_turn(Reply(status=status, body="{}"), Reply())) as server:
         done = await attempts(server)
@@ -235,7 +235,7 @@ async def test_a_permanent_refusal_is_told_at_once_in_the_servers_words(status: 
 
 
 async def test_a_fault_of_the_server_is_an_error_and_not_asked_again() -> None:
-    async with FakeOpenAi(in_turn(Reply(status=500, body="{}"))) as server:
+    async with FakeOpenAi(in_turn(Reply(status=501, body="{}"))) as server:
         done = await attempts(server)
     assert type(done) is AttemptError
     assert len(server.requests) == 1

@@ -8,7 +8,7 @@ import pytest
 
 from harness.cli.progress import PlainProgress
 from harness.endpoints.config import Endpoint
-from harness.errors import InputError
+from harness.errors import IncompleteError, InputError
 from harness.fakes.fake_model import FakeModel, Fault, Script
 from harness.fleet.plans import MODEL_SERVER
 from harness.runner.session import SessionPlan, run_session
@@ -72,6 +72,18 @@ async def test_no_more_than_the_bound_are_in_flight(serve: Any, tmp_path: Path) 
     assert model.max_running == 5
 
 
+async def test_a_completion_that_could_not_be_read_again_errors_its_sample(
+    serve: Any, tmp_path: Path
+) -> None:
+    model = FakeModel(Script(), lambda call: Fault.HUGE_COUNT if call == 3 else None)
+    store = create_run(tmp_path)
+    async with serve(model):
+        await run(tmp_path, store, samples=5)
+    [cell] = summarize(store.folder).cells
+    assert (cell.metrics.n, cell.metrics.errored) == (4, 1)
+    assert '"code":"NOT_STORABLE"' in (store.folder / "errors.jsonl").read_text()
+
+
 async def test_an_errored_sample_is_stored_apart_and_asked_again(
     serve: Any, tmp_path: Path
 ) -> None:
@@ -92,13 +104,39 @@ async def test_an_errored_sample_is_stored_apart_and_asked_again(
     assert model.num_calls == 12
 
 
-async def test_a_refused_request_stops_the_run(serve: Any, tmp_path: Path) -> None:
+async def test_a_refused_request_errors_its_sample_and_the_run_goes_on(
+    serve: Any, tmp_path: Path
+) -> None:
     model = FakeModel(Script(), lambda call: Fault.REFUSED if call == 5 else None)
     store = create_run(tmp_path)
     async with serve(model):
-        with pytest.raises(InputError, match="the server refuses a request: the script says"):
+        await run(tmp_path, store, samples=50, concurrency=1)
+    metrics = summarize(store.folder).cells[0].metrics
+    assert (metrics.n, metrics.errored) == (49, 1)
+
+
+async def test_a_cell_that_is_refused_again_and_again_is_left_out(
+    serve: Any, tmp_path: Path
+) -> None:
+    model = FakeModel(Script(), lambda _call: Fault.REFUSED)
+    store = create_run(tmp_path)
+    async with serve(model):
+        with pytest.raises(IncompleteError, match="left out: the server refused 10 requests in a"):
             await run(tmp_path, store, samples=50, concurrency=1)
-    assert summarize(store.folder).cells[0].metrics.n == 4
+    assert model.num_calls == 10
+
+
+async def test_a_server_of_ours_that_is_full_is_asked_by_fewer_at_once(
+    serve: Any, tmp_path: Path
+) -> None:
+    model = FakeModel(Script())
+    model.faults = lambda _call: Fault.EXHAUSTED if model.num_running > 4 else None
+    store = create_run(tmp_path)
+    async with serve(model):
+        await run(tmp_path, store, samples=60, concurrency=32)
+    metrics = summarize(store.folder).cells[0].metrics
+    assert (metrics.n, metrics.errored) == (60, 0)
+    assert model.num_calls < 60 + 60
 
 
 def test_a_run_is_worked_on_by_one_process_at_a_time(tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ import pytest
 
 from harness.endpoints.config import PACKAGED_FILE, load_endpoints, require_api_keys
 from harness.endpoints.external import Api, External
+from harness.endpoints.serving import START_TIMEOUT_S
 from harness.errors import HarnessError
+from harness.fleet.plans import model_arguments, server_key
 from harness.way import Style
 
 WEB = 'address = "https://h/v1"'
@@ -108,7 +110,8 @@ def test_a_key_that_is_not_in_the_environment_is_named(
         ("[a]\naddress = 'https://u:p@h/v1'\nmodel = 'm'\n", "see api_key_env"),
         ("[a]\naddress = 'https://h/v1/chat/completions'\nmodel = 'm'\n", "it ends before"),
         ("[a]\naddress = 'h:1'\nmodel = 'm'\n", "model needs an address that begins with http"),
-        ("[a]\ncheckpoint = 'x'\napi = 'chat'\n", "api needs an address that begins with http"),
+        ("[a]\ncheckpoint = 'x'\nmodel = 'm'\n", "model needs an address that begins with http"),
+        ("[a]\ncheckpoint = 'x'\napi = 'caht'\n", "unknown api 'caht'; did you mean chat"),
         ("[all]\ncheckpoint = 'x'\n", "'all'"),
         ("a = 3\n", "a = 3"),
         ("", "no endpoints"),
@@ -122,3 +125,58 @@ def test_a_bad_file_is_refused_naming_file_key_and_value(
     with pytest.raises(HarnessError, match=message) as caught:
         load_endpoints(path, tmp_path)
     assert str(path) in str(caught.value)
+
+
+def test_how_a_checkpoint_is_served_is_said_in_its_table(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        '[mine]\ncheckpoint = "c"\nbackend = "transformers"\nstyles = ["natural", "symbolic"]\n'
+        "threads = 2\nstart_timeout_s = 900\n[plain]\ncheckpoint = 'c'\n",
+    )
+    (tmp_path / "c").mkdir()
+    mine, plain = load_endpoints(path, tmp_path).select(["all"])
+    assert model_arguments(mine) == (
+        str((tmp_path / "c").resolve()),
+        *("--backend", "transformers", "--styles", "natural,symbolic", "--threads", "2"),
+    )
+    assert model_arguments(plain) == (str((tmp_path / "c").resolve()),)
+    assert (mine.start_timeout_s, plain.start_timeout_s) == (900.0, START_TIMEOUT_S)
+
+
+def test_a_checkpoint_served_in_two_ways_has_two_servers(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        "[a]\ncheckpoint = 'c'\n[b]\ncheckpoint = 'c'\nretrieval = true\n"
+        "[d]\ncheckpoint = 'c'\nbackend = 'vllm'\n",
+    )
+    (tmp_path / "c").mkdir()
+    a, b, d = load_endpoints(path, tmp_path).select(["all"])
+    assert server_key(a) == server_key(b) != server_key(d)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("backend = 'vlm'", "unknown backend 'vlm'; did you mean vllm"),
+        ("backend = 1", "unknown backend '1'"),
+        ("styles = 'natural'", "styles = 'natural': it has to be a list of symbolic, natural"),
+        ("styles = []", r"styles = \[\]: it has to be a list"),
+        ("styles = ['natura']", "unknown styles 'natura'; did you mean natural"),
+        ("threads = 0", "threads = 0: it has to be a whole number above 0"),
+        ("threads = true", "threads = True"),
+        ("start_timeout_s = 'long'", "start_timeout_s = 'long': it has to be a number of seconds"),
+        ("start_timeout_s = -1", "start_timeout_s = -1"),
+        ("start_timeout_s = nan", "start_timeout_s = nan"),
+    ],
+)
+def test_a_wrong_value_of_how_it_is_served_is_named(tmp_path: Path, line: str, words: str) -> None:
+    path = write(tmp_path, f"[mine]\ncheckpoint = 'c'\n{line}\n")
+    with pytest.raises(HarnessError, match=words):
+        load_endpoints(path, tmp_path)
+
+
+def test_who_is_at_an_address_is_not_started_by_us(tmp_path: Path) -> None:
+    for told in ("address = '127.0.0.1:9'", f"{WEB}\nmodel = 'm'"):
+        path = write(tmp_path, f"[mine]\n{told}\nthreads = 2\n")
+        with pytest.raises(HarnessError, match="threads is for a checkpoint"):
+            load_endpoints(path, tmp_path)

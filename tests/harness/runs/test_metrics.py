@@ -35,12 +35,12 @@ def metrics(*records: SampleRecord, **options: Any) -> Metrics:
 
 def test_every_verdict_stays_in_the_denominator_and_errors_stay_out() -> None:
     found = metrics(*map(record, Verdict), errored=3)
-    assert (found.n, found.correct, found.accuracy) == (4, 1, 0.25)
+    assert (found.n, found.correct, found.accuracy) == (5, 1, 0.2)
     assert (found.no_answer, found.truncated, found.errored) == (1, 1, 3)
 
 
 def test_every_count_has_its_mean() -> None:
-    found = metrics(*map(record, Verdict))
+    found = metrics(*(record(one) for one in Verdict if one is not Verdict.FILTERED))
     assert (found.searches_per_sample, found.prompt_tokens_per_sample) == (2, 5)
     assert (found.generated_tokens_per_sample, found.inserted_tokens_per_sample) == (10, 3)
     assert found.ttft_ms_p50 == 4

@@ -158,6 +158,7 @@ def test_half_precision_weights_are_computed_with_in_float32(
         ({"dtype": "float8"}, "unknown dtype 'float8'"),
         ({"hidden_size": 32}, "transformers cannot host it"),
         ({"hidden_size": "wide"}, "config.json: "),
+        ({"num_hidden_layers": 10**6}, "num_hidden_layers is 1000000; at most 1024"),
         ({"num_hidden_layers": 3}, "missing: model.layers.2."),
     ],
 )

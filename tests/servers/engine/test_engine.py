@@ -78,7 +78,26 @@ def test_the_prefix_cache_changes_the_work_and_not_the_result(drive, model, code
         driver.run()
     assert [one.tokens for one in received] == expected
     cached = [one.of(Started)[0].num_cached_tokens for one in received]
-    assert cached == [0, 256, 256, 299]
+    assert cached == [0, 300, 256, 299]
+
+
+@pytest.mark.parametrize("length", [1, 2, 33, 256, 257, 300])
+def test_a_prompt_that_begins_with_another_reads_only_what_is_new(
+    drive, model, codec, length: int
+) -> None:
+    first = prompts(8)[7][:length]
+    asked = [first, [*first, 5], [*first, 5, 6, 7], first]
+    without = EngineOptions(prefix_cache_bytes=0)
+    expected = complete(drive, model, codec, asked, options=without, stopping=LIMIT)
+    driver = drive(model, codec)
+    received = []
+    for prompt in asked:
+        received.append(driver.ask(prompt, stopping=LIMIT))
+        driver.run()
+    assert [one.tokens for one in received] == expected
+    cached = [one.of(Started)[0].num_cached_tokens for one in received]
+    # The last: all but the token that the next is drawn after.
+    assert cached == [0, length, length + 1, length - 1]
 
 
 def test_the_prefix_cache_keeps_to_its_bytes(drive, lstm, codec) -> None:
@@ -101,8 +120,8 @@ def test_the_prefix_cache_counts_what_a_growing_state_really_takes(drive, hybrid
 
     prompt = prompts(8)[7]
     per_token, fixed = hybrid.state_bytes_per_token(), hybrid.state_bytes()
-    assert kept(prompt[:33], 10**7) == fixed + 32 * per_token
-    assert kept(prompt[:100], 10**7) == 2 * fixed + (64 + 99) * per_token
+    assert kept(prompt[:33], 10**7) == 2 * fixed + (32 + 33) * per_token
+    assert kept(prompt[:100], 10**7) == 3 * fixed + (64 + 99 + 100) * per_token
     room = fixed + 100 * per_token
     assert kept(prompt, room) == fixed + 64 * per_token
 

@@ -44,6 +44,8 @@ HYBRID: dict[str, Any] = {
 SHAPES: dict[str, Any] = {
     "ssm": Mamba2Config(**SSM),
     "ssm, 2 groups, own head": Mamba2Config(**{**SSM, "n_groups": 2, "tie_word_embeddings": False}),
+    # What transformers leaves out of account, and writes in configs of published models.
+    "ssm, norm before gate": Mamba2Config(**SSM, norm_before_gate=True),
     "ssm, biases turned about, chunks of 256": Mamba2Config(
         **{**SSM, "use_conv_bias": False, "use_bias": True, "chunk_size": 256}
     ),

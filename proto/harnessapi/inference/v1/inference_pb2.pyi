@@ -129,6 +129,9 @@ class GetModelResponse(_message.Message):
     STYLES_FIELD_NUMBER: _builtins.int
     STATE_BYTES_PER_TOKEN_FIELD_NUMBER: _builtins.int
     TRAINED_TASKS_FIELD_NUMBER: _builtins.int
+    MAX_NEW_TOKENS_FIELD_NUMBER: _builtins.int
+    HAS_CHAT_TEMPLATE_FIELD_NUMBER: _builtins.int
+    STORED_DTYPE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The checkpoint's folder name."""
     family: Global___ModelFamily.ValueType
@@ -145,6 +148,7 @@ class GetModelResponse(_message.Message):
     engine: _builtins.str
     engine_version: _builtins.str
     dtype: _builtins.str
+    """What is computed in; how the weights are stored is stored_dtype."""
     device: _builtins.str
     vocabulary_size: _builtins.int
     num_slots: _builtins.int
@@ -153,6 +157,12 @@ class GetModelResponse(_message.Message):
     """Tokens that a prompt may have."""
     state_bytes_per_token: _builtins.int
     """What every token of a sequence's context adds to its state: a key-value cache. 0: nothing."""
+    max_new_tokens: _builtins.int
+    """The most that max_new_tokens is taken for; Started says what a request got. 0: not said."""
+    has_chat_template: _builtins.bool
+    """Whether the checkpoint has a chat template: then a prompt may be `messages`."""
+    stored_dtype: _builtins.str
+    """Of the checkpoint's weights: "bfloat16"; several by falling share."""
     @_builtins.property
     def search_channel(self) -> Global___SearchChannel:
         """Not set: this model has no search channel."""
@@ -186,10 +196,13 @@ class GetModelResponse(_message.Message):
         styles: _abc.Iterable[_builtins.str] | None = ...,
         state_bytes_per_token: _builtins.int = ...,
         trained_tasks: _abc.Iterable[_builtins.str] | None = ...,
+        max_new_tokens: _builtins.int = ...,
+        has_chat_template: _builtins.bool = ...,
+        stored_dtype: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_context_limit", b"_context_limit", "_search_channel", b"_search_channel", "context_limit", b"context_limit", "search_channel", b"search_channel"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_limit", b"_context_limit", "_search_channel", b"_search_channel", "checkpoint_digest", b"checkpoint_digest", "context_limit", b"context_limit", "device", b"device", "dtype", b"dtype", "engine", b"engine", "engine_version", b"engine_version", "family", b"family", "max_prompt_tokens", b"max_prompt_tokens", "name", b"name", "num_parameters", b"num_parameters", "num_slots", b"num_slots", "search_channel", b"search_channel", "state_bytes", b"state_bytes", "state_bytes_per_token", b"state_bytes_per_token", "styles", b"styles", "tokenizer_digest", b"tokenizer_digest", "trained_tasks", b"trained_tasks", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_limit", b"_context_limit", "_search_channel", b"_search_channel", "checkpoint_digest", b"checkpoint_digest", "context_limit", b"context_limit", "device", b"device", "dtype", b"dtype", "engine", b"engine", "engine_version", b"engine_version", "family", b"family", "has_chat_template", b"has_chat_template", "max_new_tokens", b"max_new_tokens", "max_prompt_tokens", b"max_prompt_tokens", "name", b"name", "num_parameters", b"num_parameters", "num_slots", b"num_slots", "search_channel", b"search_channel", "state_bytes", b"state_bytes", "state_bytes_per_token", b"state_bytes_per_token", "stored_dtype", b"stored_dtype", "styles", b"styles", "tokenizer_digest", b"tokenizer_digest", "trained_tasks", b"trained_tasks", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__context_limit: _TypeAlias = _typing.Literal["context_limit"]  # noqa: Y015
     _WhichOneofArgType__context_limit: _TypeAlias = _typing.Literal["_context_limit", b"_context_limit"]  # noqa: Y015
@@ -236,19 +249,72 @@ class SearchChannel(_message.Message):
 Global___SearchChannel: _TypeAlias = SearchChannel  # noqa: Y015
 
 @_typing.final
+class Message(_message.Message):
+    """A message of a conversation; which roles there are is the chat template's business."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROLE_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    role: _builtins.str
+    """"user", "assistant", "system"."""
+    content: _builtins.str
+    def __init__(
+        self,
+        *,
+        role: _builtins.str = ...,
+        content: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "role", b"role"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Message: _TypeAlias = Message  # noqa: Y015
+
+@_typing.final
+class Conversation(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___Message]: ...
+    def __init__(
+        self,
+        *,
+        messages: _abc.Iterable[Global___Message] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Conversation: _TypeAlias = Conversation  # noqa: Y015
+
+@_typing.final
 class TokenizeRequest(_message.Message):
+    """The ids are those that Generate would read: with what the tokenizer puts around a text."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     TEXT_FIELD_NUMBER: _builtins.int
+    MESSAGES_FIELD_NUMBER: _builtins.int
     text: _builtins.str
+    @_builtins.property
+    def messages(self) -> Global___Conversation:
+        """In place of the text; see GenerateRequest."""
+
     def __init__(
         self,
         *,
         text: _builtins.str = ...,
+        messages: Global___Conversation | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -353,13 +419,16 @@ class StoppingOptions(_message.Message):
     STOP_FIELD_NUMBER: _builtins.int
     IGNORE_EOS_FIELD_NUMBER: _builtins.int
     max_new_tokens: _builtins.int
-    """At least 1; 256 by default. Inserted tokens do not count."""
+    """At least 1, at most GetModelResponse.max_new_tokens (more is taken for that much); 256 by
+    default. Inserted tokens do not count.
+    """
     ignore_eos: _builtins.bool
     """Go on past the end-of-sequence token (benchmarks)."""
     @_builtins.property
     def stop(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Strings that end the completion when the model writes them outside queries; they are cut off.
-        Where the model marks its answers they are looked for in the answer alone.
+        Where the model marks its answers they are looked for in the answer alone. Where it does not,
+        all that it writes outside queries is the answer. At most 16, of 256 characters at most.
         """
 
     def __init__(
@@ -419,6 +488,10 @@ class RetrievalOptions(_message.Message):
     MAX_INSERTED_TOKENS_FIELD_NUMBER: _builtins.int
     TOP_K_FIELD_NUMBER: _builtins.int
     ABBREVIATIONS_FIELD_NUMBER: _builtins.int
+    SEARCHED_TEXT_FIELD_NUMBER: _builtins.int
+    RESULT_PREFIX_FIELD_NUMBER: _builtins.int
+    RESULT_SUFFIX_FIELD_NUMBER: _builtins.int
+    FAILED_TEXT_FIELD_NUMBER: _builtins.int
     mode: _retrieval_pb2.RetrievalMode.ValueType
     max_searches: _builtins.int
     """Searches that one completion may make; 1024 by default. Later ones get the failed text."""
@@ -426,6 +499,15 @@ class RetrievalOptions(_message.Message):
     """Tokens that one search may insert; 64 by default. More are cut off."""
     top_k: _builtins.int
     """DENSE: passages inserted per search, 1 by default."""
+    searched_text: _builtins.str
+    """What is searched besides the completion; not set: the whole prompt."""
+    result_prefix: _builtins.str
+    """Around what a search inserts, as the prompt promises it; nothing by default. Each of at most 256
+    characters.
+    """
+    result_suffix: _builtins.str
+    failed_text: _builtins.str
+    """In the place of a result where nothing was found; the search channel's by default."""
     @_builtins.property
     def abbreviations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Abbreviation]:
         """REGEX: a query that fits one (the first that does) is searched as its pattern. At most 32, of
@@ -440,21 +522,41 @@ class RetrievalOptions(_message.Message):
         max_inserted_tokens: _builtins.int | None = ...,
         top_k: _builtins.int | None = ...,
         abbreviations: _abc.Iterable[Global___Abbreviation] | None = ...,
+        searched_text: _builtins.str | None = ...,
+        result_prefix: _builtins.str | None = ...,
+        result_suffix: _builtins.str | None = ...,
+        failed_text: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_inserted_tokens", b"_max_inserted_tokens", "_max_searches", b"_max_searches", "_top_k", b"_top_k", "max_inserted_tokens", b"max_inserted_tokens", "max_searches", b"max_searches", "top_k", b"top_k"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_failed_text", b"_failed_text", "_max_inserted_tokens", b"_max_inserted_tokens", "_max_searches", b"_max_searches", "_result_prefix", b"_result_prefix", "_result_suffix", b"_result_suffix", "_searched_text", b"_searched_text", "_top_k", b"_top_k", "failed_text", b"failed_text", "max_inserted_tokens", b"max_inserted_tokens", "max_searches", b"max_searches", "result_prefix", b"result_prefix", "result_suffix", b"result_suffix", "searched_text", b"searched_text", "top_k", b"top_k"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_inserted_tokens", b"_max_inserted_tokens", "_max_searches", b"_max_searches", "_top_k", b"_top_k", "abbreviations", b"abbreviations", "max_inserted_tokens", b"max_inserted_tokens", "max_searches", b"max_searches", "mode", b"mode", "top_k", b"top_k"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_failed_text", b"_failed_text", "_max_inserted_tokens", b"_max_inserted_tokens", "_max_searches", b"_max_searches", "_result_prefix", b"_result_prefix", "_result_suffix", b"_result_suffix", "_searched_text", b"_searched_text", "_top_k", b"_top_k", "abbreviations", b"abbreviations", "failed_text", b"failed_text", "max_inserted_tokens", b"max_inserted_tokens", "max_searches", b"max_searches", "mode", b"mode", "result_prefix", b"result_prefix", "result_suffix", b"result_suffix", "searched_text", b"searched_text", "top_k", b"top_k"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__failed_text: _TypeAlias = _typing.Literal["failed_text"]  # noqa: Y015
+    _WhichOneofArgType__failed_text: _TypeAlias = _typing.Literal["_failed_text", b"_failed_text"]  # noqa: Y015
     _WhichOneofReturnType__max_inserted_tokens: _TypeAlias = _typing.Literal["max_inserted_tokens"]  # noqa: Y015
     _WhichOneofArgType__max_inserted_tokens: _TypeAlias = _typing.Literal["_max_inserted_tokens", b"_max_inserted_tokens"]  # noqa: Y015
     _WhichOneofReturnType__max_searches: _TypeAlias = _typing.Literal["max_searches"]  # noqa: Y015
     _WhichOneofArgType__max_searches: _TypeAlias = _typing.Literal["_max_searches", b"_max_searches"]  # noqa: Y015
+    _WhichOneofReturnType__result_prefix: _TypeAlias = _typing.Literal["result_prefix"]  # noqa: Y015
+    _WhichOneofArgType__result_prefix: _TypeAlias = _typing.Literal["_result_prefix", b"_result_prefix"]  # noqa: Y015
+    _WhichOneofReturnType__result_suffix: _TypeAlias = _typing.Literal["result_suffix"]  # noqa: Y015
+    _WhichOneofArgType__result_suffix: _TypeAlias = _typing.Literal["_result_suffix", b"_result_suffix"]  # noqa: Y015
+    _WhichOneofReturnType__searched_text: _TypeAlias = _typing.Literal["searched_text"]  # noqa: Y015
+    _WhichOneofArgType__searched_text: _TypeAlias = _typing.Literal["_searched_text", b"_searched_text"]  # noqa: Y015
     _WhichOneofReturnType__top_k: _TypeAlias = _typing.Literal["top_k"]  # noqa: Y015
     _WhichOneofArgType__top_k: _TypeAlias = _typing.Literal["_top_k", b"_top_k"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__failed_text) -> _WhichOneofReturnType__failed_text | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_inserted_tokens) -> _WhichOneofReturnType__max_inserted_tokens | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_searches) -> _WhichOneofReturnType__max_searches | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__result_prefix) -> _WhichOneofReturnType__result_prefix | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__result_suffix) -> _WhichOneofReturnType__result_suffix | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__searched_text) -> _WhichOneofReturnType__searched_text | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__top_k) -> _WhichOneofReturnType__top_k | None: ...
 
@@ -466,12 +568,20 @@ class GenerateRequest(_message.Message):
 
     TEXT_FIELD_NUMBER: _builtins.int
     TOKEN_IDS_FIELD_NUMBER: _builtins.int
+    MESSAGES_FIELD_NUMBER: _builtins.int
     SAMPLING_FIELD_NUMBER: _builtins.int
     STOPPING_FIELD_NUMBER: _builtins.int
     RETRIEVAL_FIELD_NUMBER: _builtins.int
     text: _builtins.str
+    """With the tokens around it that the checkpoint's tokenizer asks for (a BOS)."""
     @_builtins.property
-    def token_ids(self) -> Global___TokenIds: ...
+    def token_ids(self) -> Global___TokenIds:
+        """Read as they are, with nothing added."""
+
+    @_builtins.property
+    def messages(self) -> Global___Conversation:
+        """Worded by the checkpoint's chat template, up to where the model's reply begins."""
+
     @_builtins.property
     def sampling(self) -> Global___SamplingOptions: ...
     @_builtins.property
@@ -485,17 +595,18 @@ class GenerateRequest(_message.Message):
         *,
         text: _builtins.str = ...,
         token_ids: Global___TokenIds | None = ...,
+        messages: Global___Conversation | None = ...,
         sampling: Global___SamplingOptions | None = ...,
         stopping: Global___StoppingOptions | None = ...,
         retrieval: Global___RetrievalOptions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_retrieval", b"_retrieval", "prompt", b"prompt", "retrieval", b"retrieval", "sampling", b"sampling", "stopping", b"stopping", "text", b"text", "token_ids", b"token_ids"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_retrieval", b"_retrieval", "messages", b"messages", "prompt", b"prompt", "retrieval", b"retrieval", "sampling", b"sampling", "stopping", b"stopping", "text", b"text", "token_ids", b"token_ids"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_retrieval", b"_retrieval", "prompt", b"prompt", "retrieval", b"retrieval", "sampling", b"sampling", "stopping", b"stopping", "text", b"text", "token_ids", b"token_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_retrieval", b"_retrieval", "messages", b"messages", "prompt", b"prompt", "retrieval", b"retrieval", "sampling", b"sampling", "stopping", b"stopping", "text", b"text", "token_ids", b"token_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__retrieval: _TypeAlias = _typing.Literal["retrieval"]  # noqa: Y015
     _WhichOneofArgType__retrieval: _TypeAlias = _typing.Literal["_retrieval", b"_retrieval"]  # noqa: Y015
-    _WhichOneofReturnType_prompt: _TypeAlias = _typing.Literal["text", "token_ids"]  # noqa: Y015
+    _WhichOneofReturnType_prompt: _TypeAlias = _typing.Literal["text", "token_ids", "messages"]  # noqa: Y015
     _WhichOneofArgType_prompt: _TypeAlias = _typing.Literal["prompt", b"prompt"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__retrieval) -> _WhichOneofReturnType__retrieval | None: ...
@@ -642,6 +753,7 @@ class RetrievalStep(_message.Message):
     mode: _retrieval_pb2.RetrievalMode.ValueType
     outcome: _retrieval_pb2.SearchOutcome.ValueType
     inserted_text: _builtins.str
+    """The result, without the words around it."""
     num_inserted_tokens: _builtins.int
     start: _builtins.int
     """Where the result stands in the context, in characters: [start, end)."""

@@ -1,0 +1,95 @@
+"""The stored samples of a run, one at a time, each known to be whole."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from harness.runs.lines import Line, damaged_line, read_lines
+from harness.runs.manifest import Manifest
+from harness.runs.mending import said_twice
+from harness.runs.records import Key, SampleKey, SampleRecord
+from harness.runs.store import ERRORS_NAME, SAMPLES_NAME
+from harness.sample import Address
+
+
+def read_samples(folder: Path, manifest: Manifest) -> Iterator[SampleRecord]:
+    """The lines of samples.jsonl, in their order; what a crash or a copy left there is passed over.
+
+    Raises DamagedError naming the line that is no sample, belongs to no cell of the run, or says
+    something else of a sample than a line before it.
+    """
+    return (line.value for line in read_sample_lines(folder, manifest))
+
+
+def read_sample_lines(folder: Path, manifest: Manifest) -> Iterator[Line[SampleRecord]]:
+    """`read_samples`, each with its line as it stands. Raises DamagedError."""
+    path = folder / SAMPLES_NAME
+    seen = _Seen(manifest)
+    firsts: dict[Key, int] = {}
+    for line in read_lines(path, SampleRecord):
+        try:
+            is_new = seen.add(line.value)
+        except ValueError as error:
+            raise damaged_line(path, line.number, str(error)) from None
+        if is_new:
+            yield line
+            continue
+        # Seldom needed, and then for many lines: read once more, not kept for every sample.
+        firsts = firsts or _first_hashes(path)
+        if firsts[line.value.key] != hash(line.text):
+            raise damaged_line(path, line.number, said_twice(line.value))
+
+
+def _first_hashes(path: Path) -> dict[Key, int]:
+    found: dict[Key, int] = {}
+    for line in read_lines(path, SampleKey):
+        found.setdefault(line.value.key, hash(line.text))
+    return found
+
+
+def read_failed(folder: Path) -> set[Key]:
+    """The key of every sample that errored at some time. Raises DamagedError."""
+    return {line.value.key for line in read_lines(folder / ERRORS_NAME, SampleKey)}
+
+
+class _Seen:
+    """The samples so far, as their indices: a run may have millions."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._cells = {cell.key: cell for cell in manifest.cells}
+        self._seed, self._num_samples = manifest.options.seed, manifest.options.samples
+        self._repeats = manifest.options.repeats
+        # By cell, address without its index, and repeat.
+        self._indices: dict[tuple[str, str, int], set[int]] = {}
+
+    def add(self, record: SampleRecord) -> bool:
+        """Whether it is new. Raises ValueError for a sample of no cell, or without an address."""
+        if record.cell not in self._cells:
+            raise ValueError(f"the run has no cell '{record.cell}'")
+        start, _, index = record.address.rpartition("=")
+        key = (record.cell, start, record.repeat)
+        if key not in self._indices:
+            self._require_asked(record)
+        if not (index.isascii() and index.isdigit() and int(index[:20]) < self._num_samples) or (
+            index != "0" and index.startswith("0")
+        ):
+            raise ValueError(f"the run does not ask sample {record.address}")
+        indices = self._indices.setdefault(key, set())
+        is_new = int(index) not in indices
+        indices.add(int(index))
+        return is_new
+
+    def _require_asked(self, record: SampleRecord) -> None:
+        """Of the address all but the index: it is of the cell, and of the run's seed."""
+        cell = self._cells[record.cell]
+        try:
+            address = Address.from_key(record.address)
+        except ValueError:
+            raise ValueError(f"'{record.address}' is no address of a sample") from None
+        given = {**cell.parameters, "size": cell.size}
+        parameters = dict(address.parameters)
+        is_asked = (address.task, address.seed) == (cell.task, self._seed)
+        is_asked = is_asked and record.repeat < self._repeats
+        if not is_asked or given.items() - parameters.items():
+            raise ValueError(f"{record.cell} does not ask sample {record.address}")
+        if not all(0 <= value < 2**63 for value in parameters.values()):
+            raise ValueError(f"{record.address} has a parameter out of range")

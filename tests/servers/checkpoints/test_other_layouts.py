@@ -1,0 +1,242 @@
+"""Folders of other layouts: converted, or refused with a line that says what to do."""
+
+import io
+import json
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+import gguf
+import pytest
+import sentencepiece
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+from transformers.models.zamba2.modeling_zamba2 import Zamba2RMSNormGated
+
+from harness_servers.backends.hosting import TRANSFORMERS, choose_backend
+from harness_servers.checkpoints.checkpoint import load_checkpoint
+from harness_servers.checkpoints.conversion import plain_folder
+from harness_servers.checkpoints.hugging_face import load_transformers_model
+from harness_servers.checkpoints.mamba_ssm import to_hugging_face
+from harness_servers.errors import CheckpointError
+from harness_servers.models.protocol import ConfigError
+
+WIDE: dict[str, Any] = {
+    "vocab_size": 300,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "eos_token_id": 2,
+}
+
+
+def write_model(folder: Path, model_type: str, **config: object) -> transformers.PreTrainedModel:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        shape = transformers.AutoConfig.for_model(model_type, **config)
+        model = transformers.AutoModelForCausalLM.from_config(shape).eval()
+    model.save_pretrained(folder)
+    return model
+
+
+def logits_of(model: Any, ids: list[int]) -> torch.Tensor:
+    lengths, slots = torch.tensor([len(ids)]), torch.tensor([0])
+    return model.prefill(torch.tensor([ids]), lengths, model.init_state(1), slots)[0]
+
+
+def test_a_plain_folder_is_served_as_it_is(lstm_folder: Path) -> None:
+    with plain_folder(lstm_folder) as plain:
+        assert plain == lstm_folder
+
+
+def test_a_folder_that_is_not_there_is_left_to_be_named(tmp_path: Path) -> None:
+    with plain_folder(tmp_path / "nowhere") as plain:
+        assert plain == tmp_path / "nowhere"
+
+
+def test_a_sentencepiece_model_alone_becomes_a_tokenizer(tmp_path: Path, caplog) -> None:
+    write_model(tmp_path, "llama", **WIDE)
+    written = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(["bab dok fem gik", "the answer is bab"] * 20),
+        model_writer=written,
+        vocab_size=290,
+        model_type="bpe",
+        byte_fallback=True,
+        hard_vocab_limit=False,
+        minloglevel=2,
+    )
+    (tmp_path / "tokenizer.model").write_bytes(written.getvalue())
+    theirs = sentencepiece.SentencePieceProcessor(model_proto=written.getvalue())
+    with caplog.at_level(logging.WARNING), plain_folder(tmp_path) as plain:
+        codec = load_transformers_model(plain).codec
+    for text in ("bab dok", "the answer: 旗"):
+        assert list(codec.encode(text).ids)[-len(theirs.encode(text)) :] == theirs.encode(text)
+    assert "tokenizer.json is made from tokenizer.model" in caplog.text
+    assert not (tmp_path / "tokenizer.json").exists()
+
+
+def test_a_vocabulary_and_its_merges_become_a_tokenizer(tmp_path: Path) -> None:
+    write_model(tmp_path, "gpt2", vocab_size=300, n_embd=32, n_layer=1, n_head=2, eos_token_id=0)
+    alphabet = transformers.convert_slow_tokenizer.bytes_to_unicode().values()
+    vocabulary = ["<|endoftext|>", *alphabet, "ba", "bab"]
+    (tmp_path / "vocab.json").write_text(json.dumps({v: i for i, v in enumerate(vocabulary)}))
+    (tmp_path / "merges.txt").write_text("#version: 0.2\nb a\nba b\n")
+    with plain_folder(tmp_path) as plain:
+        codec = load_transformers_model(plain).codec
+    ids = codec.encode("bab旗").ids
+    assert vocabulary[ids[0]] == "bab"
+    assert codec.decode(ids) == "bab旗"
+
+
+def write_gguf(path: Path, model: transformers.PreTrainedModel) -> None:
+    """As llama.cpp's converter writes a small Llama, whose head size is the whole width."""
+    config = model.config
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_rope_dimension_count(config.head_dim)
+    writer.add_rope_freq_base(10_000.0)
+    writer.add_vocab_size(config.vocab_size)
+    words = ["<unk>", "<s>", "</s>", *[f"<0x{byte:02X}>" for byte in range(256)], "▁"]
+    words += [f"▁w{number}" for number in range(config.vocab_size - len(words))]
+    kinds = [2, 3, 3, *[6] * 256, *[1] * (len(words) - 259)]
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(words)
+    writer.add_token_scores([-float(number) for number in range(len(words))])
+    writer.add_token_types(kinds)
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
+    for name, tensor in model.state_dict().items():
+        if name.endswith(("q_proj.weight", "k_proj.weight")):
+            heads = tensor.shape[0] // config.head_dim
+            tensor = tensor.view(heads, 2, config.head_dim // 2, -1).swapaxes(1, 2)  # noqa: PLW2901
+            tensor = tensor.reshape(heads * config.head_dim, -1)  # noqa: PLW2901
+        found = names.get_name(name, try_suffixes=(".weight",))
+        assert found is not None, name
+        writer.add_tensor(found, tensor.contiguous().numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def test_a_gguf_is_converted_and_says_what_the_model_said(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "source", "llama", **WIDE, tie_word_embeddings=False)
+    folder = tmp_path / "small"
+    folder.mkdir()
+    write_gguf(folder / "small.gguf", model)
+    with plain_folder(folder) as plain:
+        assert plain.name == "small"
+        loaded = load_transformers_model(plain)
+    ids = [5, 6, 7, 8, 40]
+    with torch.no_grad():
+        expected = model(torch.tensor([ids])).logits[0, -1]
+    torch.testing.assert_close(logits_of(loaded.model, ids), expected, atol=1e-4, rtol=0)
+    assert loaded.codec.eos_ids == {2}
+    assert [path.name for path in folder.iterdir()] == ["small.gguf"]
+
+
+def test_two_ggufs_in_one_folder_are_one_too_many(tmp_path: Path) -> None:
+    for name in ("a.gguf", "b.gguf"):
+        (tmp_path / name).write_bytes(b"GGUF")
+    with pytest.raises(CheckpointError, match=r"2 GGUF files \(a.gguf, b.gguf\)"):
+        plain_folder(tmp_path).__enter__()
+
+
+def test_a_gguf_that_is_none_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.gguf").write_bytes(b"nothing")
+    with pytest.raises(CheckpointError, match=r"a.gguf cannot be converted"):
+        plain_folder(tmp_path).__enter__()
+
+
+SSM_CFG = {"layer": "Mamba2", "headdim": 16, "d_state": 8, "ngroups": 2, "chunk_size": 16}
+THEIRS = {"d_model": 32, "n_layer": 2, "vocab_size": 811, "ssm_cfg": SSM_CFG, "rms_norm": True}
+
+
+def write_mamba_ssm(folder: Path, tokenizer, ssm_cfg: dict[str, object], **config: object) -> Any:
+    """A mamba_ssm folder, and transformers' model of its weights; groups are normed apart."""
+    raw = {**THEIRS, "ssm_cfg": ssm_cfg, **config}
+    model = write_model(folder, **to_hugging_face(raw))
+    for block in model.backbone.layers:
+        if hasattr(block.mixer, "norm"):
+            groups = ssm_cfg.get("ngroups", 1)
+            normed = Zamba2RMSNormGated(64, 64 // groups, eps=1e-5)
+            normed.load_state_dict(block.mixer.norm.state_dict())
+            block.mixer.norm = normed
+    weights = {
+        name.replace("backbone.embeddings", "backbone.embedding"): tensor
+        for name, tensor in load_file(folder / "model.safetensors").items()
+    }
+    save_file(weights, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(raw))
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return model.eval()
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_mamba2_of_the_authors_is_served_with_a_norm_for_each_group(
+    tmp_path: Path, tokenizer, groups: int
+) -> None:
+    other = write_mamba_ssm(tmp_path, tokenizer, {**SSM_CFG, "ngroups": groups})
+    with plain_folder(tmp_path) as plain:
+        model = load_checkpoint(plain).model
+    ids = [(7 * k * k + 3) % 800 for k in range(40)]
+    with torch.no_grad():
+        expected = other(torch.tensor([ids])).logits[0, -1]
+    torch.testing.assert_close(logits_of(model, ids), expected, atol=1e-4, rtol=0)
+
+
+def test_mamba_of_the_authors_is_served_by_transformers(tmp_path: Path, tokenizer) -> None:
+    other = write_mamba_ssm(tmp_path, tokenizer, {})
+    with plain_folder(tmp_path) as plain:
+        assert choose_backend(plain) == TRANSFORMERS
+        model = load_transformers_model(plain).model
+    ids = [5, 6, 7, 8]
+    with torch.no_grad():
+        expected = other(torch.tensor([ids])).logits[0, -1]
+    torch.testing.assert_close(logits_of(model, ids), expected, atol=1e-4, rtol=0)
+    assert model.vocabulary_size == math.ceil(811 / 8) * 8
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"ssm_cfg": {**SSM_CFG, "layer": "Mamba3"}}, "ssm_cfg.layer is 'Mamba3'"),
+        ({"ssm_cfg": {**SSM_CFG, "norm_before_gate": True}}, "norm_before_gate"),
+        ({"ssm_cfg": {**SSM_CFG, "rmsnorm": False}}, "without rmsnorm"),
+        ({"ssm_cfg": {**SSM_CFG, "d_ssm": 16}}, "ssm_cfg.d_ssm is not known"),
+        ({"ssm_cfg": {**SSM_CFG, "headdim": "16"}}, "head_dim is '16'"),
+        ({"ssm_cfg": []}, "ssm_cfg.layer"),
+        ({"ssm_cfg": [1]}, r"ssm_cfg is \[1\]"),
+        ({"attn_layer_idx": [1]}, r"attn_layer_idx is \[1\]"),
+        ({"rms_norm": False}, "rms_norm is False"),
+        ({"d_model": -1}, "d_model is -1"),
+    ],
+)
+def test_what_that_layout_alone_can_say_is_refused_by_name(
+    changes: dict[str, Any], words: str
+) -> None:
+    if changes.get("ssm_cfg") == []:
+        assert to_hugging_face({**THEIRS, **changes})["model_type"] == "mamba"
+        return
+    with pytest.raises(ConfigError, match=words):
+        to_hugging_face({**THEIRS, **changes})
+
+
+def test_an_adapter_is_refused_with_the_way_to_merge_it(lstm_folder: Path) -> None:
+    (lstm_folder / "model.safetensors").rename(lstm_folder / "adapter_model.safetensors")
+    (lstm_folder / "adapter_config.json").write_text('{"base_model_name_or_path": "some/base"}')
+    with pytest.raises(CheckpointError, match=r"\(LoRA\) of 'some/base' .*merge_and_unload") as it:
+        load_checkpoint(lstm_folder)
+    assert "\n" not in str(it.value)
