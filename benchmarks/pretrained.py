@@ -66,7 +66,10 @@ def endpoint_tables(name: str, address: str, folder: Path | None) -> str:
     http = f'address = "{address}"\nmodel = "{name}"\nretrieval = true\n'
     tables = [f'[{name}]\napi = "completions"\n{http}', f"[{name}-chat]\n{http}"]
     if folder is not None:
-        tables.append(f'[{name}-grpc]\ncheckpoint = "{folder.resolve()}"\nretrieval = true\n')
+        tables.append(
+            f'[{name}-grpc]\ncheckpoint = "{folder.resolve()}"\napi = "completions"\n'
+            "retrieval = true\nstart_timeout_s = 600\n"
+        )
     return "\n".join(tables)
 
 
