@@ -78,11 +78,14 @@ class FakeOpenAi:
 
     async def _handle(self, request: "Request", writer: asyncio.StreamWriter) -> None:
         self.headers.append(request.headers)
-        if request.path == "/v1/models":
+        if request.path.endswith("/models"):
+            await asyncio.sleep(self.models.delay_s)
             await _send(self.models, writer, request.path)
             return
         key = request.headers.get("authorization", "").removeprefix("Bearer ")
-        self.requests.append({"path": request.path, "key": key, **request.body})
+        key = request.headers.get("api-key", key)
+        asked = {"path": request.path, "query": request.query, "key": key, **request.body}
+        self.requests.append(asked)
         reply = self.script(self.requests[-1], len(self.requests))
         await asyncio.sleep(reply.delay_s)
         await self.may_answer.wait()
@@ -122,6 +125,7 @@ class Request:
     """One request, read whole."""
 
     path: str
+    query: str
     headers: dict[str, str]
     body: dict[str, Any]
 
@@ -132,7 +136,8 @@ async def _read_request(reader: asyncio.StreamReader) -> Request:
     pairs = (line.partition(": ") for line in lines if line)
     headers = {name.lower(): value for name, _, value in pairs}
     body = await reader.readexactly(int(headers.get("content-length", "0")))
-    return Request(path=first.split()[1], headers=headers, body=json.loads(body or b"{}"))
+    path, _, query = first.split()[1].partition("?")
+    return Request(path=path, query=query, headers=headers, body=json.loads(body or b"{}"))
 
 
 def _head(status: int, headers: Mapping[str, str]) -> bytes:

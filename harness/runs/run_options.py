@@ -29,6 +29,8 @@ class RunOptions:
     repeats: int = 1
     # By task and name, those that were given.
     parameter: dict[str, dict[str, int]] = field(default_factory=dict, hash=False)
+    # What every endpoint is told besides the text, over what its own table says.
+    request: dict[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def mode(self) -> Mode | None:
