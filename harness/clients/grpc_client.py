@@ -43,6 +43,8 @@ class Client:
         """`api` None: written language is a message where the model has a chat template."""
         self.say: Callable[[str], None] = nobody_listens
         self.cause = ""
+        self.refused: dict[str, str] = {}
+        self.listed: tuple[str, ...] = ()
         self._api = api
         self._request = request
         self._has_chat_template = False

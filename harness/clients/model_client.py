@@ -50,6 +50,10 @@ class ModelClient(Protocol):
     say: Callable[[str], None]
     # Why it was not serving when it was asked last.
     cause: str
+    # Parameters that the server refused, with its words; they are not sent any more.
+    refused: dict[str, str]
+    # The models that the server lists; empty where it lists none.
+    listed: tuple[str, ...]
 
     async def close(self) -> None:
         """Lets go of the connection."""

@@ -186,11 +186,21 @@ def solve(request: Mapping[str, Any], _number: int) -> Reply:
     usage = (len(text.split()) + 50, 9)
     if MARKERS.end not in request.get("stop", ()):
         value = _first(rf"Context: .*\b{key} (\w+)", problem)
-        return Reply(texts=(None, "Let me see.\n", f"Answer: {value}"), usage=usage)
+        texts = ("Let me see.\n", f"Answer: {value}")
+        return Reply(texts=(None, *_until(request.get("stop", ()), texts)), usage=usage)
     found = _first(r"<result> (?:\w+ )?(\w+) </result>", problem)
     if not found:
         return Reply(texts=("I look it up: <sea", f"rch> {key}"), usage=usage)
     return Reply(texts=(f"It says\nAnswer: **{found}**",), usage=usage)
+
+
+def _until(stops: Iterable[str], texts: Iterable[str]) -> Iterable[str]:
+    """The texts up to the first stop string; none of them reaches over two texts."""
+    for text in texts:
+        cut = min((text.partition(stop)[0] for stop in stops), key=len, default=text)
+        yield cut
+        if cut != text:
+            return
 
 
 def _first(pattern: str, text: str) -> str:

@@ -30,6 +30,13 @@ def _refusing(name: str, reply: Reply) -> Script:
     return lambda request, number: reply if name in request else solve(request, number)
 
 
+def _ignoring(name: str) -> Script:
+    """Answers as if the parameter were not there."""
+    return lambda request, number: solve(
+        {key: value for key, value in request.items() if key != name}, number
+    )
+
+
 def _azure(request: dict[str, Any], number: int) -> Reply:
     if not request["path"].startswith("/v1/openai/deployments/") or not request["query"]:
         return Reply(status=404, body='{"error": {"code": "404", "message": "Resource not found"}}')
@@ -104,6 +111,7 @@ SERVERS: Final[Mapping[str, Picky]] = {
         summary="knows no stop strings",
         script=_refusing("stop", _refusal("Unknown parameter: stop")),
     ),
+    "ignores-stop": Picky(summary="takes stop strings and goes on", script=_ignoring("stop")),
     "no-list": Picky(summary="has no list of models", models=_NO_LIST),
     "slow-list": Picky(summary="never gives its list", models=Reply(delay_s=NEVER_S)),
     "busy-list": Picky(

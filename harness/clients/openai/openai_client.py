@@ -56,9 +56,7 @@ class ExternalClient:
         """Raises InputError where a key, or the proxy, of the environment is missing or wrong."""
         self.say: Callable[[str], None] = nobody_listens
         self.cause = ""
-        # Parameters that the server refused; they are not sent any more.
         self.refused: dict[str, str] = {}
-        # The models that the server lists; empty where it lists none.
         self.listed: tuple[str, ...] = ()
         self._address = address
         self._external = external
