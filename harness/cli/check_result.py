@@ -99,11 +99,11 @@ def _learnt_lines(endpoint: Endpoint, learnt: Learnt) -> list[str]:
 _LISTED = {
     True: "yes, the server's list has it",
     False: "no: the server lists others alone, and answers all the same",
-    None: "the server has no list",
+    None: "not told: the server gave no list",
 }
 _STOPS = {
     True: "stop strings work",
-    False: "stop strings do not work: answers are cut here, after they came",
+    False: "stop strings do not work: what follows one is cut off after it came",
     None: "not told by this answer",
 }
 

@@ -32,6 +32,24 @@ from harness.sample import Prompt
 _PROBE_TIMEOUT_S: Final = 5.0
 # A result that is cut off is not what a prompt promised: the model's context is the limit.
 _MAX_INSERTED_TOKENS: Final = 65_536
+# What gRPC says of a server, by a part of it, and what to look at.
+_NO_GRPC: Final = (
+    "what answers there may not speak gRPC: the address of an OpenAI-compatible server begins "
+    "with http:// and has a model beside it"
+)
+_CAUSES: Final = (
+    ("Connection refused", "connection refused: nobody listens there"),
+    ("No such file or directory", "nobody listens there: there is no such socket"),
+    ("Domain name not found", "the name is not known"),
+    ("DNS resolution failed", "the name is not known"),
+    ("errors resolving", "the name is not known"),
+    ("http1.x", _NO_GRPC),
+    ("parsing HTTP/2", _NO_GRPC),
+    ("Socket closed", _NO_GRPC),
+    ("Connection reset", _NO_GRPC),
+    ("UNIMPLEMENTED", "it speaks gRPC, but is no model server of this harness"),
+    ("NOT_FOUND", "it speaks gRPC, but is no model server of this harness"),
+)
 
 
 class Client:
@@ -57,7 +75,8 @@ class Client:
 
     async def is_serving(self) -> bool:
         """Whether the server is there, and says that its model is warm."""
-        self.cause = await why_not_serving(self._channel, timeout_s=_PROBE_TIMEOUT_S) or ""
+        said = await why_not_serving(self._channel, timeout_s=_PROBE_TIMEOUT_S) or ""
+        self.cause = _explained(said)
         return not self.cause
 
     async def get_model(self) -> ModelDescription:
@@ -160,6 +179,13 @@ def _word_results(options: pb.RetrievalOptions, prompt: Prompt) -> None:
         options.searched_text = prompt.searched
     if prompt.failed is not None:
         options.failed_text = prompt.failed
+
+
+def _explained(cause: str) -> str:
+    """What is wrong with a server that is not serving, with what to look at where that is known."""
+    hints = (meaning for sign, meaning in _CAUSES if sign in cause)
+    hint = next(hints, None)
+    return cause if hint is None else f"{hint} ({cause})"
 
 
 def _attempt_error(error: grpc.aio.AioRpcError) -> AttemptError:

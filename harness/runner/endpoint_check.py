@@ -110,7 +110,7 @@ def _question(connection: Connection) -> tuple[Sample, Prompt]:
 def _failure(endpoint: Endpoint, error: AttemptError) -> HarnessError:
     is_refused = isinstance(error, RefusedError | FilteredError)
     kind = InputError if is_refused else UnreachableError
-    return kind(f"endpoint '{endpoint.name}' ({endpoint.place}): one request was sent: {error}")
+    return kind(f"endpoint '{endpoint.name}' ({endpoint.place}): {error}")
 
 
 async def _takes_stops(

@@ -72,10 +72,24 @@ def cause(error: httpx.RequestError, address: str) -> str:
             f"its certificate is not trusted: {innermost.verify_message} "
             "(SSL_CERT_FILE names a file with others to trust)"
         )
+    elif isinstance(error, httpx.RemoteProtocolError):
+        text = _no_answer(text)
     elif isinstance(innermost, ssl.SSLError) and "WRONG_VERSION_NUMBER" in str(innermost):
         text = "it does not speak TLS: the address may have to begin with http://"
     proxies = "" if is_loopback(host) or proxy_bypass(host) else _proxy_variables()
     return f"{text} (through the proxy in {proxies})" if proxies else text
+
+
+def _no_answer(text: str) -> str:
+    """What a server that answers nothing, or nothing of HTTP, may be."""
+    if "without sending a response" in text:
+        return "it closed the connection without an answer"
+    if "illegal" in text:
+        return (
+            f"it does not speak HTTP ({text}): the address of a gRPC model server is "
+            "HOST:PORT, without http://"
+        )
+    return text
 
 
 def _innermost(error: BaseException) -> BaseException:

@@ -89,6 +89,9 @@ _NOT_TAKEN: Final = re.compile(
     r"|unexpected|unknown|unrecognized|unsupported|use '\w+' instead",
     re.IGNORECASE,
 )
+_PAGE: Final = re.compile(r"\s*<(?:!doctype html|html)\b", re.IGNORECASE)
+# What is between these is no text to read.
+_TAG: Final = re.compile(r"<(style|script)\b.*?</\1\s*>|<[^>]*>", re.IGNORECASE | re.DOTALL)
 _MAX_DETAIL: Final = 1000
 _MAX_WORDS: Final = 200
 
@@ -152,6 +155,9 @@ def error_text(body: str) -> str:
         if isinstance(value, dict) and value.get(key):
             value = value[key]
     text = value if isinstance(value, str) else dumped(value)
+    if _PAGE.match(text):
+        words = " ".join(_TAG.sub(" ", text).split())[:_MAX_WORDS]
+        text = f"it answers with a web page: {words}" if words else "it answers with a web page"
     return text.strip()[:_MAX_DETAIL]
 
 

@@ -184,12 +184,16 @@ class ExternalClient:
         return _OTHER_LIMIT if _OTHER_LIMIT in self.refused.get(_LIMIT, "") else _LIMIT
 
     def _explained(self, error: RefusedError) -> RefusedError:
-        """The same, with the models that there are where it may be about the model."""
-        if error.code != "HTTP_404" or not self.listed or self._external.model in self.listed:
+        """The same, with the models that there are, or the path, where it may be about them."""
+        if error.code != "HTTP_404" or self._external.model in self.listed:
             return error
         names = ", ".join(self.listed[:_MAX_LISTED])
         more = f" and {len(self.listed) - _MAX_LISTED} more" if self.listed[_MAX_LISTED:] else ""
-        detail = f"{error.detail} (model {self._external.model!r}; it lists: {names}{more})"
+        hint = f"model {self._external.model!r}; it lists: {names}{more}"
+        if not self.listed:
+            path = _PATHS[self._external.api]
+            hint = f"asked at {path} behind the address, which often ends in /v1"
+        detail = f"{error.detail} ({hint})"
         explained = RefusedError(error.code, detail, is_of_one=error.is_of_one)
         explained.raw = error.raw
         return explained
