@@ -4,7 +4,7 @@ For containers and scripts. It needs nothing but what the client needs, so every
 """
 
 import click
-from harnessapi.rpc.probe import why_not_serving
+from harnessapi.rpc.probe import why_not_healthy
 from harnessapi.rpc.targets import TargetError, parse_target
 
 
@@ -19,7 +19,7 @@ def health_command(address: str, timeout: float) -> None:
     Exit status: 0 where it answers SERVING, else 1 with the reason.
     """
     try:
-        reason = why_not_serving(parse_target(address), timeout_s=timeout)
+        reason = why_not_healthy(parse_target(address), timeout_s=timeout)
     except TargetError as error:
         raise click.ClickException(str(error)) from None
     if reason is not None:

@@ -87,6 +87,13 @@ _PROMPTINGS: Final = click.Choice([prompting.value for prompting in Prompting])
     help="Worked ones before each question of the natural style.",
 )
 @click.option(
+    "--request",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="What endpoints are told besides the text, over their own: temperature=0.7, "
+    "extra_body.top_k=20. See docs/endpoints.md.",
+)
+@click.option(
     "--concurrency",
     type=click.IntRange(min=1, max=4096),
     default=64,
@@ -155,7 +162,7 @@ def eval_command(ctx: click.Context, /, **values: Any) -> None:
       harness eval --endpoint rnn --task assoc_recall --prompting direct,cot
       harness eval --endpoint rnn-rag --task needle,mqar -T keys=8 -T mqar.queries=4
       harness eval --endpoint gpt --task needle --requests-per-minute 60 --max-tokens-total 200000
-      harness eval --endpoint gpt --task index --repeats 5
+      harness eval --endpoint gpt --task index --repeats 5 --request temperature=0.7
       harness eval --resume 20260101T120000Z-1a2b
 
     \b

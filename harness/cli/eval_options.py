@@ -9,6 +9,7 @@ from click.core import ParameterSource
 from harness.cli.dependencies import Dependencies, read_endpoints
 from harness.cli.task_parameters import read_parameters
 from harness.endpoints.config import EndpointFile, require_api_keys, require_checkpoints
+from harness.endpoints.request_options import parse_request_options, read_request_options
 from harness.runner.plan import plan_cells, select_tasks
 from harness.runner.resumption import resume_refused
 from harness.runner.session import SessionPlan
@@ -27,6 +28,7 @@ class EvalOptions:
     task: tuple[str, ...] | None
     size: tuple[int, ...] | None
     parameter: tuple[str, ...]
+    request: tuple[str, ...]
     samples: int
     seed: int
     prompting: tuple[str, ...] | None
@@ -108,7 +110,8 @@ def _require_options_of(
 def _session_plan(
     options: EvalOptions, run_options: RunOptions, file: EndpointFile, given: Dependencies
 ) -> SessionPlan:
-    endpoints = file.select(run_options.endpoint)
+    request = parse_request_options(run_options.request)
+    endpoints = tuple(one.with_request(request) for one in file.select(run_options.endpoint))
     plan_cells(run_options, endpoints, models={})
     require_checkpoints(endpoints)
     require_api_keys(endpoints)
@@ -141,4 +144,5 @@ def _run_options(options: EvalOptions, file: EndpointFile) -> RunOptions:
         examples=options.examples,
         repeats=options.repeats,
         parameter=read_parameters(options.parameter, tasks),
+        request=read_request_options(options.request).given(),
     )

@@ -198,7 +198,7 @@ async def connect(
         if clock.now_s() > end:
             raise UnreachableError(
                 f"endpoint '{endpoint.name}' ({endpoint.place}) is not healthy "
-                f"after {timeout_s:.0f} s"
+                f"after {timeout_s:.0f} s: {client.cause}"
             )
         await clock.sleep(0.1)
     try:

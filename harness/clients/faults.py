@@ -79,10 +79,14 @@ class RefusedError(AttemptError):
     """INVALID_ARGUMENT, or HTTP 4xx: the request is wrong and every one like it will be.
 
     `is_of_one`: only one like it; that others were taken before says that they will be again.
+    `parameter`: the one that it is about, where the server says so.
     """
 
     exit_status = 2
 
-    def __init__(self, code: str, detail: str, *, is_of_one: bool = False) -> None:
+    def __init__(
+        self, code: str, detail: str, *, is_of_one: bool = False, parameter: str = ""
+    ) -> None:
         super().__init__(code, detail)
         self.is_of_one = is_of_one
+        self.parameter = parameter

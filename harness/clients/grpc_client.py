@@ -1,7 +1,7 @@
 """Talks to one model server: one channel, one attempt a call; protobuf ends here."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -11,7 +11,7 @@ from harnessapi.inference.v1 import inference_pb2_grpc
 from harnessapi.rpc.description import description_from_wire
 from harnessapi.rpc.enums import MODES
 from harnessapi.rpc.options import channel_options
-from harnessapi.rpc.probe import is_serving
+from harnessapi.rpc.probe import why_not_serving
 from harnessapi.rpc.targets import Target
 from harnessapi.values import ModelDescription
 
@@ -23,22 +23,48 @@ from harness.clients.faults import (
     RefusedError,
     TransientError,
 )
-from harness.clients.model_client import UNWATCHED, Attempts, Watch
+from harness.clients.model_client import UNWATCHED, Attempts, Watch, nobody_listens
 from harness.clients.transcript import Transcript
 from harness.endpoints.external import Api, chosen_api
+from harness.endpoints.request_options import DEFAULT_REQUEST, RequestOptions
 from harness.sample import Prompt
 
 _PROBE_TIMEOUT_S: Final = 5.0
 # A result that is cut off is not what a prompt promised: the model's context is the limit.
 _MAX_INSERTED_TOKENS: Final = 65_536
+# What gRPC says of a server, by a part of it, and what to look at.
+_NO_GRPC: Final = (
+    "what answers there may not speak gRPC: the address of an OpenAI-compatible server begins "
+    "with http:// and has a model beside it"
+)
+_CAUSES: Final = (
+    ("Connection refused", "connection refused: nobody listens there"),
+    ("No such file or directory", "nobody listens there: there is no such socket"),
+    ("Domain name not found", "the name is not known"),
+    ("DNS resolution failed", "the name is not known"),
+    ("errors resolving", "the name is not known"),
+    ("http1.x", _NO_GRPC),
+    ("parsing HTTP/2", _NO_GRPC),
+    ("Socket closed", _NO_GRPC),
+    ("Connection reset", _NO_GRPC),
+    ("UNIMPLEMENTED", "it speaks gRPC, but is no model server of this harness"),
+    ("NOT_FOUND", "it speaks gRPC, but is no model server of this harness"),
+)
 
 
 class Client:
     """Belongs to the event loop that it was made on."""
 
-    def __init__(self, target: Target, api: Api | None = None) -> None:
+    def __init__(
+        self, target: Target, api: Api | None = None, request: RequestOptions = DEFAULT_REQUEST
+    ) -> None:
         """`api` None: written language is a message where the model has a chat template."""
+        self.say: Callable[[str], None] = nobody_listens
+        self.cause = ""
+        self.refused: dict[str, str] = {}
+        self.listed: tuple[str, ...] = ()
         self._api = api
+        self._request = request
         self._has_chat_template = False
         self._channel = grpc.aio.insecure_channel(target.name, options=channel_options(target))
         self._stub = inference_pb2_grpc.InferenceServiceStub(self._channel)
@@ -49,7 +75,9 @@ class Client:
 
     async def is_serving(self) -> bool:
         """Whether the server is there, and says that its model is warm."""
-        return await is_serving(self._channel, timeout_s=_PROBE_TIMEOUT_S)
+        said = await why_not_serving(self._channel, timeout_s=_PROBE_TIMEOUT_S) or ""
+        self.cause = _explained(said)
+        return not self.cause
 
     async def get_model(self) -> ModelDescription:
         """Raises AttemptError."""
@@ -64,7 +92,7 @@ class Client:
         """Raises RefusedError where a word is outside the vocabulary, else AttemptError."""
         asked = pb.TokenizeRequest(text=prompt.text)
         if self._is_chat(prompt):
-            asked = pb.TokenizeRequest(messages=_conversation(prompt))
+            asked = pb.TokenizeRequest(messages=_conversation(prompt, self._request))
         try:
             answer = await self._stub.Tokenize(asked, timeout=min(timeout_s, _PROBE_TIMEOUT_S))
         except grpc.aio.AioRpcError as error:
@@ -80,7 +108,7 @@ class Client:
     ) -> Completion:
         """One attempt. Raises AttemptError: Transient, Deadline, Refused, or none of them."""
         transcript = Transcript()
-        message = _to_wire(request, is_chat=self._is_chat(request.prompt))
+        message = _to_wire(request, self._request, is_chat=self._is_chat(request.prompt))
         await watch.sending()
         sent = time.perf_counter()
         try:
@@ -98,21 +126,35 @@ class Client:
 
     def _is_chat(self, prompt: Prompt) -> bool:
         api = chosen_api(self._api, has_chat_template=self._has_chat_template)
-        return prompt.is_language and api is Api.CHAT
+        is_chat = prompt.is_language and api is Api.CHAT
+        if self._request.system_prompt is not None and not is_chat:
+            raise RefusedError(
+                "NO_CONVERSATION", "system_prompt needs messages; this model is asked with a text"
+            )
+        return is_chat
 
 
-def _conversation(prompt: Prompt) -> pb.Conversation:
-    return pb.Conversation(messages=[pb.Message(role="user", content=prompt.text)])
+def _conversation(prompt: Prompt, options: RequestOptions) -> pb.Conversation:
+    messages = [pb.Message(role="user", content=prompt.text)]
+    if options.system_prompt is not None:
+        messages.insert(0, pb.Message(role="system", content=options.system_prompt))
+    return pb.Conversation(messages=messages)
 
 
-def _to_wire(request: CompletionRequest, *, is_chat: bool) -> pb.GenerateRequest:
+def _to_wire(
+    request: CompletionRequest, options: RequestOptions, *, is_chat: bool
+) -> pb.GenerateRequest:
     prompt = request.prompt
     message = pb.GenerateRequest(
-        sampling=pb.SamplingOptions(temperature=0.0, seed=request.repeat),
+        sampling=pb.SamplingOptions(
+            temperature=options.temperature or 0.0,
+            top_p=options.top_p,
+            seed=options.seed(request.repeat),
+        ),
         stopping=pb.StoppingOptions(max_new_tokens=request.max_new_tokens),
     )
     if is_chat:
-        message.messages.CopyFrom(_conversation(prompt))
+        message.messages.CopyFrom(_conversation(prompt, options))
     else:
         message.text = prompt.text
         # A reply ends by itself, and may speak of problems.
@@ -137,6 +179,13 @@ def _word_results(options: pb.RetrievalOptions, prompt: Prompt) -> None:
         options.searched_text = prompt.searched
     if prompt.failed is not None:
         options.failed_text = prompt.failed
+
+
+def _explained(cause: str) -> str:
+    """What is wrong with a server that is not serving, with what to look at where that is known."""
+    hints = (meaning for sign, meaning in _CAUSES if sign in cause)
+    hint = next(hints, None)
+    return cause if hint is None else f"{hint} ({cause})"
 
 
 def _attempt_error(error: grpc.aio.AioRpcError) -> AttemptError:

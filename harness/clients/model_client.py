@@ -35,12 +35,25 @@ class Unwatched:
 UNWATCHED: Final = Unwatched()
 
 
+def nobody_listens(text: str) -> None:
+    """Nothing."""
+
+
 # One attempt, given its seconds, where it has to keep them itself, and who watches.
 Attempts = Callable[[float | None, Watch], Awaitable[Completion]]
 
 
 class ModelClient(Protocol):
     """Belongs to the event loop that it was made on."""
+
+    # Told what a user wants to know once: a parameter that is left out.
+    say: Callable[[str], None]
+    # Why it was not serving when it was asked last.
+    cause: str
+    # Parameters that the server refused, with its words; they are not sent any more.
+    refused: dict[str, str]
+    # The models that the server lists; empty where it lists none.
+    listed: tuple[str, ...]
 
     async def close(self) -> None:
         """Lets go of the connection."""

@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +18,13 @@ from harness.endpoints.external import (
     parse_api,
     parse_external,
 )
+from harness.endpoints.request_options import (
+    DEFAULT_REQUEST,
+    OWN_KEYS,
+    RequestOptions,
+    parse_request_options,
+)
+from harness.endpoints.request_options import KEYS as REQUEST_KEYS
 from harness.endpoints.serving import KEYS as SERVING_KEYS
 from harness.endpoints.serving import Serving, parse_serving
 from harness.errors import InputError, unknown_name
@@ -26,7 +33,14 @@ from harness.way import Style
 PACKAGED_FILE: Final = Path(__file__).parent.parent / "endpoints.toml"
 FILE_NAME: Final = "endpoints.toml"
 # How the server of a checkpoint is started; see harness/endpoints/serving.py.
-_KEYS: Final = ("checkpoint", "address", "retrieval", *SERVING_KEYS, *EXTERNAL_KEYS)
+_KEYS: Final = (
+    "checkpoint",
+    "address",
+    "retrieval",
+    *SERVING_KEYS,
+    *EXTERNAL_KEYS,
+    *REQUEST_KEYS,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,6 +59,8 @@ class Endpoint:
     api: Api | None = None
     # How an address is asked that is a web address.
     external: External | None = None
+    # What it is told besides the text.
+    request: RequestOptions = DEFAULT_REQUEST
     # Where a relative checkpoint is looked for, in this order.
     folders: tuple[Path, ...] = ()
 
@@ -59,6 +75,14 @@ class Endpoint:
         if self.external is not None:
             return f"{self.address} {self.external.model}"
         return self.checkpoint or self.address or ""
+
+    def with_request(self, options: RequestOptions) -> "Endpoint":
+        """The endpoint with these options over its own. Raises InputError where it has no such."""
+        try:
+            _check_request(options, self.external)
+        except InputError as error:
+            raise InputError(f"endpoint '{self.name}': {error}") from None
+        return replace(self, request=options.over(self.request))
 
     def api_for(self, model: ModelDescription) -> Api | None:
         """How it is given written language; None for a model that does not read any."""
@@ -113,9 +137,10 @@ def require_checkpoints(endpoints: Iterable[Endpoint]) -> None:
 
 
 def require_api_keys(endpoints: Iterable[Endpoint]) -> None:
-    """Raises InputError for an endpoint whose key is not in the environment."""
+    """Raises InputError for an endpoint whose key, or header, is not in the environment."""
     for endpoint in endpoints:
         try:
+            endpoint.request.secret_headers()
             if endpoint.external is not None:
                 endpoint.external.api_key()
         except InputError as error:
@@ -171,6 +196,11 @@ def _parse(path: Path, name: str, table: Any, folders: tuple[Path, ...]) -> Endp
             api = parse_api(table)
         except InputError as error:
             raise InputError(f"{where} {error}") from None
+    try:
+        request = parse_request_options(table)
+        _check_request(request, external)
+    except InputError as error:
+        raise InputError(f"{where} {error}") from None
     if address is not None and external is None:
         try:
             parse_target(address)
@@ -184,8 +214,19 @@ def _parse(path: Path, name: str, table: Any, folders: tuple[Path, ...]) -> Endp
         serving=serving,
         api=api,
         external=external,
+        request=request,
         folders=folders,
     )
+
+
+def _check_request(options: RequestOptions, external: External | None) -> None:
+    """Raises InputError for what the kind of endpoint cannot be told."""
+    if external is None:
+        for name in options.given():
+            if name not in OWN_KEYS:
+                raise InputError(f"{name} needs an address that begins with http:// or https://")
+    elif options.system_prompt is not None and external.api is Api.COMPLETIONS:
+        raise InputError('system_prompt needs api = "chat": completions have no messages')
 
 
 def _refuse_external_keys(where: str, table: dict[str, Any]) -> None:

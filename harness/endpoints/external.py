@@ -1,20 +1,22 @@
 """The part of endpoints.toml about servers of others: OpenAI-compatible, over HTTP."""
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
+from harness.endpoints.request_options import VARIABLE, environment
 from harness.errors import InputError, unknown_name
 from harness.way import Style
 
-KEYS: Final = ("model", "api", "api_key_env", "family", "style")
+KEYS: Final = ("model", "api", "api_key_env", "api_key_header", "family", "style")
 _SCHEMES: Final = ("http://", "https://")
-# Capitals alone: a key that was put here by mistake is never taken for a name, and never shown.
-_VARIABLE: Final = re.compile(r"[A-Z_][A-Z0-9_]*")
+_AUTHORIZATION: Final = "Authorization"
+_HEADER: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
+# Of the query of an address: Azure's api-version is none of them.
+_SECRET_NAME: Final = re.compile(r"key|token|secret|sig|password|auth", re.IGNORECASE)
 
 
 class Api(StrEnum):
@@ -31,6 +33,8 @@ class External:
     model: str
     api: Api = Api.CHAT
     api_key_env: str | None = None
+    # Where the key goes: Bearer in Authorization, or alone in another header (Azure: api-key).
+    api_key_header: str = _AUTHORIZATION
     # Shown as given.
     family: str = "external"
     # What its model reads: natural, unless it is one of our checkpoints.
@@ -40,12 +44,18 @@ class External:
         """None where no key is needed. Raises InputError where the variable is not set."""
         if self.api_key_env is None:
             return None
-        key = os.environ.get(self.api_key_env, "").strip()
-        if not key:
-            raise InputError(
-                f"the environment variable {self.api_key_env} is not set (api_key_env)"
-            )
-        return key
+        try:
+            return environment(self.api_key_env)
+        except InputError as error:
+            raise InputError(f"{error} (api_key_env)") from None
+
+    def key_headers(self) -> dict[str, str]:
+        """The header with the key; none where no key is needed. Raises InputError."""
+        key = self.api_key()
+        if key is None:
+            return {}
+        is_bearer = self.api_key_header.lower() == _AUTHORIZATION.lower()
+        return {self.api_key_header: f"Bearer {key}" if is_bearer else key}
 
 
 def is_web_address(address: str) -> bool:
@@ -60,17 +70,27 @@ def parse_external(table: Mapping[str, Any]) -> External:
     if model is None:
         raise InputError('needs model = "NAME" beside its web address')
     variable = _text(table, "api_key_env")
-    if variable is not None and not _VARIABLE.fullmatch(variable):
+    if variable is not None and not VARIABLE.fullmatch(variable):
         raise InputError(
             "api_key_env has to name an environment variable, in capitals; "
             "the key itself does not belong in the file"
         )
+    header = _text(table, "api_key_header") or _AUTHORIZATION
+    if not _HEADER.fullmatch(header):
+        raise InputError("api_key_header has to be the name of a header")
     api = parse_api(table) or Api.CHAT
     style = Style(_choice(table, "style", Style) or Style.NATURAL)
     if style is Style.SYMBOLIC and api is Api.CHAT:
         raise InputError('style = "symbolic" needs api = "completions": it has no messages')
     family = _text(table, "family") or "external"
-    return External(model=model, api=api, api_key_env=variable, family=family, style=style)
+    return External(
+        model=model,
+        api=api,
+        api_key_env=variable,
+        api_key_header=header,
+        family=family,
+        style=style,
+    )
 
 
 def chosen_api(api: Api | None, *, has_chat_template: bool) -> Api:
@@ -94,8 +114,11 @@ def _check_address(address: str) -> None:
     except ValueError as error:
         raise InputError(f"address {address!r}: {error}") from None
     # What stands in the address is stored with every run.
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise InputError("address: a key or a query in it is not taken; see api_key_env")
+    names = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
+    if parts.username or parts.password or any(map(_SECRET_NAME.search, names)):
+        raise InputError("address: a key in it is not taken; see api_key_env")
+    if parts.fragment:
+        raise InputError(f"address {address!r}: nothing may follow a #")
     if not parts.hostname:
         raise InputError(f"address {address!r} names no host")
     if parts.path.rstrip("/").endswith("/completions"):

@@ -82,11 +82,14 @@ class FakeOpenAi:
 
     async def _handle(self, request: "Request", writer: asyncio.StreamWriter) -> Reply:
         self.headers.append(request.headers)
-        if request.path == "/v1/models":
+        if request.path.endswith("/models"):
+            await asyncio.sleep(self.models.delay_s)
             await _send(self.models, writer, request.path)
             return self.models
         key = request.headers.get("authorization", "").removeprefix("Bearer ")
-        self.requests.append({"path": request.path, "key": key, **request.body})
+        key = request.headers.get("api-key", key)
+        asked = {"path": request.path, "query": request.query, "key": key, **request.body}
+        self.requests.append(asked)
         reply = self.script(self.requests[-1], len(self.requests))
         await asyncio.sleep(reply.delay_s)
         await self.may_answer.wait()
@@ -127,6 +130,7 @@ class Request:
     """One request, read whole."""
 
     path: str
+    query: str
     headers: dict[str, str]
     body: dict[str, Any]
 
@@ -137,7 +141,8 @@ async def _read_request(reader: asyncio.StreamReader) -> Request:
     pairs = (line.partition(": ") for line in lines if line)
     headers = {name.lower(): value for name, _, value in pairs}
     body = await reader.readexactly(int(headers.get("content-length", "0")))
-    return Request(path=first.split()[1], headers=headers, body=json.loads(body or b"{}"))
+    path, _, query = first.split()[1].partition("?")
+    return Request(path=path, query=query, headers=headers, body=json.loads(body or b"{}"))
 
 
 def _head(status: int, headers: Mapping[str, str]) -> bytes:
@@ -186,11 +191,21 @@ def solve(request: Mapping[str, Any], _number: int) -> Reply:
     usage = (len(text.split()) + 50, 9)
     if MARKERS.end not in request.get("stop", ()):
         value = _first(rf"Context: .*\b{key} (\w+)", problem)
-        return Reply(texts=(None, "Let me see.\n", f"Answer: {value}"), usage=usage)
+        texts = ("Let me see.\n", f"Answer: {value}")
+        return Reply(texts=(None, *_until(request.get("stop", ()), texts)), usage=usage)
     found = _first(r"<result> (?:\w+ )?(\w+) </result>", problem)
     if not found:
         return Reply(texts=("I look it up: <sea", f"rch> {key}"), usage=usage)
     return Reply(texts=(f"It says\nAnswer: **{found}**",), usage=usage)
+
+
+def _until(stops: Iterable[str], texts: Iterable[str]) -> Iterable[str]:
+    """The texts up to the first stop string; none of them reaches over two texts."""
+    for text in texts:
+        cut = min((text.partition(stop)[0] for stop in stops), key=len, default=text)
+        yield cut
+        if cut != text:
+            return
 
 
 def _first(pattern: str, text: str) -> str:

@@ -99,12 +99,12 @@ def _server(
 def _client(endpoint: Endpoint, server: LocalServer | None) -> ModelClient:
     if endpoint.external is None:
         target = server.plan.target if server else parse_target(endpoint.address or "")
-        return Client(target, endpoint.api)
+        return Client(target, endpoint.api, endpoint.request)
     # Here and not at the top: who asks nobody over HTTP does not wait for its library.
     from harness.clients.openai.openai_client import ExternalClient  # noqa: PLC0415
 
     retriever = RemoteRetriever(server.plan.target.name) if server else None
-    return ExternalClient(endpoint.address or "", endpoint.external, retriever)
+    return ExternalClient(endpoint.address or "", endpoint.external, retriever, endpoint.request)
 
 
 def _plan_search(folder: Path) -> ServerPlan:

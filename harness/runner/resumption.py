@@ -60,13 +60,21 @@ def _model_differences(
     was: Mapping[str, EndpointRecord], now: Mapping[str, EndpointRecord]
 ) -> list[str]:
     both = [(name, was[name], record) for name, record in now.items() if name in was]
-    return [
-        f"endpoint {name}, {key}: the run has {before}, now it is {after}"
-        for name, stored, record in both
-        for key in (*_DIGESTS, *(() if record.model.checkpoint_digest else _NAMES))
-        if (before := getattr(stored.model, key)) != (after := getattr(record.model, key))
-    ] + [
-        f"endpoint {name}, api: the run has {stored.api}, now it is {record.api}"
-        for name, stored, record in both
-        if stored.api not in {None, record.api}
-    ]
+    return (
+        [
+            f"endpoint {name}, {key}: the run has {before}, now it is {after}"
+            for name, stored, record in both
+            for key in (*_DIGESTS, *(() if record.model.checkpoint_digest else _NAMES))
+            if (before := getattr(stored.model, key)) != (after := getattr(record.model, key))
+        ]
+        + [
+            f"endpoint {name}, request: the run has {stored.request}, now it is {record.request}"
+            for name, stored, record in both
+            if stored.request != record.request
+        ]
+        + [
+            f"endpoint {name}, api: the run has {stored.api}, now it is {record.api}"
+            for name, stored, record in both
+            if stored.api not in {None, record.api}
+        ]
+    )

@@ -197,6 +197,7 @@ def _paced_connection(plan: SessionPlan, connection: Connection, listener: Liste
     )
     # Ours end a completion where their context does.
     limit = connection.model.context_limit if is_external else None
+    connection.client.say = say
     return replace(connection, clock=plan.clock, pace=pace, room=ContextRoom(limit, say))
 
 
@@ -252,6 +253,7 @@ def _manifest(
                 retrieval=connection.endpoint.retrieval,
                 model=connection.model,
                 api=connection.endpoint.api_for(connection.model),
+                request=connection.endpoint.request.given(),
             )
             for connection in connections
             if connection.endpoint.name not in away

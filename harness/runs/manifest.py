@@ -39,6 +39,8 @@ class EndpointRecord:
     model: ModelDescription
     # How it was given written language: chat or completions. None: it was given none.
     api: str | None = None
+    # What it was told besides the text, where that is not the default: see RequestOptions.
+    request: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

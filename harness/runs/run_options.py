@@ -29,6 +29,8 @@ class RunOptions:
     repeats: int = 1
     # By task and name, those that were given.
     parameter: dict[str, dict[str, int]] = field(default_factory=dict, hash=False)
+    # What every endpoint is told besides the text, over what its own table says.
+    request: dict[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def mode(self) -> Mode | None:
@@ -50,6 +52,14 @@ def _shown(value: Any) -> str:
     if value is None or value == {}:
         return "the default"
     if isinstance(value, dict):
-        given = (f"{task}.{name}={n}" for task in value for name, n in value[task].items())
-        return ",".join(sorted(given))
+        return ",".join(sorted(_assignments(value)))
     return ",".join(str(v) for v in value) if isinstance(value, tuple) else str(value)
+
+
+def _assignments(table: dict[str, Any], path: str = "") -> list[str]:
+    """As on the command line: `needle.keys=4`, `extra_body.top_k=20`, `temperature=0.7`."""
+    found = []
+    for name, value in table.items():
+        inner = _assignments(value, f"{path}{name}.") if isinstance(value, dict) else None
+        found += [f"{path}{name}={value}"] if inner is None else inner
+    return found

@@ -9,6 +9,8 @@ from harness.runs.mending import said_twice
 from harness.runs.records import Key, SampleKey, SampleRecord
 from harness.runs.store import ERRORS_NAME, SAMPLES_NAME
 from harness.sample import Address
+from harness.tasks import TASKS
+from harness.tasks.parameters import parameters_of
 
 
 def read_samples(folder: Path, manifest: Manifest) -> Iterator[SampleRecord]:
@@ -93,3 +95,7 @@ class _Seen:
             raise ValueError(f"{record.cell} does not ask sample {record.address}")
         if not all(0 <= value < 2**63 for value in parameters.values()):
             raise ValueError(f"{record.address} has a parameter out of range")
+        kind = TASKS.get(address.task)
+        for name, parameter in ({} if kind is None else parameters_of(kind)).items():
+            if name in parameters and not parameter.allows(parameters[name], cell.size):
+                raise ValueError(f"{record.address}: {name} {parameters[name]} is out of range")

@@ -1,10 +1,12 @@
 """A folder with fake checkpoints, and the command line in it."""
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -20,6 +22,7 @@ from harness.cli import main
 from harness.cli.dependencies import Dependencies
 from harness.clients.grpc_client import Client
 from harness.fakes.fake_model import FakeModel, start_fake
+from harness.fakes.fake_openai import FakeOpenAi
 from harness.fleet.plans import Program
 from harness.runs.cell import Cell
 from harness.runs.manifest import EndpointRecord, Manifest, write_manifest
@@ -130,6 +133,32 @@ def workplace(
     monkeypatch.chdir(tmp_path)
     with tempfile.TemporaryDirectory(prefix="h-") as temporary:
         yield Workplace(tmp_path, Path(temporary), wait_until)
+
+
+StartOpenAi = Callable[[FakeOpenAi], FakeOpenAi]
+
+
+@pytest.fixture
+def start() -> Iterator[StartOpenAi]:
+    """Serves on a thread of its own, until the test ends."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    started: list[FakeOpenAi] = []
+
+    def run(coroutine: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, loop).result(timeout=600)
+
+    def starting(server: FakeOpenAi) -> FakeOpenAi:
+        started.append(run(server.__aenter__()))
+        return server
+
+    yield starting
+    for server in started:
+        run(server.__aexit__())
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(timeout=600)
+    loop.close()
 
 
 Serve = Callable[[FakeModel], AbstractAsyncContextManager[Client]]

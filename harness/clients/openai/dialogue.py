@@ -35,7 +35,9 @@ class Dialogue:
     A turn that fails is begun again: it leaves nothing behind before `end_turn`.
     """
 
-    def __init__(self, request: CompletionRequest, api: Api, mask: Mask) -> None:
+    def __init__(
+        self, request: CompletionRequest, api: Api, mask: Mask, *, system_prompt: str | None = None
+    ) -> None:
         self.finish_reason: str | None = None
         # The search to be made before the next turn.
         self.due: Search | None = None
@@ -45,6 +47,7 @@ class Dialogue:
         # Spent on attempts so far.
         self.total_ms = 0.0
         self.context_id = uuid.uuid4().hex
+        self.repeat = request.repeat
         self._prompt = request.prompt
         self._mode = request.mode
         self._api = api
@@ -55,7 +58,8 @@ class Dialogue:
         # What the channel becomes with the turn that is written now.
         self._reading = self._channel
         self._text = request.prompt.text
-        self._messages = [{"role": "user", "content": self._text}]
+        system = [] if system_prompt is None else [{"role": "system", "content": system_prompt}]
+        self._messages = [*system, {"role": "user", "content": self._text}]
         self._pieces: list[TextPiece] = []
         self._searches: list[SearchStep] = []
         self._turns: list[Turn] = []
@@ -135,6 +139,11 @@ class Dialogue:
                 search = self.feed(text)
         # Whether at the end of the text or at a stop string, the API does not say.
         self.finish_reason = turn.finish_reason if search is None else None
+        if search is None and self._api is Api.COMPLETIONS:
+            cut = _before_stops(text, self._prompt.stops)
+            if cut != text:
+                # A server that does not take stop strings went on.
+                text, self.finish_reason = cut, FinishReason.STOP
         self.due = search
         self._channel = channel
         self._num_left -= turn.num_generated
@@ -217,3 +226,8 @@ def _query_pieces(text: str) -> list[tuple[Part, str]]:
 
 def _named(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names if name))
+
+
+def _before_stops(text: str, stops: Iterable[str]) -> str:
+    """What stands before the first of the stop strings."""
+    return min((text.partition(stop)[0] for stop in stops), key=len, default=text)

@@ -1,8 +1,9 @@
 """What an HTTP answer that is no completion means: try again, ask otherwise, or give up."""
 
 import json
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
@@ -83,6 +84,16 @@ _SPENT: Final = frozenset({"billing_hard_limit_reached", "insufficient_quota"})
 _BROKEN_ENDS: Final = frozenset(
     {"abort", "aborted", "cancelled", "canceled", "error", "network_error", "timeout"}
 )
+# Without these there is no request.
+_NEEDED: Final = frozenset({"messages", "model", "prompt", "stream"})
+_NOT_TAKEN: Final = re.compile(
+    r"deprecated|extra (?:fields|inputs)|invalid parameter|not (?:allowed|permitted|supported)"
+    r"|unexpected|unknown|unrecognized|unsupported|use '\w+' instead",
+    re.IGNORECASE,
+)
+_PAGE: Final = re.compile(r"\s*<(?:!doctype html|html)\b", re.IGNORECASE)
+# What is between these is no text to read.
+_TAG: Final = re.compile(r"<(style|script)\b.*?</\1\s*>|<[^>]*>", re.IGNORECASE | re.DOTALL)
 _MAX_DETAIL: Final = 1000
 _MAX_WORDS: Final = 200
 
@@ -105,7 +116,12 @@ def error_from_response(status: int, headers: Mapping[str, str], body: str) -> A
     if 400 <= status < 500 and _FILTERS.intersection(_words(_loaded(body))):
         return FilteredError(code, detail)
     if 400 <= status < 500:
-        return RefusedError(code, detail, is_of_one=status in _OF_ONE_REQUEST)
+        return RefusedError(
+            code,
+            detail,
+            is_of_one=status in _OF_ONE_REQUEST,
+            parameter=_parameter(_loaded(body)),
+        )
     return AttemptError(code, detail)
 
 
@@ -141,6 +157,9 @@ def error_text(body: str) -> str:
         if isinstance(value, dict) and value.get(key):
             value = value[key]
     text = value if isinstance(value, str) else dumped(value)
+    if _PAGE.match(text):
+        words = " ".join(_TAG.sub(" ", text).split())[:_MAX_WORDS]
+        text = f"it answers with a web page: {words}" if words else "it answers with a web page"
     return text.strip()[:_MAX_DETAIL]
 
 
@@ -150,6 +169,18 @@ def dumped(value: Any) -> str:
         return json.dumps(value, ensure_ascii=False)
     except RecursionError:
         return "a deeply nested value"
+
+
+def refused_parameter(error: AttemptError, sent: Iterable[str]) -> str | None:
+    """Which of the parameters that were sent a server does not take, where it says so."""
+    if not isinstance(error, RefusedError) or not error.is_of_one or is_over_context(error):
+        return None
+    names = [name for name in sent if name not in _NEEDED]
+    if error.parameter in names:
+        return error.parameter
+    if not _NOT_TAKEN.search(error.detail):
+        return None
+    return next((one for one in names if re.search(rf"\b{one}\b", error.detail)), None)
 
 
 def is_over_context(error: AttemptError) -> bool:
@@ -179,6 +210,13 @@ def _loaded(body: str) -> Any:
         return json.loads(body)
     except (ValueError, RecursionError):
         return body
+
+
+def _parameter(error: Any) -> str:
+    """`param` of an error, without what stands inside it."""
+    inner = error.get("error") if isinstance(error, dict) else None
+    name = inner.get("param") if isinstance(inner, dict) else None
+    return re.split(r"[.\[]", name)[0] if isinstance(name, str) else ""
 
 
 def _words(error: Any) -> list[str]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -14,26 +14,30 @@ from harness.clients.faults import (
     BROKEN_STREAM,
     AttemptError,
     DeadlineError,
+    RefusedError,
     TransientError,
 )
 from harness.clients.incoming import Mask
-from harness.clients.model_client import UNWATCHED, Attempts, Watch
+from harness.clients.model_client import UNWATCHED, Attempts, Watch, nobody_listens
 from harness.clients.openai.chunk import read_chunk
 from harness.clients.openai.dialogue import Dialogue, Search
+from harness.clients.openai.http_client import cause, open_http
 from harness.clients.openai.http_errors import (
-    TRANSIENT_STATUSES,
     error_from_response,
     is_over_context,
+    refused_parameter,
 )
 from harness.clients.openai.server_reply import ServerReply
 from harness.endpoints.external import Api, External
+from harness.endpoints.request_options import DEFAULT_REQUEST, RequestOptions
 from harness.sample import Prompt
-from harness.version import harness_version
 from harness.way import Style
 from harness_retrieval.types import Retriever, RetrieverUnavailableError, SearchRequest
 
-_PROBE_TIMEOUT_S: Final = 5.0
-_CONNECT_TIMEOUT_S: Final = 10.0
+_PROBE_TIMEOUT: Final = httpx.Timeout(5.0)
+_LIMIT: Final = "max_tokens"
+_OTHER_LIMIT: Final = "max_completion_tokens"
+_MAX_LISTED: Final = 20
 _PATHS: Final = {Api.CHAT: "/chat/completions", Api.COMPLETIONS: "/completions"}
 # A compressed stream comes late and in lumps.
 _HEADERS: Final = {"Accept-Encoding": "identity"}
@@ -42,50 +46,62 @@ _HEADERS: Final = {"Accept-Encoding": "identity"}
 class ExternalClient:
     """Belongs to the event loop that it is used on; `retriever` None: there is no channel."""
 
-    def __init__(self, address: str, external: External, retriever: Retriever | None) -> None:
-        """Raises InputError where the key is not in the environment."""
+    def __init__(
+        self,
+        address: str,
+        external: External,
+        retriever: Retriever | None,
+        request: RequestOptions = DEFAULT_REQUEST,
+    ) -> None:
+        """Raises InputError where a key, or the proxy, of the environment is missing or wrong."""
+        self.say: Callable[[str], None] = nobody_listens
+        self.cause = ""
+        self.refused: dict[str, str] = {}
+        self.listed: tuple[str, ...] = ()
+        self._address = address
         self._external = external
+        self._request = request
         self._retriever = retriever
-        self._key = external.api_key()
-        self._mask = Mask([] if self._key is None else [self._key])
-        headers = {"User-Agent": f"recall-harness/{harness_version()}"}
-        if self._key is not None:
-            headers["Authorization"] = f"Bearer {self._key}"
-        self._http = httpx.AsyncClient(
-            base_url=address.rstrip("/"),
-            headers=headers,
-            # The runner bounds how many requests there are; the deadline of a sample ends them.
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
-            timeout=httpx.Timeout(None, connect=_CONNECT_TIMEOUT_S),
-        )
+        key = external.api_key()
+        secrets = [*request.secret_headers().values(), *([] if key is None else [key])]
+        self._mask = Mask(secrets)
+        self._http = open_http(address, external, request)
 
     async def close(self) -> None:
         """Lets go of the connections."""
         await self._http.aclose()
 
     async def is_serving(self) -> bool:
-        """Whether somebody answers; what they say is `get_model`'s business."""
+        """Whether somebody is there; a list of models is a convenience, and may be slow or busy."""
         try:
-            answer = await self._http.get("/models", timeout=_PROBE_TIMEOUT_S)
-        except httpx.RequestError:
+            await self._http.get("/models", timeout=_PROBE_TIMEOUT)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
+            self.cause = self._described(error)
             return False
-        return answer.status_code not in TRANSIENT_STATUSES
+        except (httpx.RequestError, httpx.InvalidURL):
+            pass
+        return True
 
     async def get_model(self) -> ModelDescription:
         """What endpoints.toml says, and the context's length where the server's list has it.
 
         Raises AttemptError where the server refuses us; a server without a list is taken as it is.
         """
+        listed: list[Mapping[str, Any]] = []
         try:
-            answer = await self._http.get("/models", timeout=_PROBE_TIMEOUT_S)
-        except httpx.RequestError as error:
+            answer = await self._http.get("/models", timeout=_PROBE_TIMEOUT)
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise TransientError("UNAVAILABLE", self._described(error)) from None
-        # A key may be good for completions and not for the list: 403 is no refusal yet.
-        if answer.status_code == 401:
-            raise self._error(answer, answer.text)
-        return _description(
-            self._external, _listed(answer), has_channel=self._retriever is not None
-        )
+        except httpx.RequestError:
+            pass  # Completions may work all the same.
+        else:
+            # A key may be good for completions and not for the list: 403 is no refusal yet.
+            if answer.status_code == 401:
+                raise self._error(answer, answer.text)
+            listed = _listed(answer)
+        names = (model.get("id") for model in listed)
+        self.listed = tuple(self._mask(name) for name in names if isinstance(name, str))
+        return _description(self._external, listed, has_channel=self._retriever is not None)
 
     async def count_tokens(self, prompt: Prompt, *, timeout_s: float) -> int:
         """There is nothing to ask for it: the model is given the prompt, to go on for one token."""
@@ -106,7 +122,9 @@ class ExternalClient:
     @contextmanager
     def attempts(self, request: CompletionRequest) -> Iterator[Attempts]:
         """`complete`, as often as it takes: each goes on from the turn that the last failed in."""
-        dialogue = Dialogue(request, self._external.api, self._mask)
+        dialogue = Dialogue(
+            request, self._external.api, self._mask, system_prompt=self._request.system_prompt
+        )
         try:
             yield lambda timeout_s, watch: self._attempt(dialogue, timeout_s, watch)
         except DeadlineError as fault:
@@ -136,12 +154,61 @@ class ExternalClient:
         return dialogue.completion()
 
     async def _write(self, dialogue: Dialogue, watch: Watch) -> None:
-        """One turn. Raises AttemptError, with the end of what had come."""
+        """One turn, without what the server does not take. Raises AttemptError."""
+        while True:
+            body = self._body(dialogue)
+            try:
+                await self._write_once(dialogue, body, watch)
+            except RefusedError as error:
+                if not self._leaves_out(error, body):
+                    raise self._explained(error) from None
+                await watch.sending()
+            else:
+                return
+
+    def _leaves_out(self, error: RefusedError, body: Mapping[str, Any]) -> bool:
+        """Whether the request is worth sending again: a parameter of it is not sent any more."""
+        name = refused_parameter(error, body)
+        if name is None:
+            return False
+        if name not in self.refused:
+            self.refused[name] = error.detail
+            limit = self._limit_name
+            is_renamed = name == "max_tokens" and limit != name
+            instead = f"; {limit} is sent instead" if is_renamed else ""
+            self.say(f"it refuses the parameter {name}, which is not sent any more{instead}")
+        return True
+
+    @property
+    def _limit_name(self) -> str:
+        """How the server calls the limit of a completion, as far as it is known."""
+        given = self._request.token_limit
+        if given is not None:
+            return given
+        return _OTHER_LIMIT if _OTHER_LIMIT in self.refused.get(_LIMIT, "") else _LIMIT
+
+    def _explained(self, error: RefusedError) -> RefusedError:
+        """The same, with the models that there are, or the path, where it may be about them."""
+        if error.code != "HTTP_404" or self._external.model in self.listed:
+            return error
+        names = ", ".join(self.listed[:_MAX_LISTED])
+        more = f" and {len(self.listed) - _MAX_LISTED} more" if self.listed[_MAX_LISTED:] else ""
+        hint = f"model {self._external.model!r}; it lists: {names}{more}"
+        if not self.listed:
+            path = _PATHS[self._external.api]
+            hint = f"asked at {path} behind the address, which often ends in /v1"
+        detail = f"{error.detail} ({hint})"
+        explained = RefusedError(error.code, detail, is_of_one=error.is_of_one)
+        explained.raw = error.raw
+        return explained
+
+    async def _write_once(self, dialogue: Dialogue, body: Mapping[str, Any], watch: Watch) -> None:
+        """One request. Raises AttemptError, with the end of what had come."""
         sent = time.perf_counter()
         dialogue.recent = str
         try:
             async with self._http.stream(
-                "POST", _PATHS[self._external.api], json=self._body(dialogue), headers=_HEADERS
+                "POST", _PATHS[self._external.api], json=body, headers=_HEADERS
             ) as answer:
                 reply = ServerReply(
                     url=str(answer.url),
@@ -173,16 +240,26 @@ class ExternalClient:
         dialogue.insert(result, (time.perf_counter() - began) * 1e3)
 
     def _body(self, dialogue: Dialogue) -> dict[str, Any]:
+        options = self._request
         body: dict[str, Any] = {
             "model": self._external.model,
-            "temperature": 0.0,
+            "temperature": options.temperature or 0.0,
             "stream": True,
             "stream_options": {"include_usage": True},
             **dialogue.body(),
         }
+        body[self._limit_name] = body.pop(_LIMIT)
+        seed = options.seed(dialogue.repeat)
+        drawn = {"top_p": options.top_p, "seed": seed}
+        body |= {name: value for name, value in drawn.items() if value is not None}
+        if options.chat_template_kwargs:
+            body["chat_template_kwargs"] = dict(options.chat_template_kwargs)
+        body |= options.extra_body
         if self._external.style is Style.SYMBOLIC:
             # The marks of our checkpoints are special tokens, which vLLM leaves out of its text.
             body["skip_special_tokens"] = False
+        for name in (*options.leave_out, *self.refused):
+            body.pop(name, None)
         return body
 
     def _error(self, answer: httpx.Response, body: str) -> AttemptError:
@@ -190,7 +267,7 @@ class ExternalClient:
         return error_from_response(answer.status_code, headers, self._mask(body))
 
     def _described(self, error: httpx.RequestError) -> str:
-        return self._mask(str(error) or type(error).__name__)
+        return self._mask(cause(error, self._address))
 
     def _fault(self, error: httpx.RequestError) -> AttemptError:
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):

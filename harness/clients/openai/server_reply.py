@@ -4,7 +4,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
-from harness.clients.faults import BAD_RESPONSE, RefusedError
+from harness.clients.faults import BAD_RESPONSE, BROKEN_STREAM, RefusedError, TransientError
 from harness.clients.incoming import Mask
 from harness.clients.openai.http_errors import error_from_response
 from harness.clients.openai.reply_bytes import read_body, read_pieces
@@ -55,8 +55,12 @@ class ServerReply:
         if kind.startswith((_HTML, _JSON)):
             yield self._whole_reply(kind, await self._body())
             return
+        is_empty = True
         async for event in self._stream.events():
+            is_empty = False
             yield event
+        if is_empty and not self.recent.strip():
+            raise TransientError(BROKEN_STREAM, "it answers with status 200, and nothing in it")
 
     async def _body(self) -> str:
         body = self._mask((await read_body(self._pieces)).decode(errors="replace"))

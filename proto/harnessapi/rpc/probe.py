@@ -10,18 +10,18 @@ from harnessapi.rpc.targets import Target
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 
 
-async def is_serving(channel: grpc.aio.Channel, *, timeout_s: float) -> bool:
-    """Whether the server is there, and says that it is serving."""
+async def why_not_serving(channel: grpc.aio.Channel, *, timeout_s: float) -> str | None:
+    """Asks a server whether it is serving; None: it is."""
     try:
         answer = await health_pb2_grpc.HealthStub(channel).Check(
             health_pb2.HealthCheckRequest(), timeout=timeout_s
         )
-    except grpc.aio.AioRpcError:
-        return False
-    return bool(answer.status == _SERVING)
+    except grpc.aio.AioRpcError as error:
+        return f"{error.code().name}: {error.details()}"
+    return _status(answer)
 
 
-def why_not_serving(target: Target, *, timeout_s: float) -> str | None:
+def why_not_healthy(target: Target, *, timeout_s: float) -> str | None:
     """Asks over a connection of its own; None: it is serving."""
     with grpc.insecure_channel(target.name, options=channel_options(target)) as channel:
         try:
@@ -30,6 +30,10 @@ def why_not_serving(target: Target, *, timeout_s: float) -> str | None:
             )
         except grpc.RpcError as error:
             return f"{error.code().name}: {error.details()}"
+    return _status(answer)
+
+
+def _status(answer: health_pb2.HealthCheckResponse) -> str | None:
     if answer.status == _SERVING:
         return None
     return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))

@@ -1,13 +1,9 @@
 """What a server says of itself never paints the terminal, and --json is JSON."""
 
-import asyncio
 import json
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from harness.errors import InputError, printable
 from harness.fakes.fake_openai import FakeOpenAi, Reply, solve
@@ -15,29 +11,6 @@ from harness.runs.results import finite
 
 PAINT = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202e"
 Start = Callable[[FakeOpenAi], FakeOpenAi]
-
-
-@pytest.fixture
-def start() -> Iterator[Start]:
-    """Serves on a thread of its own, until the test ends."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    started: list[FakeOpenAi] = []
-
-    def run(coroutine: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(coroutine, loop).result(timeout=600)
-
-    def starting(server: FakeOpenAi) -> FakeOpenAi:
-        started.append(run(server.__aenter__()))
-        return server
-
-    yield starting
-    for server in started:
-        run(server.__aexit__())
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join(timeout=600)
-    loop.close()
 
 
 def table(address: str) -> str:
