@@ -180,32 +180,22 @@ def _parse(path: Path, name: str, table: Any, folders: tuple[Path, ...]) -> Endp
     address = _value(where, table, "address", str)
     if (checkpoint is None) == (address is None):
         raise InputError(f"{where} needs either a checkpoint or an address")
+    external, api = None, None
     try:
         serving = parse_serving(table)
-    except InputError as error:
-        raise InputError(f"{where} {error}") from None
-    external, api = None, None
-    if address is not None and is_web_address(address):
-        try:
+        if address is not None and is_web_address(address):
             external = parse_external(table)
-        except InputError as error:
-            raise InputError(f"{where} {error}") from None
-    else:
-        _refuse_external_keys(where, table)
-        try:
+        else:
+            _refuse_external_keys(table)
             api = parse_api(table)
-        except InputError as error:
-            raise InputError(f"{where} {error}") from None
-    try:
+            if address is not None:
+                parse_target(address)
         request = parse_request_options(table)
         _check_request(request, external)
     except InputError as error:
         raise InputError(f"{where} {error}") from None
-    if address is not None and external is None:
-        try:
-            parse_target(address)
-        except TargetError as error:
-            raise InputError(f"{where} address: {error}") from None
+    except TargetError as error:
+        raise InputError(f"{where} address: {error}") from None
     return Endpoint(
         name=name,
         checkpoint=checkpoint,
@@ -229,10 +219,10 @@ def _check_request(options: RequestOptions, external: External | None) -> None:
         raise InputError('system_prompt needs api = "chat": completions have no messages')
 
 
-def _refuse_external_keys(where: str, table: dict[str, Any]) -> None:
+def _refuse_external_keys(table: dict[str, Any]) -> None:
     for key in EXTERNAL_KEYS:
         if key in table and key != "api":
-            raise InputError(f"{where} {key} needs an address that begins with http:// or https://")
+            raise InputError(f"{key} needs an address that begins with http:// or https://")
 
 
 def _value(where: str, table: dict[str, Any], key: str, kind: type[Any]) -> Any:

@@ -59,7 +59,7 @@ class ServerReply:
         async for event in self._stream.events():
             is_empty = False
             yield event
-        if is_empty and not self.recent.strip():
+        if is_empty and not self.recent().strip():
             raise TransientError(BROKEN_STREAM, "it answers with status 200, and nothing in it")
 
     async def _body(self) -> str:

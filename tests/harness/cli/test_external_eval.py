@@ -25,6 +25,8 @@ from harness.sample import Split
 from harness.tasks import make_task
 from harness.way import Prompting, Style
 
+from ..clients.virtual_time import instant_clock
+
 BUSY = Reply(status=503, body="{}")
 # It asks for more time than a sample has: no time needs to pass until it is given up.
 AWAY = Reply(status=503, headers={"Retry-After": "3600"}, body="{}")
@@ -55,6 +57,7 @@ def work(
         concurrency=concurrency,
         deadline_s=600,
         model_server=MODEL_SERVER,
+        clock=instant_clock(),
         connect_timeout_s=600,
     )
 

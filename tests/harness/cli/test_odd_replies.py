@@ -22,6 +22,8 @@ from harness.runs.store import create_run
 from harness.runs.summary import summarize
 from harness.way import Prompting
 
+from ..clients.virtual_time import instant_clock
+
 KEY = "sk-odd/secret-0815"
 NUM_SAMPLES = 7
 OF_CHAT = {"parts", "delta-text", "unknown-part"}
@@ -54,6 +56,7 @@ def plan(
         concurrency=2,
         deadline_s=600,
         model_server=MODEL_SERVER,
+        clock=instant_clock(),
         connect_timeout_s=600,
     )
 

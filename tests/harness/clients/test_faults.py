@@ -16,6 +16,8 @@ from harness.runs.run_options import RunOptions
 from harness.runs.store import RunStore, create_run
 from harness.runs.summary import summarize
 
+from .virtual_time import instant_clock
+
 
 def work(folder: Path, samples: int, concurrency: int = 8) -> SessionPlan:
     return SessionPlan(
@@ -34,6 +36,7 @@ def work(folder: Path, samples: int, concurrency: int = 8) -> SessionPlan:
         concurrency=concurrency,
         deadline_s=600,
         model_server=MODEL_SERVER,
+        clock=instant_clock(),
         connect_timeout_s=600,
     )
 

@@ -8,7 +8,7 @@ import pytest
 from harnessapi.values import FinishReason, Mode, Part
 
 from harness.clients.completion import Completion, CompletionRequest, TurnUsage
-from harness.clients.connection import Backoff, Connection
+from harness.clients.connection import Connection
 from harness.clients.faults import AttemptError, DeadlineError, RefusedError, TransientError
 from harness.clients.openai.chunk import read_chunk
 from harness.clients.openai.http_errors import error_from_event
@@ -18,6 +18,8 @@ from harness.endpoints.external import Api, External
 from harness.fakes.fake_openai import FakeOpenAi, Reply, encode
 from harness.sample import Prompt
 from harness_retrieval.local import LocalRetriever
+
+from .virtual_time import instant_clock
 
 PROMPT = Prompt(
     text="Context: bab dok ; fem gik ;\nQuestion: fem\n",
@@ -41,7 +43,7 @@ async def ask(
         client=client,
         model=await client.get_model(),
         server=None,
-        backoff=Backoff(initial_s=0.001, max_s=0.002),
+        clock=instant_clock(),
     )
     asked = CompletionRequest(prompt=PROMPT, mode=mode, max_new_tokens=500)
     try:

@@ -2,6 +2,7 @@
 
 import asyncio
 import selectors
+import time
 from collections.abc import Coroutine
 from typing import Any
 
@@ -44,3 +45,15 @@ CLOCK = Clock(now_s=now_s)
 def run_virtual(coroutine: Coroutine[Any, Any, Any]) -> Any:
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         return runner.run(coroutine)
+
+
+def instant_clock() -> Clock:
+    """Real time, but for the waits: they pass at once, and their seconds are counted."""
+    skipped_s = 0.0
+
+    async def sleep(seconds: float) -> None:
+        nonlocal skipped_s
+        skipped_s += max(0.0, seconds)
+        await asyncio.sleep(0)
+
+    return Clock(now_s=lambda: time.monotonic() + skipped_s, sleep=sleep)
