@@ -198,5 +198,5 @@ def _attempt_error(error: grpc.aio.AioRpcError) -> AttemptError:
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return DeadlineError(code.name, detail)
     if code is grpc.StatusCode.INVALID_ARGUMENT:
-        return RefusedError(code.name, detail)
+        return RefusedError(code.name, detail, is_of_one=True)
     return AttemptError(code.name, detail)

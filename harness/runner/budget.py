@@ -44,7 +44,10 @@ class Budget:
 
 
 def num_tokens(completion: Completion) -> int:
-    """All that one completion took."""
+    """All that one completion took; a dialogue pays for its prompt in every turn."""
+    prompts = [turn.num_prompt_tokens for turn in completion.usage if turn.num_prompt_tokens]
+    if len(prompts) > 1:
+        return sum(prompts) + completion.num_generated_tokens
     return (
         completion.num_prompt_tokens
         + completion.num_generated_tokens

@@ -86,7 +86,10 @@ async def check_prompt(run: CellRun, listener: Listener) -> None:
     that the server cuts without a word), UnreachableError where there is no answer.
     """
     prompt = run.prompt(run.task.sample(Split.TEST, run.seed, 0))
-    cell, longest = run.cell, run.connection.model.max_prompt_tokens
+    cell, model = run.cell, run.connection.model
+    # Of a context one token has to be left for the answer.
+    room = model.context_limit - 1 if model.context_limit else 0
+    longest = min(filter(None, (model.max_prompt_tokens, room)), default=0)
     try:
         num_tokens = await run.connection.count_tokens(prompt, deadline_s=run.deadline_s)
     except RefusedError as error:
@@ -211,7 +214,13 @@ class _Asking:
 
     def _stop_if_hopeless(self, error: AttemptError) -> None:
         run = self._run
-        self._num_refused = self._num_refused + 1 if isinstance(error, RefusedError) else 0
+        is_refused = isinstance(error, RefusedError)
+        self._num_refused = self._num_refused + 1 if is_refused else 0
+        if isinstance(error, RefusedError) and not error.is_of_one:
+            # Of a key, a model or an address: no other cell fares better.
+            if self._num_refused >= min(_MAX_SILENT, run.num_asked):
+                raise EndpointLostError(f"endpoint '{run.cell.endpoint}' refuses us: {error}")
+            return
         if self._num_refused >= min(_MAX_REFUSED, run.num_asked):
             raise CellRefusedError(
                 f"{run.cell.key} is left out: the server refused {self._num_refused} requests "

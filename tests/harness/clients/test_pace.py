@@ -207,6 +207,22 @@ def test_a_cell_that_is_refused_again_and_again_is_left_out_and_the_rest_runs(
     store.close()
 
 
+def test_a_key_that_is_taken_away_in_a_run_costs_a_few_requests_not_every_cell(
+    tmp_path: Path,
+) -> None:
+    gone = Reply(status=401, body='{"error": {"message": "key revoked"}}')
+    numbers = []
+
+    def script(request: dict[str, Any], number: int) -> Reply:
+        numbers.append(number)
+        return solve(request, number) if number < 12 else gone
+
+    asked = ask(tmp_path, script, samples=100, concurrency=4)
+    assert isinstance(asked.error, IncompleteError)
+    assert "refuses us: HTTP_401: key revoked" in str(asked.error)
+    assert max(numbers) < 30
+
+
 def test_a_context_that_only_a_refusal_states_is_learnt_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
