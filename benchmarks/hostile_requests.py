@@ -2,6 +2,7 @@
 
 `python -m benchmarks.hostile_requests [CHECKPOINT]` starts a server of a model and one of the
 search, and sends both what no client should. Streams alone and beside it take turns in one run.
+With `--each SECONDS` every kind is sent by itself for so long, and has a line of its own.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -61,6 +62,7 @@ def hostile_to_model(channel: grpc.aio.Channel) -> Mapping[str, Request]:
         ),
         "generate unknown words": lambda: _drain(generate(text=unknown)),
         "60 MiB of known words": lambda: _drain(generate(text=known)),
+        "16 MiB of known words": lambda: _drain(generate(text=known[: 2**24])),
         "a word of 63 MiB": lambda: stub.Tokenize(
             pb.TokenizeRequest(text=one_word), timeout=_DEADLINE_S
         ),
@@ -119,9 +121,16 @@ class Sender:
     async def send(self, number: int) -> None:
         """Returns when all of them have ended."""
         end = self.num_sent + number
+        await self._send_while(lambda: self.num_sent < end)
 
+    async def send_for(self, seconds: float) -> None:
+        """Begins no request after so long."""
+        end = time.perf_counter() + seconds
+        await self._send_while(lambda: time.perf_counter() < end)
+
+    async def _send_while(self, goes_on: Callable[[], bool]) -> None:
         async def work() -> None:
-            while self.num_sent < end:
+            while goes_on():
                 name, request = self._requests[self.num_sent % len(self._requests)]
                 self.num_sent += 1
                 try:
@@ -134,13 +143,14 @@ class Sender:
 
 
 async def measure(options: argparse.Namespace, folder: str) -> None:
-    """Prints everything."""
+    """Starts both servers, and prints everything."""
     addresses = [f"unix:{folder}/model.sock", f"unix:{folder}/search.sock"]
     servers = [
         start_server(options.checkpoint, addresses[0], 64, threads=1),
         start_retrieval(addresses[1]),
     ]
-    intervals: dict[str, list[float]] = {"alone": [], "beside": []}
+    # Clients are elsewhere: what they take of this machine is not what they do to a neighbour.
+    os.nice(19)
     try:
         async with (
             grpc.aio.insecure_channel(addresses[0], options=_LARGE) as model,
@@ -148,27 +158,60 @@ async def measure(options: argparse.Namespace, folder: str) -> None:
         ):
             for channel in (model, searching):
                 await asyncio.wait_for(channel.channel_ready(), timeout=120)
-            senders = [
-                Sender(hostile_to_model(model), at_once=options.at_once),
-                Sender(hostile_to_search(searching), at_once=2),
-            ]
-            before = [resident_mib(server.pid) for server in servers]
-            began = time.perf_counter()
-            for _ in range(options.turns):
-                intervals["alone"] += await _neighbour(addresses[0], options.tokens)
-                sending = asyncio.gather(
-                    senders[0].send(options.requests // options.turns),
-                    senders[1].send(options.searches // options.turns),
-                )
-                while not sending.done():
-                    intervals["beside"] += await _neighbour(addresses[0], options.tokens)
-                await sending
-            _print(senders, intervals, before, [resident_mib(one.pid) for one in servers])
-            print(f"{time.perf_counter() - began:.0f} s")
+            kinds = [hostile_to_model(model), hostile_to_search(searching)]
+            if options.each is None:
+                await _measure_together(options, addresses[0], kinds, [s.pid for s in servers])
+            else:
+                await _measure_each(options, addresses[0], kinds, [s.pid for s in servers])
     finally:
         for server in servers:
             os.kill(server.pid, signal.SIGTERM)
             server.wait(timeout=60)
+
+
+async def _measure_together(
+    options: argparse.Namespace,
+    address: str,
+    kinds: Sequence[Mapping[str, Request]],
+    pids: Sequence[int],
+) -> None:
+    """All kinds by turns, to both servers at once."""
+    intervals: dict[str, list[float]] = {"alone": [], "beside": []}
+    senders = [Sender(kinds[0], at_once=options.at_once), Sender(kinds[1], at_once=2)]
+    before = [resident_mib(pid) for pid in pids]
+    began = time.perf_counter()
+    for _ in range(options.turns):
+        intervals["alone"] += await _neighbour(address, options.tokens)
+        sending = asyncio.gather(
+            senders[0].send(options.requests // options.turns),
+            senders[1].send(options.searches // options.turns),
+        )
+        while not sending.done():
+            intervals["beside"] += await _neighbour(address, options.tokens)
+        await sending
+    _print(senders, intervals, before, [resident_mib(pid) for pid in pids])
+    print(f"{time.perf_counter() - began:.0f} s")
+
+
+async def _measure_each(
+    options: argparse.Namespace,
+    address: str,
+    kinds: Sequence[Mapping[str, Request]],
+    pids: Sequence[int],
+) -> None:
+    """One kind after another."""
+    for name, request in [*kinds[0].items(), *kinds[1].items()]:
+        sender = Sender({name: request}, at_once=2)
+        alone = statistics.quantiles(await _neighbour(address, options.tokens), n=100)
+        sending = asyncio.create_task(sender.send_for(options.each))
+        quantiles = statistics.quantiles(await _neighbour(address, options.tokens), n=100)
+        await sending
+        places = ((49, "p50"), (98, "p99"))
+        ratios = [f"{p} {alone[n]:.1f} to {quantiles[n]:.1f} ms" for n, p in places]
+        memory = "/".join(f"{resident_mib(pid):.0f}" for pid in pids)
+        print(
+            f"{name:36} {', '.join(ratios)}, {memory} MiB, {dict(sender.codes[name])}", flush=True
+        )
 
 
 async def _neighbour(address: str, num_tokens: int) -> list[float]:
@@ -208,6 +251,7 @@ def main() -> None:
     parser.add_argument("--at-once", type=int, default=4)
     parser.add_argument("--turns", type=int, default=4)
     parser.add_argument("--tokens", type=int, default=4_000, help="of the stream, in each turn")
+    parser.add_argument("--each", type=float, metavar="SECONDS", help="each kind by itself")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(measure(options, folder))

@@ -15,6 +15,8 @@ MAX_QUERIES: Final = 64
 # In one call: as many as are ever kept.
 MAX_CLOSED_CONTEXTS: Final = 4096
 MAX_CONTEXT_ID_CHARACTERS: Final = 256
+# Of a request: a whole context of the widest characters, and what else 64 queries say.
+MAX_REQUEST_BYTES: Final = 4 * MAX_CONTEXT_CHARACTERS + 4 * 2**20
 
 
 def refuse_query(query: str) -> SearchResult | None:

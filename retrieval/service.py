@@ -13,6 +13,7 @@ from harnessapi.values import Mode
 
 from harness_retrieval.contexts.context_store import LIMITS, ContextStore
 from harness_retrieval.contexts.recent_contexts import ContextLimits
+from harness_retrieval.limits import MAX_REQUEST_BYTES
 from harness_retrieval.local import LocalRetriever
 from harness_retrieval.retrieval_servicer import RetrievalServicer
 from harness_retrieval.types import SearchRequest
@@ -41,7 +42,7 @@ async def serve(
     executor = ThreadPoolExecutor(_NUM_THREADS, thread_name_prefix="search")
     costly_executor = ThreadPoolExecutor(_NUM_COSTLY_THREADS, thread_name_prefix="costly-search")
     retriever = LocalRetriever()
-    server = RpcServer(SERVICE_NAME)
+    server = RpcServer(SERVICE_NAME, max_request_bytes=MAX_REQUEST_BYTES)
     servicer = RetrievalServicer(
         contexts=ContextStore(limits),
         retriever=retriever,

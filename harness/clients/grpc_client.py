@@ -30,6 +30,8 @@ from harness.endpoints.request_options import DEFAULT_REQUEST, RequestOptions
 from harness.sample import Prompt
 
 _PROBE_TIMEOUT_S: Final = 5.0
+# What gRPC says of a message over the other end's limit, which no second attempt makes shorter.
+_TOO_LARGE: Final = "larger than max"
 # A result that is cut off is not what a prompt promised: the model's context is the limit.
 _MAX_INSERTED_TOKENS: Final = 65_536
 # What gRPC says of a server, by a part of it, and what to look at.
@@ -190,6 +192,8 @@ def _explained(cause: str) -> str:
 
 def _attempt_error(error: grpc.aio.AioRpcError) -> AttemptError:
     code, detail = error.code(), error.details() or ""
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE in detail:
+        return RefusedError(code.name, detail)
     if code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED}:
         return TransientError(code.name, detail)
     # We cancel by cancelling the task, which never gets here: the server hung up midway.

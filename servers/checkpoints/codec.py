@@ -18,6 +18,8 @@ _LANGUAGE: Final = (
     "`abcdefghijklmnopqrstuvwxyz{|}~"
 )
 _NATURAL: Final = "natural"
+# Of unknown words: an error names one, and there may be as many as tokens.
+_MAX_NAMED_WORDS: Final = 100
 # What stands before a text that is tokenized as the middle of one.
 _BEFORE: Final = "\n"
 
@@ -36,7 +38,9 @@ class Encoded:
 
     ids: tuple[int, ...]
     tokens: tuple[str, ...]
-    unknown: tuple[UnknownWord, ...]
+    # The first of them, and how many there are.
+    unknown: tuple[UnknownWord, ...] = ()
+    num_unknown: int = 0
 
 
 class Codec:
@@ -125,9 +129,7 @@ class Codec:
             (i for i, (start, _) in enumerate(whole.offsets) if start >= len(_BEFORE)), None
         )
         if first is not None and stream.would_read(whole.ids[first:]) == text:
-            return Encoded(
-                ids=tuple(whole.ids[first:]), tokens=tuple(whole.tokens[first:]), unknown=()
-            )
+            return Encoded(ids=tuple(whole.ids[first:]), tokens=tuple(whole.tokens[first:]))
         return encoded
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -145,21 +147,29 @@ class Codec:
             raise InvalidRequestError(
                 f"the prompt has {len(encoding)} tokens; at most {max_tokens} are taken"
             )
+        ids = tuple(encoding.ids)
+        places = self._unknown_places(text, ids, encoding)
+        counter = _WordCounter(text)
+        named = [
+            UnknownWord(word=text[start:end], position=counter.num_before(start) + 1)
+            for start, end in places[:_MAX_NAMED_WORDS]
+        ]
         return Encoded(
-            ids=tuple(encoding.ids),
+            ids=ids,
             tokens=tuple(encoding.tokens),
-            unknown=self._find_unknown(text, encoding),
+            unknown=tuple(named),
+            num_unknown=len(places),
         )
 
-    def _find_unknown(self, text: str, encoding: Encoding) -> tuple[UnknownWord, ...]:
-        if self._unknown_id is None or self._unknown_id not in encoding.ids:
-            return ()
-        found = []
-        counter = _WordCounter(text)
-        for token, (start, end) in zip(encoding.ids, encoding.offsets, strict=True):
-            if token == self._unknown_id and (word := text[start:end]) != self._unknown_token:
-                found.append(UnknownWord(word=word, position=counter.num_before(start) + 1))
-        return tuple(found)
+    def _unknown_places(
+        self, text: str, ids: tuple[int, ...], encoding: Encoding
+    ) -> list[tuple[int, int]]:
+        """Where unknown words begin and end."""
+        if self._unknown_id is None or self._unknown_id not in ids:
+            return []
+        # One place after the other: a list of all of them would hold the interpreter lock.
+        places = (encoding.token_to_chars(i) for i, t in enumerate(ids) if t == self._unknown_id)
+        return [at for at in places if at and text[at[0] : at[1]] != self._unknown_token]
 
 
 class _WordCounter:

@@ -16,6 +16,7 @@ from harness_servers.backends.hosting import Hosting, make_backend, plain_hostin
 from harness_servers.engine.model_runner import keep_freed_memory
 from harness_servers.generation import MAX_NEW_TOKENS
 from harness_servers.rpc.inference_servicer import InferenceServicer
+from harness_servers.rpc.request_checks import max_request_bytes
 
 SERVICE: Final = inference_pb2.DESCRIPTOR.services_by_name["InferenceService"].full_name
 
@@ -60,7 +61,7 @@ async def serve(
     Healthy only while the backend is warm and alive; after it failed, the server still says so for
     `linger_s`, or until `stopped`. Raises TargetError.
     """
-    server = RpcServer(SERVICE)
+    server = RpcServer(SERVICE, max_request_bytes=max_request_bytes(backend.description))
     inference_pb2_grpc.add_InferenceServiceServicer_to_server(
         InferenceServicer(backend, max_new_tokens=max_new_tokens), server.grpc_server
     )

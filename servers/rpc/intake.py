@@ -13,6 +13,7 @@ from harness_servers.checkpoints.codec import Codec, Encoded
 from harness_servers.errors import InvalidRequestError
 from harness_servers.generation import Job, Stopping
 from harness_servers.rpc.request_checks import (
+    MAX_WORDS_PER_TOKEN,
     check_conversation,
     check_lengths,
     check_options,
@@ -39,8 +40,14 @@ class Intake:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="tokenizing")
 
     async def tokenize(self, text: str, *, max_tokens: int | None = None) -> Encoded:
-        """A prompt as token ids; the error names a word that the vocabulary does not have."""
+        """A prompt as token ids; the error names a word that the vocabulary does not have.
+
+        Without `max_tokens` a text may have twice as many as a prompt.
+        """
         check_texts([text], self._model)
+        if max_tokens is None:
+            # Counted before lists are made of them, which holds the interpreter lock.
+            max_tokens = MAX_WORDS_PER_TOKEN * self._model.max_prompt_tokens
         if len(text) > _MAX_CHARACTERS_ON_LOOP:
             loop = asyncio.get_running_loop()
             encoding = loop.run_in_executor(

@@ -21,8 +21,17 @@ _MAX_INSERTED_TOKENS: Final = 65_536
 # A text is refused unread that is longer than any prompt: bytes, and words between white space,
 # for each token that a prompt may have. Language has some four bytes, and less than a word a token.
 _MAX_BYTES_PER_TOKEN: Final = 16
-_MAX_WORDS_PER_TOKEN: Final = 2
+MAX_WORDS_PER_TOKEN: Final = 2
 _MAX_WORDING_CHARACTERS: Final = 256
+_MAX_BYTES_PER_CHARACTER: Final = 4
+# Of a request, beside its prompt and its searched text.
+_OTHER_BYTES: Final = 2**20
+
+
+def max_request_bytes(model: ModelDescription) -> int:
+    """A request that holds more is refused for one of its parts, whatever they are."""
+    prompt = _MAX_BYTES_PER_TOKEN * model.max_prompt_tokens
+    return prompt + _MAX_BYTES_PER_CHARACTER * MAX_CONTEXT_CHARACTERS + _OTHER_BYTES
 
 
 def check_lengths(request: pb.GenerateRequest) -> None:
@@ -51,7 +60,7 @@ def check_texts(texts: Sequence[str], model: ModelDescription) -> None:
             f"the text has {num_bytes} bytes or more; at most {most} are read: "
             f"{_MAX_BYTES_PER_TOKEN} for each of the {model.max_prompt_tokens} tokens of a prompt"
         )
-    most = _MAX_WORDS_PER_TOKEN * model.max_prompt_tokens
+    most = MAX_WORDS_PER_TOKEN * model.max_prompt_tokens
     if num_bytes > most and sum(len(text.split(None, most)) for text in texts) > most:
         raise InvalidRequestError(
             f"the text has over {most} words; a prompt has at most {model.max_prompt_tokens} tokens"
@@ -93,7 +102,7 @@ def check_words(encoded: Encoded) -> None:
     """Raises InvalidRequestError for a word that the vocabulary does not have."""
     if encoded.unknown:
         first = encoded.unknown[0]
-        others = len(encoded.unknown) - 1
+        others = encoded.num_unknown - 1
         raise InvalidRequestError(
             f"word {first.position}, {_shown(first.word)}, is not in the vocabulary"
             + (f"; nor are {others} more" if others else "")

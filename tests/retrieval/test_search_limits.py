@@ -96,3 +96,16 @@ def test_a_call_has_a_number_of_queries_and_bytes_that_are_no_message_a_status(
                 call()
             assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
             assert words in caught.value.details()
+
+
+def test_a_call_longer_than_any_context_is_resource_exhausted_before_it_is_read(
+    start_service,
+) -> None:
+    service = start_service()
+    options = (("grpc.max_send_message_length", -1),)
+    with grpc.insecure_channel(service.address, options=options) as channel:
+        stub = pb_grpc.RetrievalServiceStub(channel)
+        stub.OpenContext(pb.OpenContextRequest(context_id="c", text="\U0001f600" * 4_000_000))
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.OpenContext(pb.OpenContextRequest(context_id="c", text="a" * (20 * 2**20 + 1)))
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED

@@ -6,14 +6,15 @@ from harnessapi.rpc.targets import Target
 
 Option = tuple[str, int]
 
-_MAX_MESSAGE_BYTES: Final = 64 * 2**20
+MAX_MESSAGE_BYTES: Final = 64 * 2**20
 # Clients ping an idle connection this often; servers take pings that come at most so often.
 _PING_EVERY_MS: Final = 30_000
 _PING_AT_MOST_EVERY_MS: Final = 20_000
 _MAX_PENDING: Final = 65_536
+_RECEIVED: Final = "grpc.max_receive_message_length"
 _MESSAGE_SIZE: Final[tuple[Option, ...]] = (
-    ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
-    ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    (_RECEIVED, MAX_MESSAGE_BYTES),
 )
 
 SERVER_OPTIONS: Final[tuple[Option, ...]] = (
@@ -39,6 +40,13 @@ _CHANNEL_OPTIONS: Final[tuple[Option, ...]] = (
     # Two servers one after the other on one socket must not share a connection.
     ("grpc.use_local_subchannel_pool", 1),
 )
+
+
+def server_options(max_request_bytes: int) -> tuple[Option, ...]:
+    """Those of a server; gRPC ends a call with a longer request unread, as RESOURCE_EXHAUSTED."""
+    at_most = min(max_request_bytes, MAX_MESSAGE_BYTES)
+    others = [option for option in SERVER_OPTIONS if option[0] != _RECEIVED]
+    return (*others, (_RECEIVED, at_most))
 
 
 def channel_options(target: Target) -> tuple[Option, ...]:

@@ -11,7 +11,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from harnessapi.rpc.interceptor import ErrorInterceptor
-from harnessapi.rpc.options import SERVER_OPTIONS
+from harnessapi.rpc.options import MAX_MESSAGE_BYTES, server_options
 from harnessapi.rpc.targets import Target, bind
 
 _GRACE_S: Final = 2.0
@@ -27,13 +27,16 @@ def stopped_by_signal() -> asyncio.Event:
 
 
 class RpcServer:
-    """Add the servicer of `service` to `grpc_server`, then `listen`, then `run`."""
+    """Add the servicer of `service` to `grpc_server`, then `listen`, then `run`.
 
-    def __init__(self, service: str) -> None:
+    Requests of over `max_request_bytes` are RESOURCE_EXHAUSTED before anything reads them.
+    """
+
+    def __init__(self, service: str, *, max_request_bytes: int = MAX_MESSAGE_BYTES) -> None:
         self._names = ("", service)
         self._health = health.aio.HealthServicer()
         self.grpc_server = grpc.aio.server(
-            interceptors=[ErrorInterceptor(service)], options=SERVER_OPTIONS
+            interceptors=[ErrorInterceptor(service)], options=server_options(max_request_bytes)
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc_server)
         reflection.enable_server_reflection(

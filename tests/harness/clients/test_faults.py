@@ -5,8 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harnessapi.inference.v1 import inference_pb2_grpc
+from harnessapi.rpc.server import RpcServer
+from harnessapi.rpc.targets import parse_target
 
 from harness.cli.progress import PlainProgress
+from harness.clients.faults import RefusedError
+from harness.clients.grpc_client import Client
 from harness.endpoints.config import Endpoint
 from harness.errors import IncompleteError, InputError
 from harness.fakes.fake_model import FakeModel, Fault, Script
@@ -15,6 +20,7 @@ from harness.runner.session import SessionPlan, run_session
 from harness.runs.run_options import RunOptions
 from harness.runs.store import RunStore, create_run
 from harness.runs.summary import summarize
+from harness.sample import Prompt
 
 from .virtual_time import instant_clock
 
@@ -148,3 +154,17 @@ def test_a_run_is_worked_on_by_one_process_at_a_time(tmp_path: Path) -> None:
         RunStore(store.folder)
     store.close()
     assert not store.folder.exists()
+
+
+async def test_a_message_longer_than_the_server_takes_is_not_sent_again(tmp_path: Path) -> None:
+    server = RpcServer("none", max_request_bytes=1000)
+    inference_pb2_grpc.add_InferenceServiceServicer_to_server(
+        FakeModel(Script()), server.grpc_server
+    )
+    target = server.listen(parse_target(f"unix:{tmp_path}/short.sock"))
+    await server.grpc_server.start()
+    client = Client(target)
+    with pytest.raises(RefusedError, match="larger than max"):
+        await client.count_tokens(Prompt(text="b" * 1001), timeout_s=600)
+    await client.close()
+    await server.grpc_server.stop(None)

@@ -94,7 +94,7 @@ async def test_of_many_unknown_words_the_first_is_named_and_the_rest_are_counted
 
 async def test_a_text_longer_than_any_prompt_is_refused_by_its_length(stub) -> None:
     edge = 16 * 2000
-    for text in ("b" * (edge + 1), "bab " * (15 * 2**20), "b" * (63 * 2**20), "é" * edge):
+    for text in ("b" * (edge + 1), "bab " * (4 * 2**20), "b" * (16 * 2**20), "é" * edge):
         for details in await refusals(stub, text):
             assert f"bytes or more; at most {edge} are read" in details
     for details in await refusals(stub, "b" * edge):
@@ -104,6 +104,31 @@ async def test_a_text_longer_than_any_prompt_is_refused_by_its_length(stub) -> N
     assert len((await stub.Tokenize(pb.TokenizeRequest(text="bab " * 4000))).token_ids) == 4000
     too_long = pb.GenerateRequest(text="bab " * 4000)
     assert "has 4000 tokens; at most 2000" in await refusal(stub.Generate(too_long))
+
+
+async def test_a_request_longer_than_any_is_resource_exhausted_before_it_is_read(stub) -> None:
+    edge = 16 * 2000 + 4 * 4_000_000 + 2**20
+
+    def request(num_bytes: int) -> pb.GenerateRequest:
+        text = "b" * num_bytes
+        return pb.GenerateRequest(
+            text=text[: 2 * num_bytes - pb.GenerateRequest(text=text).ByteSize()]
+        )
+
+    assert request(edge).ByteSize() == edge
+    assert "bytes or more" in await refusal(stub.Generate(request(edge)))
+    for call in (stub.Generate(request(edge + 1)), stub.Generate(request(63 * 2**20))):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            async for _ in call:
+                pass
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "larger than max" in str(caught.value.details())
+
+
+async def test_tokens_are_counted_before_lists_are_made_of_them(stub) -> None:
+    assert "4001 tokens; at most 4000" in await refusal(
+        stub.Tokenize(pb.TokenizeRequest(text="<cot>" * 4001))
+    )
 
 
 async def test_conversations_and_searched_texts_have_a_length_too(stub) -> None:

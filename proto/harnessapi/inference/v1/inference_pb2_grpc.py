@@ -72,7 +72,8 @@ class InferenceServiceServicer:
     def Generate(self, request, context):
         """One Started, then Deltas and RetrievalSteps in the order they happened, then one Finished.
         A stream that ends with OK and without Finished is a fault of the server.
-        INVALID_ARGUMENT names the option or word; RESOURCE_EXHAUSTED: the queue is full;
+        INVALID_ARGUMENT names the option or word; RESOURCE_EXHAUSTED: the queue is full, or the
+        message is longer than any request (gRPC says "larger than max", whatever the method);
         UNAVAILABLE: the engine or the retrieval service is gone, the call may be made again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -40,7 +40,8 @@ class InferenceServiceStub:
     Generate: _grpc.UnaryStreamMultiCallable[_inference_pb2.GenerateRequest, _inference_pb2.GenerateResponse]
     """One Started, then Deltas and RetrievalSteps in the order they happened, then one Finished.
     A stream that ends with OK and without Finished is a fault of the server.
-    INVALID_ARGUMENT names the option or word; RESOURCE_EXHAUSTED: the queue is full;
+    INVALID_ARGUMENT names the option or word; RESOURCE_EXHAUSTED: the queue is full, or the
+    message is longer than any request (gRPC says "larger than max", whatever the method);
     UNAVAILABLE: the engine or the retrieval service is gone, the call may be made again.
     """
 
@@ -56,7 +57,8 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     Generate: _aio.UnaryStreamMultiCallable[_inference_pb2.GenerateRequest, _inference_pb2.GenerateResponse]  # type: ignore[assignment]
     """One Started, then Deltas and RetrievalSteps in the order they happened, then one Finished.
     A stream that ends with OK and without Finished is a fault of the server.
-    INVALID_ARGUMENT names the option or word; RESOURCE_EXHAUSTED: the queue is full;
+    INVALID_ARGUMENT names the option or word; RESOURCE_EXHAUSTED: the queue is full, or the
+    message is longer than any request (gRPC says "larger than max", whatever the method);
     UNAVAILABLE: the engine or the retrieval service is gone, the call may be made again.
     """
 
@@ -87,7 +89,8 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_inference_pb2.GenerateResponse], _abc.AsyncIterator[_inference_pb2.GenerateResponse]]:
         """One Started, then Deltas and RetrievalSteps in the order they happened, then one Finished.
         A stream that ends with OK and without Finished is a fault of the server.
-        INVALID_ARGUMENT names the option or word; RESOURCE_EXHAUSTED: the queue is full;
+        INVALID_ARGUMENT names the option or word; RESOURCE_EXHAUSTED: the queue is full, or the
+        message is longer than any request (gRPC says "larger than max", whatever the method);
         UNAVAILABLE: the engine or the retrieval service is gone, the call may be made again.
         """
 
