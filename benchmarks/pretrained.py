@@ -113,10 +113,10 @@ def compare_with_grpc(name: str, folder: Path, options: argparse.Namespace) -> b
         ours, theirs = (replies(run, name, address, over) for over in ("grpc", "http"))
     all_same = True
     for part in ours[next(iter(ours))]:
-        different = [key for key in ours if ours[key][part] != theirs[key][part]]
+        different = [key for key in ours if ours[key][part] != theirs.get(key, {}).get(part)]
         print(f"{name:8} {part:8} {len(ours) - len(different)} of {len(ours)} the same", flush=True)
         for key in different[:1]:
-            print(f"  {key}\n  ours   {ours[key][part]}\n  theirs {theirs[key][part]}")
+            print(f"  {key}\n  ours   {ours[key][part]}\n  theirs {theirs.get(key, {}).get(part)}")
         all_same &= not different
     return all_same
 
