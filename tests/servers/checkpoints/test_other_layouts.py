@@ -93,10 +93,19 @@ def test_a_vocabulary_and_its_merges_become_a_tokenizer(tmp_path: Path) -> None:
     assert codec.decode(ids) == "bab旗"
 
 
-def write_gguf(path: Path, model: transformers.PreTrainedModel) -> None:
-    """As llama.cpp's converter writes a small Llama, whose head size is the whole width."""
+KINDS = {bool: gguf.GGUFValueType.BOOL, int: gguf.GGUFValueType.UINT32}
+
+
+def write_gguf(
+    path: Path,
+    model: transformers.PreTrainedModel,
+    specials: tuple[str, ...] = ("<s>", "</s>"),
+    **tokenizer: int,
+) -> None:
+    """As llama.cpp's converter writes a small Llama or Gemma, and what it says of its tokenizer."""
     config = model.config
-    writer = gguf.GGUFWriter(path, "llama")
+    arch = gguf.MODEL_ARCH.LLAMA if config.model_type == "llama" else gguf.MODEL_ARCH.GEMMA3
+    writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[arch])
     writer.add_block_count(config.num_hidden_layers)
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
@@ -105,19 +114,26 @@ def write_gguf(path: Path, model: transformers.PreTrainedModel) -> None:
     writer.add_head_count_kv(config.num_key_value_heads)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_rope_dimension_count(config.head_dim)
+    writer.add_key_length(config.head_dim)
+    writer.add_value_length(config.head_dim)
     writer.add_rope_freq_base(10_000.0)
     writer.add_vocab_size(config.vocab_size)
-    words = ["<unk>", "<s>", "</s>", *[f"<0x{byte:02X}>" for byte in range(256)], "▁"]
+    words = ["<unk>", *specials, *[f"<0x{byte:02X}>" for byte in range(256)], "▁"]
     words += [f"▁w{number}" for number in range(config.vocab_size - len(words))]
-    kinds = [2, 3, 3, *[6] * 256, *[1] * (len(words) - 259)]
+    num_others = len(words) - len(specials) - 257
+    kinds = [2, *[3] * len(specials), *[6] * 256, *[1] * num_others]
     writer.add_tokenizer_model("llama")
     writer.add_token_list(words)
     writer.add_token_scores([-float(number) for number in range(len(words))])
     writer.add_token_types(kinds)
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
+    for key, value in tokenizer.items():
+        writer.add_key_value(f"tokenizer.ggml.{key}", value, KINDS[type(value)])
+    names = gguf.get_tensor_name_map(arch, config.num_hidden_layers)
     for name, tensor in model.state_dict().items():
+        if name == "lm_head.weight" and config.tie_word_embeddings:
+            continue
         if name.endswith(("q_proj.weight", "k_proj.weight")):
             heads = tensor.shape[0] // config.head_dim
             tensor = tensor.view(heads, 2, config.head_dim // 2, -1).swapaxes(1, 2)  # noqa: PLW2901
@@ -145,6 +161,57 @@ def test_a_gguf_is_converted_and_says_what_the_model_said(tmp_path: Path) -> Non
     torch.testing.assert_close(logits_of(loaded.model, ids), expected, atol=1e-4, rtol=0)
     assert loaded.codec.eos_ids == {2}
     assert [path.name for path in folder.iterdir()] == ["small.gguf"]
+
+
+# Of `a b`, with a space before it: "▁", and the bytes of letters.
+SPACED = [259, 3 + ord("a"), 259, 3 + ord("b")]
+
+
+@pytest.mark.parametrize(
+    ("stated", "expected"),
+    [
+        ({}, [1, *SPACED]),
+        ({"add_bos_token": True, "add_eos_token": False}, [1, *SPACED]),
+        ({"add_bos_token": False}, SPACED),
+        ({"add_eos_token": True}, [1, *SPACED, 2]),
+        ({"add_bos_token": False, "add_eos_token": True}, [*SPACED, 2]),
+        ({"add_space_prefix": True}, [1, *SPACED]),
+        ({"add_space_prefix": False}, [1, *SPACED[1:]]),
+    ],
+)
+def test_a_text_is_put_in_the_tokens_that_the_gguf_says(
+    tmp_path: Path, stated: dict[str, bool], expected: list[int]
+) -> None:
+    model = write_model(tmp_path / "source", "llama", **WIDE)
+    folder = tmp_path / "small"
+    folder.mkdir()
+    write_gguf(folder / "small.gguf", model, **stated)
+    with plain_folder(folder) as plain:
+        codec = load_transformers_model(plain).codec
+        theirs = transformers.AutoTokenizer.from_pretrained(plain)
+    assert list(codec.encode_prompt("a b").ids) == expected
+    assert theirs.encode("a b") == expected
+    assert codec.decode(codec.encode("a b").ids) == "a b"
+
+
+def test_a_text_of_a_gemma_begins_with_its_bos(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "source", "gemma3_text", **WIDE, head_dim=16)
+    folder = tmp_path / "small"
+    folder.mkdir()
+    specials = ("<bos>", "<eos>", "<pad>", "<mask>")
+    write_gguf(folder / "small.gguf", model, specials, add_bos_token=True, add_space_prefix=False)
+    with plain_folder(folder) as plain:
+        codec = load_transformers_model(plain).codec
+    assert codec.encode_prompt("a b").tokens == ("<bos>", "<0x61>", "▁", "<0x62>")
+
+
+def test_every_token_of_a_gguf_that_ends_a_turn_ends_a_completion(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "source", "llama", **WIDE)
+    folder = tmp_path / "small"
+    folder.mkdir()
+    write_gguf(folder / "small.gguf", model, eot_token_id=270, eom_token_id=271)
+    with plain_folder(folder) as plain:
+        assert load_transformers_model(plain).codec.eos_ids == {2, 270, 271}
 
 
 def test_two_ggufs_in_one_folder_are_one_too_many(tmp_path: Path) -> None:
