@@ -22,7 +22,8 @@ from harness.clients.grpc_client import Client
 from harness.clients.openai.openai_client import ExternalClient
 from harness.endpoints.external import Api, External
 from harness.fakes.fake_openai import FakeOpenAi, Reply
-from harness.runs.rescoring import score
+from harness.runs.cell import Cell
+from harness.runs.judging import score
 from harness.sample import Prompt, Sample, Split
 from harness.scoring.exact import Verdict
 from harness.steps import Answer, Found
@@ -198,6 +199,18 @@ def untimed(step: Any) -> tuple[str, ...]:
     return tuple(getattr(step, name) for name in names)
 
 
+def cell_of(name: str, way: Way) -> Cell:
+    return Cell(
+        endpoint="m",
+        task=name,
+        size=make_task(name).size,
+        prompting=way.prompting,
+        retrieval=way.retrieval,
+        style=way.style,
+        max_new_tokens=1000,
+    )
+
+
 @pytest.mark.parametrize("name", TASKS)
 async def test_every_task_is_answered_alike_over_grpc_and_http(
     tmp_path, tokenizers, language_kind: str, name: str
@@ -217,7 +230,7 @@ async def test_every_task_is_answered_alike_over_grpc_and_http(
             over_http = await closing.client.complete(request, timeout_s=600)
             assert facts(over_grpc) == facts(over_http)
             for completion in (over_grpc, over_http):
-                _, verdict = score(completion, sample.target, Style.NATURAL)
+                _, verdict = score(completion, sample.target, cell_of(name, way))
                 assert verdict is Verdict.CORRECT
             expected = codec.encode_prompt(request.prompt.text).ids
             assert over_grpc.prompt_token_ids == expected
