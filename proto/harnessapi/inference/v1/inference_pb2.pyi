@@ -132,6 +132,7 @@ class GetModelResponse(_message.Message):
     MAX_NEW_TOKENS_FIELD_NUMBER: _builtins.int
     HAS_CHAT_TEMPLATE_FIELD_NUMBER: _builtins.int
     STORED_DTYPE_FIELD_NUMBER: _builtins.int
+    MAX_TOP_LOG_PROBS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The checkpoint's folder name."""
     family: Global___ModelFamily.ValueType
@@ -163,6 +164,10 @@ class GetModelResponse(_message.Message):
     """Whether the checkpoint has a chat template: then a prompt may be `messages`."""
     stored_dtype: _builtins.str
     """Of the checkpoint's weights: "bfloat16"; several by falling share."""
+    max_top_log_probs: _builtins.int
+    """The most of GenerateRequest.top_log_probs and ScoreRequest.top_log_probs. Not set: this server
+    gives no log-probabilities and does not score.
+    """
     @_builtins.property
     def search_channel(self) -> Global___SearchChannel:
         """Not set: this model has no search channel."""
@@ -199,17 +204,22 @@ class GetModelResponse(_message.Message):
         max_new_tokens: _builtins.int = ...,
         has_chat_template: _builtins.bool = ...,
         stored_dtype: _builtins.str = ...,
+        max_top_log_probs: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_context_limit", b"_context_limit", "_search_channel", b"_search_channel", "context_limit", b"context_limit", "search_channel", b"search_channel"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_context_limit", b"_context_limit", "_max_top_log_probs", b"_max_top_log_probs", "_search_channel", b"_search_channel", "context_limit", b"context_limit", "max_top_log_probs", b"max_top_log_probs", "search_channel", b"search_channel"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_limit", b"_context_limit", "_search_channel", b"_search_channel", "checkpoint_digest", b"checkpoint_digest", "context_limit", b"context_limit", "device", b"device", "dtype", b"dtype", "engine", b"engine", "engine_version", b"engine_version", "family", b"family", "has_chat_template", b"has_chat_template", "max_new_tokens", b"max_new_tokens", "max_prompt_tokens", b"max_prompt_tokens", "name", b"name", "num_parameters", b"num_parameters", "num_slots", b"num_slots", "search_channel", b"search_channel", "state_bytes", b"state_bytes", "state_bytes_per_token", b"state_bytes_per_token", "stored_dtype", b"stored_dtype", "styles", b"styles", "tokenizer_digest", b"tokenizer_digest", "trained_tasks", b"trained_tasks", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_limit", b"_context_limit", "_max_top_log_probs", b"_max_top_log_probs", "_search_channel", b"_search_channel", "checkpoint_digest", b"checkpoint_digest", "context_limit", b"context_limit", "device", b"device", "dtype", b"dtype", "engine", b"engine", "engine_version", b"engine_version", "family", b"family", "has_chat_template", b"has_chat_template", "max_new_tokens", b"max_new_tokens", "max_prompt_tokens", b"max_prompt_tokens", "max_top_log_probs", b"max_top_log_probs", "name", b"name", "num_parameters", b"num_parameters", "num_slots", b"num_slots", "search_channel", b"search_channel", "state_bytes", b"state_bytes", "state_bytes_per_token", b"state_bytes_per_token", "stored_dtype", b"stored_dtype", "styles", b"styles", "tokenizer_digest", b"tokenizer_digest", "trained_tasks", b"trained_tasks", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__context_limit: _TypeAlias = _typing.Literal["context_limit"]  # noqa: Y015
     _WhichOneofArgType__context_limit: _TypeAlias = _typing.Literal["_context_limit", b"_context_limit"]  # noqa: Y015
+    _WhichOneofReturnType__max_top_log_probs: _TypeAlias = _typing.Literal["max_top_log_probs"]  # noqa: Y015
+    _WhichOneofArgType__max_top_log_probs: _TypeAlias = _typing.Literal["_max_top_log_probs", b"_max_top_log_probs"]  # noqa: Y015
     _WhichOneofReturnType__search_channel: _TypeAlias = _typing.Literal["search_channel"]  # noqa: Y015
     _WhichOneofArgType__search_channel: _TypeAlias = _typing.Literal["_search_channel", b"_search_channel"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__context_limit) -> _WhichOneofReturnType__context_limit | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_top_log_probs) -> _WhichOneofReturnType__max_top_log_probs | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__search_channel) -> _WhichOneofReturnType__search_channel | None: ...
 
@@ -575,8 +585,13 @@ class GenerateRequest(_message.Message):
     SAMPLING_FIELD_NUMBER: _builtins.int
     STOPPING_FIELD_NUMBER: _builtins.int
     RETRIEVAL_FIELD_NUMBER: _builtins.int
+    TOP_LOG_PROBS_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """With the tokens around it that the checkpoint's tokenizer asks for (a BOS)."""
+    top_log_probs: _builtins.int
+    """Set: every generated token comes with its log-probability, and with the so many likeliest
+    tokens of its place. 0: with its own alone. At most GetModel's max_top_log_probs.
+    """
     @_builtins.property
     def token_ids(self) -> Global___TokenIds:
         """Read as they are, with nothing added."""
@@ -602,21 +617,171 @@ class GenerateRequest(_message.Message):
         sampling: Global___SamplingOptions | None = ...,
         stopping: Global___StoppingOptions | None = ...,
         retrieval: Global___RetrievalOptions | None = ...,
+        top_log_probs: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_retrieval", b"_retrieval", "messages", b"messages", "prompt", b"prompt", "retrieval", b"retrieval", "sampling", b"sampling", "stopping", b"stopping", "text", b"text", "token_ids", b"token_ids"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_retrieval", b"_retrieval", "_top_log_probs", b"_top_log_probs", "messages", b"messages", "prompt", b"prompt", "retrieval", b"retrieval", "sampling", b"sampling", "stopping", b"stopping", "text", b"text", "token_ids", b"token_ids", "top_log_probs", b"top_log_probs"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_retrieval", b"_retrieval", "messages", b"messages", "prompt", b"prompt", "retrieval", b"retrieval", "sampling", b"sampling", "stopping", b"stopping", "text", b"text", "token_ids", b"token_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_retrieval", b"_retrieval", "_top_log_probs", b"_top_log_probs", "messages", b"messages", "prompt", b"prompt", "retrieval", b"retrieval", "sampling", b"sampling", "stopping", b"stopping", "text", b"text", "token_ids", b"token_ids", "top_log_probs", b"top_log_probs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__retrieval: _TypeAlias = _typing.Literal["retrieval"]  # noqa: Y015
     _WhichOneofArgType__retrieval: _TypeAlias = _typing.Literal["_retrieval", b"_retrieval"]  # noqa: Y015
+    _WhichOneofReturnType__top_log_probs: _TypeAlias = _typing.Literal["top_log_probs"]  # noqa: Y015
+    _WhichOneofArgType__top_log_probs: _TypeAlias = _typing.Literal["_top_log_probs", b"_top_log_probs"]  # noqa: Y015
     _WhichOneofReturnType_prompt: _TypeAlias = _typing.Literal["text", "token_ids", "messages"]  # noqa: Y015
     _WhichOneofArgType_prompt: _TypeAlias = _typing.Literal["prompt", b"prompt"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__retrieval) -> _WhichOneofReturnType__retrieval | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__top_log_probs) -> _WhichOneofReturnType__top_log_probs | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_prompt) -> _WhichOneofReturnType_prompt | None: ...
 
 Global___GenerateRequest: _TypeAlias = GenerateRequest  # noqa: Y015
+
+@_typing.final
+class TopLogProb(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_ID_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    LOG_PROB_FIELD_NUMBER: _builtins.int
+    token_id: _builtins.int
+    token: _builtins.str
+    log_prob: _builtins.float
+    def __init__(
+        self,
+        *,
+        token_id: _builtins.int = ...,
+        token: _builtins.str = ...,
+        log_prob: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["log_prob", b"log_prob", "token", b"token", "token_id", b"token_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TopLogProb: _TypeAlias = TopLogProb  # noqa: Y015
+
+@_typing.final
+class TokenLogProb(_message.Message):
+    """Natural logarithms of the model's own distribution: before temperature, top-k and top-p."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_ID_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    LOG_PROB_FIELD_NUMBER: _builtins.int
+    TOP_FIELD_NUMBER: _builtins.int
+    token_id: _builtins.int
+    token: _builtins.str
+    """As Tokenize names it."""
+    log_prob: _builtins.float
+    """Not set: nothing stands before the token that it could be likely after."""
+    @_builtins.property
+    def top(self) -> _containers.RepeatedCompositeFieldContainer[Global___TopLogProb]:
+        """The likeliest first."""
+
+    def __init__(
+        self,
+        *,
+        token_id: _builtins.int = ...,
+        token: _builtins.str = ...,
+        log_prob: _builtins.float | None = ...,
+        top: _abc.Iterable[Global___TopLogProb] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_log_prob", b"_log_prob", "log_prob", b"log_prob"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_log_prob", b"_log_prob", "log_prob", b"log_prob", "token", b"token", "token_id", b"token_id", "top", b"top"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__log_prob: _TypeAlias = _typing.Literal["log_prob"]  # noqa: Y015
+    _WhichOneofArgType__log_prob: _TypeAlias = _typing.Literal["_log_prob", b"_log_prob"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__log_prob) -> _WhichOneofReturnType__log_prob | None: ...
+
+Global___TokenLogProb: _TypeAlias = TokenLogProb  # noqa: Y015
+
+@_typing.final
+class ScoreRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    TOKEN_IDS_FIELD_NUMBER: _builtins.int
+    MESSAGES_FIELD_NUMBER: _builtins.int
+    CONTINUATION_TEXT_FIELD_NUMBER: _builtins.int
+    CONTINUATION_IDS_FIELD_NUMBER: _builtins.int
+    TOP_LOG_PROBS_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """With the tokens around it that the checkpoint's tokenizer asks for (a BOS)."""
+    continuation_text: _builtins.str
+    """With nothing added around it where a prompt is set; else as a prompt's text."""
+    top_log_probs: _builtins.int
+    """Likeliest tokens given at each place of the continuation; 0 by default."""
+    @_builtins.property
+    def token_ids(self) -> Global___TokenIds:
+        """Read as they are, with nothing added."""
+
+    @_builtins.property
+    def messages(self) -> Global___Conversation:
+        """Worded by the checkpoint's chat template, up to where the model's reply begins."""
+
+    @_builtins.property
+    def continuation_ids(self) -> Global___TokenIds: ...
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        token_ids: Global___TokenIds | None = ...,
+        messages: Global___Conversation | None = ...,
+        continuation_text: _builtins.str = ...,
+        continuation_ids: Global___TokenIds | None = ...,
+        top_log_probs: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_top_log_probs", b"_top_log_probs", "continuation", b"continuation", "continuation_ids", b"continuation_ids", "continuation_text", b"continuation_text", "messages", b"messages", "prompt", b"prompt", "text", b"text", "token_ids", b"token_ids", "top_log_probs", b"top_log_probs"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_top_log_probs", b"_top_log_probs", "continuation", b"continuation", "continuation_ids", b"continuation_ids", "continuation_text", b"continuation_text", "messages", b"messages", "prompt", b"prompt", "text", b"text", "token_ids", b"token_ids", "top_log_probs", b"top_log_probs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__top_log_probs: _TypeAlias = _typing.Literal["top_log_probs"]  # noqa: Y015
+    _WhichOneofArgType__top_log_probs: _TypeAlias = _typing.Literal["_top_log_probs", b"_top_log_probs"]  # noqa: Y015
+    _WhichOneofReturnType_continuation: _TypeAlias = _typing.Literal["continuation_text", "continuation_ids"]  # noqa: Y015
+    _WhichOneofArgType_continuation: _TypeAlias = _typing.Literal["continuation", b"continuation"]  # noqa: Y015
+    _WhichOneofReturnType_prompt: _TypeAlias = _typing.Literal["text", "token_ids", "messages"]  # noqa: Y015
+    _WhichOneofArgType_prompt: _TypeAlias = _typing.Literal["prompt", b"prompt"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__top_log_probs) -> _WhichOneofReturnType__top_log_probs | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_continuation) -> _WhichOneofReturnType_continuation | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_prompt) -> _WhichOneofReturnType_prompt | None: ...
+
+Global___ScoreRequest: _TypeAlias = ScoreRequest  # noqa: Y015
+
+@_typing.final
+class ScoreResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROMPT_TOKEN_IDS_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def prompt_token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The exact prompt, as the model sees it."""
+
+    @_builtins.property
+    def tokens(self) -> _containers.RepeatedCompositeFieldContainer[Global___TokenLogProb]:
+        """The continuation, token by token."""
+
+    def __init__(
+        self,
+        *,
+        prompt_token_ids: _abc.Iterable[_builtins.int] | None = ...,
+        tokens: _abc.Iterable[Global___TokenLogProb] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["prompt_token_ids", b"prompt_token_ids", "tokens", b"tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScoreResponse: _TypeAlias = ScoreResponse  # noqa: Y015
 
 @_typing.final
 class GenerateResponse(_message.Message):
@@ -711,12 +876,19 @@ class Delta(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     TOKEN_IDS_FIELD_NUMBER: _builtins.int
     NUM_TOKENS_FIELD_NUMBER: _builtins.int
+    LOG_PROBS_FIELD_NUMBER: _builtins.int
     channel: Global___Channel.ValueType
     text: _builtins.str
     num_tokens: _builtins.int
     """Several tokens may travel in one Delta, or a token that has no text yet."""
     @_builtins.property
     def token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def log_probs(self) -> _containers.RepeatedCompositeFieldContainer[Global___TokenLogProb]:
+        """Of the generated tokens, in their order, where they were asked for. A token may travel in a
+        Delta before or after the one that has its text; what was inserted has none.
+        """
+
     def __init__(
         self,
         *,
@@ -724,10 +896,11 @@ class Delta(_message.Message):
         text: _builtins.str = ...,
         token_ids: _abc.Iterable[_builtins.int] | None = ...,
         num_tokens: _builtins.int = ...,
+        log_probs: _abc.Iterable[Global___TokenLogProb] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "num_tokens", b"num_tokens", "text", b"text", "token_ids", b"token_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "log_probs", b"log_probs", "num_tokens", b"num_tokens", "text", b"text", "token_ids", b"token_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

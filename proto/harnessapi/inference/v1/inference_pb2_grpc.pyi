@@ -44,6 +44,10 @@ class InferenceServiceStub:
     message is longer than any request (gRPC says "larger than max", whatever the method);
     UNAVAILABLE: the engine or the retrieval service is gone, the call may be made again.
     """
+    Score: _grpc.UnaryUnaryMultiCallable[_inference_pb2.ScoreRequest, _inference_pb2.ScoreResponse]
+    """How likely the model finds a given continuation, token by token. Errors as Generate's;
+    UNIMPLEMENTED: this server scores nothing.
+    """
 
 @_typing.type_check_only
 class InferenceServiceAsyncStub(InferenceServiceStub):
@@ -60,6 +64,10 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     INVALID_ARGUMENT names the option or word; RESOURCE_EXHAUSTED: the queue is full, or the
     message is longer than any request (gRPC says "larger than max", whatever the method);
     UNAVAILABLE: the engine or the retrieval service is gone, the call may be made again.
+    """
+    Score: _aio.UnaryUnaryMultiCallable[_inference_pb2.ScoreRequest, _inference_pb2.ScoreResponse]  # type: ignore[assignment]
+    """How likely the model finds a given continuation, token by token. Errors as Generate's;
+    UNIMPLEMENTED: this server scores nothing.
     """
 
 class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -92,6 +100,16 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         INVALID_ARGUMENT names the option or word; RESOURCE_EXHAUSTED: the queue is full, or the
         message is longer than any request (gRPC says "larger than max", whatever the method);
         UNAVAILABLE: the engine or the retrieval service is gone, the call may be made again.
+        """
+
+    @_abc_1.abstractmethod
+    def Score(
+        self,
+        request: _inference_pb2.ScoreRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inference_pb2.ScoreResponse, _abc.Awaitable[_inference_pb2.ScoreResponse]]:
+        """How likely the model finds a given continuation, token by token. Errors as Generate's;
+        UNIMPLEMENTED: this server scores nothing.
         """
 
 def add_InferenceServiceServicer_to_server(servicer: InferenceServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
