@@ -124,6 +124,15 @@ class FakeModel(inference_pb2_grpc.InferenceServiceServicer):
                 await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"unknown word '{word}'")
         return pb.TokenizeResponse(token_ids=range(len(words)), tokens=words)
 
+    async def Score(  # noqa: N802
+        self,
+        _request: pb.ScoreRequest,
+        context: Any,
+    ) -> pb.ScoreResponse:
+        """As a server that has no such method; GetModel says so."""
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Score")
+        raise AssertionError
+
     async def Generate(  # noqa: N802
         self, request: pb.GenerateRequest, context: Any
     ) -> AsyncIterator[pb.GenerateResponse]:

@@ -48,3 +48,9 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         async with contextlib.aclosing(self._backend.generate(job)) as events:
             async for event in events:
                 yield write_event(event)
+
+    async def Score(  # noqa: N802
+        self, _request: pb.ScoreRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.ScoreResponse:
+        """GetModel says so by leaving max_top_log_probs out."""
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "this server does not score")
