@@ -2,7 +2,8 @@
 
 `python -m benchmarks.hostile_requests [CHECKPOINT]` starts a server of a model and one of the
 search, and sends both what no client should. Streams alone and beside it take turns in one run.
-With `--each SECONDS` every kind is sent by itself for so long, and has a line of its own.
+With `--each SECONDS` every kind is sent by itself for so long, and has a line of its own; `--only
+WORDS` leaves out the kinds whose names lack them.
 """
 
 import argparse
@@ -45,9 +46,14 @@ async def _drain(call: Any) -> None:
 def hostile_to_model(channel: grpc.aio.Channel) -> Mapping[str, Request]:
     """What is sent to the model's server, by name."""
     stub = inference_pb2_grpc.InferenceServiceStub(channel)
-    unknown = " ".join(f"x{number}" for number in range(10_000))
-    known, one_word = "bab " * (15 * 2**20), "b" * (63 * 2**20)
     raw = channel.unary_stream("/harnessapi.inference.v1.InferenceService/Generate")
+    raw_tokenize = channel.unary_unary("/harnessapi.inference.v1.InferenceService/Tokenize")
+    unknown = " ".join(f"x{number}" for number in range(10_000))
+    # Written once: the sender is to spend its time on sending.
+    known, known_10 = (
+        pb.GenerateRequest(text="bab " * (mib * 2**18)).SerializeToString() for mib in (60, 10)
+    )
+    one_word = pb.TokenizeRequest(text="b" * (63 * 2**20)).SerializeToString()
 
     def generate(**fields: Any) -> Any:
         return stub.Generate(pb.GenerateRequest(**fields), timeout=_DEADLINE_S)
@@ -61,11 +67,9 @@ def hostile_to_model(channel: grpc.aio.Channel) -> Mapping[str, Request]:
             pb.TokenizeRequest(text=unknown), timeout=_DEADLINE_S
         ),
         "generate unknown words": lambda: _drain(generate(text=unknown)),
-        "60 MiB of known words": lambda: _drain(generate(text=known)),
-        "16 MiB of known words": lambda: _drain(generate(text=known[: 2**24])),
-        "a word of 63 MiB": lambda: stub.Tokenize(
-            pb.TokenizeRequest(text=one_word), timeout=_DEADLINE_S
-        ),
+        "60 MiB of known words": lambda: _drain(raw(known, timeout=_DEADLINE_S)),
+        "10 MiB of known words": lambda: _drain(raw(known_10, timeout=_DEADLINE_S)),
+        "a word of 63 MiB": lambda: raw_tokenize(one_word, timeout=_DEADLINE_S),
         "100,000 stop strings": lambda: _drain(with_stops(["ab"] * 100_000)),
         "16 long stop strings": lambda: _drain(with_stops([f"{'b' * 254}{n}" for n in range(16)])),
         "bytes that are no message": lambda: _drain(raw(b"\xff" * 99, timeout=_DEADLINE_S)),
@@ -142,6 +146,38 @@ class Sender:
         await asyncio.gather(*[work() for _ in range(self._at_once)])
 
 
+class Neighbour:
+    """A process that streams beside what is sent, and times what it receives.
+
+    Started before the sender lowers its own priority, which the process would inherit.
+    """
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    @classmethod
+    async def start(cls, address: str) -> "Neighbour":
+        """One that connects when it is first asked."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "benchmarks.neighbour", address),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            limit=2**24,
+        )
+        return cls(process)
+
+    async def intervals_ms(self, num_tokens: int) -> list[float]:
+        """Milliseconds between the messages of one stream of so many tokens."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{num_tokens}\n".encode())
+        return [float(each) for each in (await self._process.stdout.readline()).split()]
+
+    async def stop(self) -> None:
+        """Waits for its end."""
+        await self._process.communicate()
+
+
 async def measure(options: argparse.Namespace, folder: str) -> None:
     """Starts both servers, and prints everything."""
     addresses = [f"unix:{folder}/model.sock", f"unix:{folder}/search.sock"]
@@ -149,7 +185,8 @@ async def measure(options: argparse.Namespace, folder: str) -> None:
         start_server(options.checkpoint, addresses[0], 64, threads=1),
         start_retrieval(addresses[1]),
     ]
-    # Clients are elsewhere: what they take of this machine is not what they do to a neighbour.
+    neighbour = await Neighbour.start(addresses[0])
+    # Senders are elsewhere: what they take of this machine is not what they do to a neighbour.
     os.nice(19)
     try:
         async with (
@@ -158,12 +195,16 @@ async def measure(options: argparse.Namespace, folder: str) -> None:
         ):
             for channel in (model, searching):
                 await asyncio.wait_for(channel.channel_ready(), timeout=120)
-            kinds = [hostile_to_model(model), hostile_to_search(searching)]
+            kinds = [
+                {name: request for name, request in each.items() if options.only in name}
+                for each in (hostile_to_model(model), hostile_to_search(searching))
+            ]
             if options.each is None:
-                await _measure_together(options, addresses[0], kinds, [s.pid for s in servers])
+                await _measure_together(options, neighbour, kinds, [s.pid for s in servers])
             else:
-                await _measure_each(options, addresses[0], kinds, [s.pid for s in servers])
+                await _measure_each(options, neighbour, kinds, [s.pid for s in servers])
     finally:
+        await neighbour.stop()
         for server in servers:
             os.kill(server.pid, signal.SIGTERM)
             server.wait(timeout=60)
@@ -171,7 +212,7 @@ async def measure(options: argparse.Namespace, folder: str) -> None:
 
 async def _measure_together(
     options: argparse.Namespace,
-    address: str,
+    neighbour: Neighbour,
     kinds: Sequence[Mapping[str, Request]],
     pids: Sequence[int],
 ) -> None:
@@ -181,13 +222,13 @@ async def _measure_together(
     before = [resident_mib(pid) for pid in pids]
     began = time.perf_counter()
     for _ in range(options.turns):
-        intervals["alone"] += await _neighbour(address, options.tokens)
+        intervals["alone"] += await neighbour.intervals_ms(options.tokens)
         sending = asyncio.gather(
             senders[0].send(options.requests // options.turns),
             senders[1].send(options.searches // options.turns),
         )
         while not sending.done():
-            intervals["beside"] += await _neighbour(address, options.tokens)
+            intervals["beside"] += await neighbour.intervals_ms(options.tokens)
         await sending
     _print(senders, intervals, before, [resident_mib(pid) for pid in pids])
     print(f"{time.perf_counter() - began:.0f} s")
@@ -195,16 +236,16 @@ async def _measure_together(
 
 async def _measure_each(
     options: argparse.Namespace,
-    address: str,
+    neighbour: Neighbour,
     kinds: Sequence[Mapping[str, Request]],
     pids: Sequence[int],
 ) -> None:
     """One kind after another."""
     for name, request in [*kinds[0].items(), *kinds[1].items()]:
         sender = Sender({name: request}, at_once=2)
-        alone = statistics.quantiles(await _neighbour(address, options.tokens), n=100)
+        alone = statistics.quantiles(await neighbour.intervals_ms(options.tokens), n=100)
         sending = asyncio.create_task(sender.send_for(options.each))
-        quantiles = statistics.quantiles(await _neighbour(address, options.tokens), n=100)
+        quantiles = statistics.quantiles(await neighbour.intervals_ms(options.tokens), n=100)
         await sending
         places = ((49, "p50"), (98, "p99"))
         ratios = [f"{p} {alone[n]:.1f} to {quantiles[n]:.1f} ms" for n, p in places]
@@ -212,16 +253,6 @@ async def _measure_each(
         print(
             f"{name:36} {', '.join(ratios)}, {memory} MiB, {dict(sender.codes[name])}", flush=True
         )
-
-
-async def _neighbour(address: str, num_tokens: int) -> list[float]:
-    """Milliseconds between the messages of a stream, as a process of its own receives them."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "benchmarks.neighbour", address, str(num_tokens)),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    printed, _ = await process.communicate()
-    return [float(line) for line in printed.split()]
 
 
 def _print(
@@ -252,6 +283,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=4)
     parser.add_argument("--tokens", type=int, default=4_000, help="of the stream, in each turn")
     parser.add_argument("--each", type=float, metavar="SECONDS", help="each kind by itself")
+    parser.add_argument("--only", default="", metavar="WORDS", help="kinds with this in their name")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(measure(options, folder))

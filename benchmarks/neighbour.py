@@ -1,4 +1,7 @@
-"""One stream at an address: prints the milliseconds between its messages."""
+"""Streams at an address, one a line of stdin: a line of the milliseconds between its messages.
+
+A line says how many tokens its stream has.
+"""
 
 import asyncio
 import sys
@@ -8,12 +11,14 @@ import grpc
 from benchmarks.hostile_searches import Streams
 
 
-async def main(address: str, num_tokens: int) -> None:
-    """One stream, a line an interval."""
+async def main(address: str) -> None:
+    """One stream after another, a line of intervals each."""
     async with grpc.aio.insecure_channel(address) as channel:
-        for interval_ms in await Streams(channel).intervals_ms(num_tokens):
-            print(f"{interval_ms:.3f}")
+        streams = Streams(channel)
+        while line := await asyncio.to_thread(sys.stdin.readline):
+            intervals_ms = await streams.intervals_ms(int(line))
+            print(" ".join(f"{interval_ms:.3f}" for interval_ms in intervals_ms), flush=True)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], int(sys.argv[2])))
+    asyncio.run(main(sys.argv[1]))

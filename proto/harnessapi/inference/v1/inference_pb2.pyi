@@ -513,7 +513,9 @@ class RetrievalOptions(_message.Message):
     top_k: _builtins.int
     """DENSE: passages inserted per search, 1 by default."""
     searched_text: _builtins.str
-    """What is searched besides the completion; not set: the whole prompt."""
+    """What is searched besides the completion; not set: the whole prompt. At most 4,000,000
+    characters, and 8,000,000 bytes.
+    """
     result_prefix: _builtins.str
     """Around what a search inserts, as the prompt promises it; nothing by default. Each of at most 256
     characters.
