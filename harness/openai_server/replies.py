@@ -88,7 +88,8 @@ class ChatDialect:
 
     def opening(self) -> dict[str, Any] | None:
         """Who speaks."""
-        return {"delta": {"role": "assistant", "content": ""}, "logprobs": None}
+        delta = {"role": "assistant", "content": ""}
+        return {"delta": delta, "logprobs": None, "finish_reason": None}
 
     def piece(self, span: Span, *, has_log_probs: bool) -> dict[str, Any] | None:
         """See Dialect."""
