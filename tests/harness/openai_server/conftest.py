@@ -52,10 +52,12 @@ class Remembering(FakeModel):
 class OpenFace:
     """A face that listens, and the model behind it."""
 
-    def __init__(self, model: Remembering, http: httpx.AsyncClient) -> None:
+    def __init__(self, model: Remembering, server: Any, http: httpx.AsyncClient) -> None:
         self.model = model
+        # The model's, not the face.
+        self.server = server
         self.http = http
-        self.base_url = str(http.base_url)
+        self.base_url = str(http.base_url).rstrip("/")
 
     async def complete(self, **fields: Any) -> httpx.Response:
         return await self.http.post("completions", json={"model": "m", "prompt": TEXT, **fields})
@@ -101,7 +103,7 @@ def open_face(tmp_path: Path) -> OpenTheFace:
             await ready.wait()
             base_url = address(target, listening)
             async with httpx.AsyncClient(base_url=base_url, timeout=600, trust_env=False) as http:
-                yield OpenFace(model, http)
+                yield OpenFace(model, server, http)
             serving.cancel()
             await asyncio.gather(serving, return_exceptions=True)
         await client.close()
