@@ -10,7 +10,7 @@ from harnessapi.values import ModelDescription, Part
 
 from harness.clients.completion import is_truncation
 from harness.openai_server.choices import Ended, Span
-from harness.openai_server.log_probs import chat_log_probs, completion_log_probs
+from harness.openai_server.log_prob_lists import chat_log_probs, completion_log_probs
 
 _DIGEST_CHARACTERS: Final = 12
 

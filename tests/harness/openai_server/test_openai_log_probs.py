@@ -8,7 +8,7 @@ from harnessapi.inference.v1 import inference_pb2 as pb
 from harnessapi.values import Part
 
 from harness.openai_server.choices import Span
-from harness.openai_server.log_probs import completion_log_probs
+from harness.openai_server.log_prob_lists import completion_log_probs
 
 from .conftest import COMPLETION, TEXT, OpenTheFace
 
