@@ -88,20 +88,26 @@ def _free_port() -> int:
     return min(port, 60_000)
 
 
-def make_environment(folder: Path, packages: Sequence[str]) -> Path:
-    """A virtual environment with these packages and what they need, and torch's CPU build.
+def make_environment(folder: Path, packages: Sequence[str], *, with_torch: bool = True) -> Path:
+    """A virtual environment with these packages, what they need, and torch's CPU build: its python.
 
-    What is there already stays. Its python.
+    Made once; a folder that was left half done is gone on with.
     """
+    installed = folder / "installed.txt"
+    if installed.exists() and installed.read_text() == " ".join(packages):
+        return folder / "bin" / "python"
     python = folder / "bin" / "python"
     if not python.exists():
         venv.create(folder, with_pip=True)
     constraints = folder / "constraints.txt"
-    if not constraints.exists():
+    if not with_torch:
+        constraints.touch()
+    elif not constraints.exists():
         command = [str(ROOT / "tools" / "install-torch.sh"), "torch==2.13.0+cpu", str(constraints)]
         subprocess.run(command, check=True, env={**os.environ, "PYTHON": str(python)})
     install = [str(python), "-m", "pip", "install", "--quiet", "--constraint", str(constraints)]
     subprocess.run([*install, *packages], check=True)
+    installed.write_text(" ".join(packages))
     return python
 
 

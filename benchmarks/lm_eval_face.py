@@ -81,7 +81,6 @@ def _evaluate(
         "tokenizer_backend": "huggingface",
         "tokenized_requests": "True",
         "num_concurrent": 4,
-        "batch_size": 1,
     }
     command = [str(python), "-m", "lm_eval", "--model", "local-completions", "--model_args"]
     command += [",".join(f"{key}={value}" for key, value in model.items())]
