@@ -153,8 +153,7 @@ class ChatMessage(_Strict, frozen=True, kw_only=True):
     name: str | None = None
     # Of a reply of ours that is sent back; the template words the content.
     reasoning_content: str | None = None
-    refusal: None = None
-    annotations: Any = None
+    annotations: tuple[Any, ...] = ()
 
     @property
     def text(self) -> str:
@@ -190,13 +189,20 @@ def read_body(data: bytes, kind: type[_AnyBody]) -> _AnyBody:
                 param=name,
                 code="unsupported_parameter",
             )
-    told = {
-        name: value for name, value in fields.items() if value is not None and name not in _IGNORED
-    }
+    told = {name: value for name, value in _told(fields).items() if name not in _IGNORED}
+    if isinstance(told.get("messages"), list):
+        told["messages"] = [_told(message) for message in told["messages"]]
     try:
         return msgspec.convert(told, kind)
     except msgspec.ValidationError as error:
         raise _explained(str(error), kind) from None
+
+
+def _told(fields: Any) -> Any:
+    """Without what is null: as if it were not there."""
+    if not isinstance(fields, dict):
+        return fields
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _is_same(value: Any, other: Any) -> bool:

@@ -12,6 +12,8 @@ from harness.clients.faults import (
 
 # Seconds that a client is asked to wait where the endpoint does not say.
 _RETRY_AFTER_S: Final = 1
+# Words of the prompt, as a refusal shows them.
+_QUOTED: Final = re.compile(r"'[^']*'|\"[^\"]*\"")
 # The parameter that an endpoint's refusal is about, by the first of these words in it.
 _PARAMETERS: Final = (
     (re.compile(r"\bmax_new_tokens\b"), "max_tokens"),
@@ -86,8 +88,9 @@ def answer_for(error: AttemptError, *, prompt: str) -> ApiError:
 
 
 def _parameter(detail: str) -> str | None:
+    words = _QUOTED.sub("", detail)
     for pattern, name in _PARAMETERS:
-        found = pattern.search(detail)
+        found = pattern.search(words)
         if found is not None:
             return name or found[0]
     return None

@@ -72,7 +72,8 @@ async def listen(app: ASGIApp, listening: socket.socket, ready: Callable[[], Non
     try:
         while not (server.started or serving.done()):
             await asyncio.sleep(0.01)
-        ready()
+        if server.started:
+            ready()
         await asyncio.shield(serving)
     finally:
         server.should_exit = True

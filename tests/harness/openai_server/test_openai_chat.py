@@ -63,7 +63,8 @@ async def test_with_a_chat_template_the_messages_are_sent(open_face: OpenTheFace
             "role": "user",
             "content": [{"type": "text", "text": "a "}, {"type": "text", "text": "b"}],
         },
-        {"role": "assistant", "content": "c", "reasoning_content": "d"},
+        # As the openai package gives a reply back.
+        {"role": "assistant", "content": "c", "reasoning_content": "d", "tool_calls": None},
         {"role": "user", "content": "e"},
     ]
     async with open_face(has_chat_template=True) as face:

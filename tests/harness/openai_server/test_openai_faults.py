@@ -119,6 +119,7 @@ async def test_a_client_that_hangs_up_midway_ends_the_call(open_face: OpenTheFac
         (RefusedError("INVALID_ARGUMENT", "no retrieval mode 'regex'"), 400, "recall"),
         (RefusedError("INVALID_ARGUMENT", "retrieval top_k is 0"), 400, "recall"),
         (RefusedError("INVALID_ARGUMENT", "top_k is -1"), 400, "top_k"),
+        (RefusedError("INVALID_ARGUMENT", "word 3, 'stop', is not there"), 400, "prompt"),
         (RefusedError("RESOURCE_EXHAUSTED", "message larger than max"), 400, "prompt"),
         (TransientError("RESOURCE_EXHAUSTED", "the queue is full"), 429, None),
         (DeadlineError("DEADLINE_EXCEEDED", ""), 504, None),

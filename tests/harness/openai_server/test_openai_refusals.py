@@ -96,6 +96,11 @@ async def test_a_value_that_is_wrong_is_named(
         ({"messages": [{"role": "user"}]}, "messages[0].content"),
         ({"messages": [{"role": "user", "content": None}]}, "messages[0].content"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, None),
+        ({"messages": ["a"]}, "messages[0]"),
+        (
+            {"messages": [{"role": "a", "content": "a", "tool_calls": [1]}]},
+            "messages[0].tool_calls",
+        ),
         ({"messages": [{"role": "", "content": "a"}]}, "messages[0].role"),
         ({"logprobs": 1}, "logprobs"),
         ({"logprobs": True, "top_logprobs": 6}, "top_logprobs"),
