@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from harnessapi.values import Mode
 
+from harness.endpoints.config import PACKAGED_FILE, Endpoint, load_endpoints
 from harness.sample import Sample, Split
 from harness.tasks import make_task
 from harness.tasks.prompts import make_prompt
@@ -26,7 +27,7 @@ ROOT: Final = Path(__file__).parents[1]
 SEARCH: Final = Way(prompting=Prompting.SEARCH, retrieval=Mode.DENSE)
 COT: Final = Way(prompting=Prompting.COT)
 DIRECT: Final = Way(prompting=Prompting.DIRECT)
-_MAX_START_S: Final = 300
+_MAX_START_S: Final = 900
 _HARNESS: Final = (sys.executable, "-m", "harness")
 
 
@@ -49,14 +50,25 @@ def served(names: Sequence[str], folder: Path) -> Iterator[Served]:
     endpoints = folder / "endpoints.toml"
     endpoints.unlink(missing_ok=True)
     with contextlib.ExitStack() as stack:
-        fleet = ("up", *names, "--port", str(_free_port()), "--logs", str(folder))
-        stack.enter_context(_running(fleet, folder / "up.txt"))
+        fleet = folder / "fleet.toml"
+        fleet.write_text("".join(map(_table, load_endpoints(PACKAGED_FILE, ROOT).select(names))))
+        up = ("up", *names, "--endpoints", str(fleet), "--logs", str(folder))
+        stack.enter_context(_running((*up, "--port", str(_free_port())), folder / "up.txt"))
         _wait(lambda: endpoints.exists() and bool(endpoints.read_text()), folder / "up.txt")
         said = folder / "face.txt"
         face = ("serve", "openai", "--endpoint", ",".join(names), "--listen", "127.0.0.1:0")
         stack.enter_context(_running((*face, "--endpoints", str(endpoints)), said))
         _wait(lambda: " at http" in said.read_text(), said)
         yield Served(base_url=said.read_text().rpartition(" at ")[2].strip(), endpoints=endpoints)
+
+
+def _table(endpoint: Endpoint) -> str:
+    """As the packaged file has it, with more time to start than a busy machine needs."""
+    retrieval = "true" if endpoint.retrieval else "false"
+    return (
+        f'[{endpoint.name}]\ncheckpoint = "{endpoint.checkpoint_folder()}"\n'
+        f"retrieval = {retrieval}\nstart_timeout_s = {_MAX_START_S}\n"
+    )
 
 
 @contextlib.contextmanager

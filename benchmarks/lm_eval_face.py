@@ -12,7 +12,6 @@ import subprocess
 from pathlib import Path
 from typing import Any, Final
 
-from harnessapi.inference.v1 import inference_pb2 as pb
 from harnessapi.rpc.targets import parse_target
 
 from benchmarks.face import (
@@ -126,11 +125,7 @@ def _compare(python: Path, face: Served, name: str, size: int, folder: Path) -> 
 async def _scores(endpoints: Path, name: str, pairs: list[tuple[str, str]]) -> list[float]:
     [endpoint] = load_endpoints(endpoints, ROOT).select([name])
     client = Client(parse_target(endpoint.address or ""))
-    sums = []
-    for context, continuation in pairs:
-        message = pb.ScoreRequest(text=context, continuation_text=continuation)
-        scored = await client.score(message, timeout_s=600)
-        sums.append(sum(token.log_prob for token in scored.tokens))
+    sums = [(await client.score(*pair, timeout_s=600)).log_prob for pair in pairs]
     await client.close()
     return sums
 

@@ -34,7 +34,7 @@ class UnavailableError(ServingError):
     status_code = StatusCode.UNAVAILABLE
 
 
-class DeadlineError(ServingError):
+class OutOfTimeError(ServingError):
     """The call's deadline came before its answer, which is nothing by halves."""
 
     status_code = StatusCode.DEADLINE_EXCEEDED

@@ -11,6 +11,7 @@ from harnessapi.rpc.enums import PARTS
 from harnessapi.values import FinishReason, Part
 
 from harness.clients.completion import COUNTS, Completion, Counts
+from harness.clients.log_probs import ScoredToken, read_log_probs
 from harness.openai_server.bodies import CompletionBody
 from harness.openai_server.errors import refused
 from harness.openai_server.to_wire import (
@@ -18,7 +19,6 @@ from harness.openai_server.to_wire import (
     PromptBody,
     generate_message,
     num_top_log_probs,
-    score_message,
 )
 from harness.openai_server.upstream import Upstream
 from harness.way import Style
@@ -38,7 +38,7 @@ class Span:
     part: Part
     text: str
     start: int = 0
-    log_probs: tuple[pb.TokenLogProb, ...] = ()
+    log_probs: tuple[ScoredToken, ...] = ()
 
 
 class Ended(Counts, frozen=True, kw_only=True):
@@ -104,7 +104,7 @@ async def _choice(
                         part=PARTS.member(event.channel) or Part.REASONING,
                         text=event.text,
                         start=start,
-                        log_probs=tuple(event.log_probs),
+                        log_probs=read_log_probs(event.log_probs),
                     )
                     start += len(event.text)
                 case Completion():
@@ -122,14 +122,14 @@ async def _echoed(
     """The prompt, and how many tokens it has; 0 where nobody counted them."""
     if not _is_scored(body, prompt):
         return Span(part=Part.REASONING, text=str(prompt)), 0
-    scored = await upstream.score(score_message(prompt, num_top_log_probs(body, upstream) or 0))
-    tokens = tuple(scored.tokens)
+    scored = await upstream.score(prompt, num_top=num_top_log_probs(body, upstream) or 0)
+    tokens = scored.tokens
     text = prompt if isinstance(prompt, str) else _joined(tokens, upstream)
     log_probs = tokens if body.logprobs is not None else ()
     return Span(part=Part.REASONING, text=text, log_probs=log_probs), len(tokens)
 
 
-def _joined(tokens: Sequence[pb.TokenLogProb], upstream: Upstream) -> str:
+def _joined(tokens: Sequence[ScoredToken], upstream: Upstream) -> str:
     """The text of token ids, going by the names of the tokens."""
     if Style.NATURAL not in upstream.model.styles:
         return " ".join(one.token for one in tokens)

@@ -3,8 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, Final
 
-from harnessapi.inference.v1 import inference_pb2 as pb
-
+from harness.clients.log_probs import ScoredToken
 from harness.openai_server.choices import Span
 
 # JSON has no infinity; what OpenAI's servers say in its place.
@@ -54,7 +53,7 @@ def _entry(token: str, value: float | None) -> dict[str, Any]:
     return {"token": token, "logprob": value, "bytes": None}
 
 
-def _top(one: pb.TokenLogProb) -> dict[str, float] | None:
+def _top(one: ScoredToken) -> dict[str, float] | None:
     value = _value(one)
     if value is None:
         return None
@@ -66,8 +65,8 @@ def _top(one: pb.TokenLogProb) -> dict[str, float] | None:
     return tops
 
 
-def _value(one: pb.TokenLogProb) -> float | None:
-    return _finite(one.log_prob) if one.HasField("log_prob") else None
+def _value(one: ScoredToken) -> float | None:
+    return None if one.log_prob is None else _finite(one.log_prob)
 
 
 def _finite(value: float) -> float:

@@ -77,13 +77,6 @@ def generate_message(
     return message
 
 
-def score_message(prompt: str | tuple[int, ...], num_top: int) -> pb.ScoreRequest:
-    """How likely a prompt is by itself."""
-    if isinstance(prompt, str):
-        return pb.ScoreRequest(continuation_text=prompt, top_log_probs=num_top)
-    return pb.ScoreRequest(continuation_ids=pb.TokenIds(ids=prompt), top_log_probs=num_top)
-
-
 def _sampling(body: PromptBody, upstream: Upstream) -> pb.SamplingOptions:
     """The request's, else the endpoint's, else greedy; unseeded draws differ from call to call."""
     options = upstream.request

@@ -13,6 +13,7 @@ from harnessapi.values import Mode, ModelDescription
 from harness.clients.completion import Completion
 from harness.clients.connection import Connection
 from harness.clients.grpc_client import Client
+from harness.clients.log_probs import Score
 from harness.clients.transcript import Transcript
 from harness.endpoints.request_options import RequestOptions
 from harness.errors import InputError, unknown_name
@@ -53,10 +54,12 @@ class Upstream:
                         yield event.delta
             yield transcript.completion((time.perf_counter() - began_s) * 1e3)
 
-    async def score(self, message: pb.ScoreRequest) -> pb.ScoreResponse:
-        """Raises AttemptError."""
+    async def score(self, prompt: str | tuple[int, ...], *, num_top: int) -> Score:
+        """How likely a prompt is from its first token on. Raises AttemptError."""
         async with self.turns:
-            return await self.client.score(message, timeout_s=self.deadline_s)
+            return await self.client.score(
+                None, prompt, top_log_probs=num_top, timeout_s=self.deadline_s
+            )
 
 
 def upstream(connection: Connection, retrieval: str | None, *, deadline_s: float) -> Upstream:

@@ -132,13 +132,13 @@ class Codec:
             return Encoded(ids=tuple(whole.ids[first:]), tokens=tuple(whole.tokens[first:]))
         return encoded
 
-    def encode_continuation(self, text: str, prompt_ids: Sequence[int]) -> Encoded:
-        """Token ids of a text that goes on after a prompt, which stays as it is.
+    def encode_continuation(self, text: str) -> Encoded:
+        """Token ids of a text that goes on after another, whichever that is.
 
         What the tokenizer gives for it in the middle of a text: no BOS, no space of its own before
-        it. Nothing is merged over the border: a prompt may be followed by this text or by another.
+        it. Nothing is merged over the border: a prompt stays as it is whatever follows.
         """
-        stream = self.stream(prompt_ids)
+        stream = self.stream(self.encode(_BEFORE).ids)
         stream.flush()
         return self.encode_insertion(text, stream)
 

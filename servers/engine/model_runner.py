@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from harness_servers.engine.engine_options import EngineOptions
-from harness_servers.engine.log_probs import token_log_probs
+from harness_servers.engine.likelihoods import token_log_probs
 from harness_servers.engine.pool import StatePool
 from harness_servers.engine.prefix_cache import PrefixCache, kept_lengths, prefix_digests
 from harness_servers.engine.sampling import draw

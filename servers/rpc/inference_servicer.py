@@ -12,7 +12,7 @@ from harnessapi.inference.v1 import inference_pb2_grpc
 from harnessapi.rpc.description import description_to_wire
 
 from harness_servers.backends.backend import Backend
-from harness_servers.errors import DeadlineError
+from harness_servers.errors import OutOfTimeError
 from harness_servers.generation import MAX_NEW_TOKENS, Job, Scored, TokenLogProb
 from harness_servers.rpc.intake import Intake
 from harness_servers.rpc.wire import write_event, write_log_prob
@@ -74,4 +74,4 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
             async for event in events:
                 if isinstance(event, Scored):
                     return event.log_probs
-        raise DeadlineError("the deadline came before the whole continuation was scored")
+        raise OutOfTimeError("the deadline came before the whole continuation was scored")

@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Final, TypeVar
+from functools import partial
+from typing import Final
 
 from harnessapi.inference.v1 import inference_pb2 as pb
 from harnessapi.values import ModelDescription
@@ -32,8 +33,6 @@ _MAX_CHARACTERS_ON_LOOP: Final = 20_000
 _MAX_DEADLINE_MARGIN_S: Final = 0.1
 _DEADLINE_MARGIN_SHARE: Final = 0.1
 
-_Argument = TypeVar("_Argument")
-
 
 class Intake:
     """Takes requests in for one model; all its errors are InvalidRequestError."""
@@ -52,7 +51,9 @@ class Intake:
         if max_tokens is None:
             # Counted before lists are made of them, which holds the interpreter lock.
             max_tokens = MAX_WORDS_PER_TOKEN * self._model.max_prompt_tokens
-        encoded = await self._encode(text, self._codec.encode_prompt, max_tokens)
+        encoded = await self._encode(
+            text, partial(self._codec.encode_prompt, max_tokens=max_tokens)
+        )
         check_words(encoded)
         return encoded
 
@@ -111,15 +112,13 @@ class Intake:
             given_ids=given_ids,
         )
 
-    async def _encode(
-        self, text: str, encode: Callable[[str, _Argument], Encoded], argument: _Argument
-    ) -> Encoded:
+    async def _encode(self, text: str, encode: Callable[[str], Encoded]) -> Encoded:
         check_texts([text], self._model)
         if len(text) <= _MAX_CHARACTERS_ON_LOOP:
-            return encode(text, argument)
+            return encode(text)
         loop = asyncio.get_running_loop()
         # What the call's deadline has cancelled by then is not begun.
-        return await loop.run_in_executor(self._executor, encode, text, argument)
+        return await loop.run_in_executor(self._executor, encode, text)
 
     def _within_limit(self, stopping: Stopping) -> Stopping:
         """Who asks for more tokens than there are for anybody gets so many; Started says it."""
@@ -142,8 +141,8 @@ class Intake:
         elif request.WhichOneof("prompt") is None:
             ids = (await self.tokenize(request.continuation_text)).ids
         else:
-            encode = self._codec.encode_continuation
-            encoded = await self._encode(request.continuation_text, encode, prompt_ids)
+            text = request.continuation_text
+            encoded = await self._encode(text, self._codec.encode_continuation)
             check_words(encoded, " of the continuation")
             ids = encoded.ids
         check_given(prompt_ids, ids, self._model)

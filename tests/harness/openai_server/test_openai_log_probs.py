@@ -7,6 +7,7 @@ import httpx
 from harnessapi.inference.v1 import inference_pb2 as pb
 from harnessapi.values import Part
 
+from harness.clients.log_probs import ScoredToken, TopLogProb
 from harness.openai_server.choices import Span
 from harness.openai_server.log_prob_lists import completion_log_probs
 
@@ -101,14 +102,14 @@ async def test_a_chat_without_alternatives_has_empty_lists(open_face: OpenTheFac
 
 
 def test_what_json_cannot_say_is_the_least_there_is() -> None:
-    token = pb.TokenLogProb(token="a", log_prob=float("-inf"))
+    token = ScoredToken(token_id=0, token="a", log_prob=float("-inf"))
     found = completion_log_probs([Span(part=Part.ANSWER, text="a", log_probs=(token,))])
     assert found["token_logprobs"] == [-9999.0]
 
 
 def test_of_two_tokens_with_one_name_the_likelier_is_told() -> None:
     """Whether the token is the likeliest of all is read off by comparing with the greatest."""
-    top = [pb.TopLogProb(token="a", log_prob=-0.5), pb.TopLogProb(token="a", log_prob=-1)]
-    token = pb.TokenLogProb(token="a", log_prob=-1, top=top)
+    top = tuple(TopLogProb(token_id=1, token="a", log_prob=value) for value in (-0.5, -1.0))
+    token = ScoredToken(token_id=0, token="a", log_prob=-1.0, top=top)
     found = completion_log_probs([Span(part=Part.ANSWER, text="a", log_probs=(token,))])
     assert found["top_logprobs"] == [{"a": -0.5}]

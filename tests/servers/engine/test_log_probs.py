@@ -7,7 +7,7 @@ import torch
 from harnessapi.values import FinishReason, Part
 
 from harness_servers.engine.engine_options import EngineOptions
-from harness_servers.engine.log_probs import token_log_probs
+from harness_servers.engine.likelihoods import token_log_probs
 from harness_servers.generation import Finished, Sampling, Scored, Stopping
 from harness_servers.models import bamba_reference, lstm_reference, mamba2_reference
 from harness_servers.models.protocol import SequenceModel
