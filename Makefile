@@ -21,7 +21,7 @@ EVAL := .venv/.eval
 DEV := .venv/.dev
 HOST := .venv/.vllm
 EVAL_EXTRAS := servers,retrieval
-DEV_EXTRAS := $(EVAL_EXTRAS),dev,docs
+DEV_EXTRAS := $(EVAL_EXTRAS),openai-server,dev,docs
 # transformers too: vLLM takes newer ones than ours are tested with.
 HOST_EXTRAS := $(EVAL_EXTRAS),$(VLLM),transformers
 # Strict: a broken link ends it. The variable leaves out an advertisement.

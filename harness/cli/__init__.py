@@ -50,7 +50,8 @@ _COMMANDS: Final = {
         target="harness.cli.up:up_command", help="Start the local endpoints and stay there."
     ),
     "serve": LazyCommand(
-        target="harness.cli:serve_group", help="Serve one checkpoint, or the search."
+        target="harness.cli:serve_group",
+        help="Serve one checkpoint, the search, or the OpenAI API.",
     ),
     "train": LazyCommand(
         target="harness_training.command:train_command", help="Train a checkpoint from its recipe."
@@ -59,13 +60,17 @@ _COMMANDS: Final = {
 
 serve_group: Final = LazyGroup(
     name="serve",
-    help="Serve one checkpoint, or the search, until Ctrl-C or SIGTERM.",
+    help="Serve one checkpoint, the search, or the OpenAI API, until Ctrl-C or SIGTERM.",
     table={
         "model": LazyCommand(
             target="harness_servers.command:model_command", help="Serve one checkpoint."
         ),
         "retrieval": LazyCommand(
             target="harness_retrieval.command:retrieval_command", help="Serve the search."
+        ),
+        "openai": LazyCommand(
+            target="harness.cli.serve_openai:openai_command",
+            help="Serve endpoints over the OpenAI API.",
         ),
     },
 )

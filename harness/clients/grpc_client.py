@@ -1,7 +1,7 @@
 """Talks to one model server: one channel, one attempt a call; protobuf ends here."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -140,6 +140,22 @@ class Client:
             return read_score(await self._stub.Score(message, timeout=timeout_s))
         except grpc.aio.AioRpcError as error:
             raise _attempt_error(error) from None
+
+    async def stream(
+        self, message: pb.GenerateRequest, *, timeout_s: float
+    ) -> AsyncGenerator[pb.GenerateResponse]:
+        """One completion as it comes, for whoever speaks the wire; closing it hangs up.
+
+        Raises AttemptError.
+        """
+        call = self._stub.Generate(message, timeout=timeout_s)
+        try:
+            async for event in call:
+                yield event
+        except grpc.aio.AioRpcError as error:
+            raise _attempt_error(error) from None
+        finally:
+            call.cancel()
 
     @contextmanager
     def attempts(self, request: CompletionRequest) -> Iterator[Attempts]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -58,6 +58,8 @@ class Script:
     # A language model says natural here; with a chat template it may be asked with messages.
     styles: tuple[str, ...] = ("symbolic",)
     has_chat_template: bool = False
+    # None: no log-probabilities, no scores.
+    max_top_log_probs: int | None = None
 
 
 def _prompt_text(request: pb.GenerateRequest | pb.TokenizeRequest) -> str:
@@ -111,6 +113,7 @@ class FakeModel(inference_pb2_grpc.InferenceServiceServicer):
                 styles=tuple(self.script.styles),
                 has_chat_template=self.script.has_chat_template,
                 trained_tasks=tuple(self.script.trained_tasks),
+                max_top_log_probs=self.script.max_top_log_probs,
             )
         )
 
@@ -125,13 +128,18 @@ class FakeModel(inference_pb2_grpc.InferenceServiceServicer):
         return pb.TokenizeResponse(token_ids=range(len(words)), tokens=words)
 
     async def Score(  # noqa: N802
-        self,
-        _request: pb.ScoreRequest,
-        context: Any,
+        self, request: pb.ScoreRequest, context: Any
     ) -> pb.ScoreResponse:
-        """As a server that has no such method; GetModel says so."""
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Score")
-        raise AssertionError
+        """A token a word, or an id; what stands first without a prompt has no log-probability."""
+        if self.script.max_top_log_probs is None:
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Score")
+        words = request.continuation_text.split()
+        words = words or [f"w{one}" for one in request.continuation_ids.ids]
+        tokens = log_probs(words, request.top_log_probs)
+        if request.WhichOneof("prompt") is None:
+            tokens[0].ClearField("log_prob")
+            tokens[0].ClearField("top")
+        return pb.ScoreResponse(tokens=tokens)
 
     async def Generate(  # noqa: N802
         self, request: pb.GenerateRequest, context: Any
@@ -150,6 +158,8 @@ class FakeModel(inference_pb2_grpc.InferenceServiceServicer):
             await asyncio.sleep(self.script.delay_s)
             await self.may_answer.wait()
             events = _events(request, wrong=self._is_wrong(_prompt_text(request)))
+            if request.HasField("top_log_probs"):
+                _give_log_probs(events, request.top_log_probs)
             if fault is Fault.HUGE_COUNT:
                 events[-1].finished.num_generated_tokens = 2**64 - 1
             for event in events[:-1] if fault is Fault.BROKEN else events:
@@ -200,11 +210,13 @@ def _events(request: pb.GenerateRequest, *, wrong: bool) -> list[pb.GenerateResp
     answer = f"\nAnswer: {value}" if is_natural else f" <answer> {value}"
     events.append(_delta(pb.CHANNEL_ANSWER, answer, 3))
     num_generated = 3 + 3 * num_searches
-    truncated = num_generated > request.stopping.max_new_tokens
+    # Not set: the default of the wire.
+    limit = request.stopping.max_new_tokens or 256
+    truncated = num_generated > limit
     finished = pb.Finished(
         reason=pb.FINISH_REASON_LENGTH if truncated else pb.FINISH_REASON_EOS,
         num_prompt_tokens=len(words),
-        num_generated_tokens=min(num_generated, request.stopping.max_new_tokens),
+        num_generated_tokens=min(num_generated, limit),
         num_inserted_tokens=2 * num_searches,
         num_searches=num_searches,
     )
@@ -230,6 +242,30 @@ def _search(request: pb.GenerateRequest, key: str, result: str) -> list[pb.Gener
         pb.GenerateResponse(retrieval_step=step),
         _delta(pb.CHANNEL_INSERTED, f" {result}", 2),
     ]
+
+
+def log_probs(words: Sequence[str], num_top: int) -> list[pb.TokenLogProb]:
+    """A word's is by its length; the likeliest is always `likely`."""
+    return [
+        pb.TokenLogProb(
+            token=word,
+            log_prob=-len(word) / 8,
+            top=[
+                pb.TopLogProb(token=f"likely{rank or ''}", log_prob=-(rank + 1) / 16)
+                for rank in range(num_top)
+            ],
+        )
+        for word in words
+    ]
+
+
+def _give_log_probs(events: Iterable[pb.GenerateResponse], num_top: int) -> None:
+    """With every Delta that the model wrote; the answer ends with a token without text."""
+    for event in events:
+        delta = event.delta
+        if delta.text and delta.channel != pb.CHANNEL_INSERTED:
+            ends = ["<eos>"] if delta.channel == pb.CHANNEL_ANSWER else []
+            delta.log_probs.extend(log_probs([*delta.text.split(), *ends], num_top))
 
 
 def _delta(channel: pb.Channel.ValueType, text: str, num_tokens: int) -> pb.GenerateResponse:
