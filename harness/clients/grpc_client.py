@@ -65,6 +65,7 @@ class Client:
         self.cause = ""
         self.refused: dict[str, str] = {}
         self.listed: tuple[str, ...] = ()
+        self.target = target
         self._api = api
         self._request = request
         self._has_chat_template = False
@@ -78,7 +79,7 @@ class Client:
     async def is_serving(self) -> bool:
         """Whether the server is there, and says that its model is warm."""
         said = await why_not_serving(self._channel, timeout_s=_PROBE_TIMEOUT_S) or ""
-        self.cause = _explained(said)
+        self.cause = explained(said)
         return not self.cause
 
     async def get_model(self) -> ModelDescription:
@@ -110,7 +111,7 @@ class Client:
     ) -> Completion:
         """One attempt. Raises AttemptError: Transient, Deadline, Refused, or none of them."""
         transcript = Transcript()
-        message = _to_wire(request, self._request, is_chat=self._is_chat(request.prompt))
+        message = to_wire(request, self._request, is_chat=self._is_chat(request.prompt))
         await watch.sending()
         sent = time.perf_counter()
         try:
@@ -143,9 +144,10 @@ def _conversation(prompt: Prompt, options: RequestOptions) -> pb.Conversation:
     return pb.Conversation(messages=messages)
 
 
-def _to_wire(
+def to_wire(
     request: CompletionRequest, options: RequestOptions, *, is_chat: bool
 ) -> pb.GenerateRequest:
+    """A request as it is sent; `is_chat`: its text is a message."""
     prompt = request.prompt
     message = pb.GenerateRequest(
         sampling=pb.SamplingOptions(
@@ -183,7 +185,7 @@ def _word_results(options: pb.RetrievalOptions, prompt: Prompt) -> None:
         options.failed_text = prompt.failed
 
 
-def _explained(cause: str) -> str:
+def explained(cause: str) -> str:
     """What is wrong with a server that is not serving, with what to look at where that is known."""
     hints = (meaning for sign, meaning in _CAUSES if sign in cause)
     hint = next(hints, None)
