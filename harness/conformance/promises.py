@@ -4,7 +4,7 @@ from typing import Final
 
 from harness.conformance.expecting import expect_same
 from harness.conformance.promise import Promise
-from harness.conformance.promises_of_limits import LIMITS
+from harness.conformance.promises_of_limits import ENDS, LIMITS
 from harness.conformance.promises_of_refusals import REFUSALS
 from harness.conformance.promises_of_sampling import SAMPLING
 from harness.conformance.promises_of_scores import SCORES
@@ -31,10 +31,11 @@ PROMISES: Final[tuple[Promise, ...]] = (
     *SEARCH,
     *SCORES,
     *REFUSALS,
+    *ENDS,
     Promise(
         name="goes-on",
         right="after all that was asked, bad requests among it, the server answers as at first",
         attempt=_still_there,
-        needs=("greedy",),
+        needs=("greedy", "deadline"),
     ),
 )

@@ -10,7 +10,7 @@ from harnessapi.inference.v1 import inference_pb2 as pb
 from harness.conformance.exchange import Exchange, reason_name, status_text, texts_of
 from harness.conformance.expecting import expect, expect_same
 from harness.conformance.promise import Promise
-from harness.conformance.promises_of_stream import CUT
+from harness.conformance.promises_of_stream import BEGINNINGS
 from harness.conformance.trial import Trial
 from harness.conformance.verdicts import BrokenPromise, NoOccasion
 
@@ -18,7 +18,7 @@ _DEADLINE_S: Final = 2.0
 # Completions at once: more than most servers have slots, and few enough for any of them.
 _MAX_AT_ONCE: Final = 128
 # With a deadline a completion may also end by itself.
-_ENDS: Final = {"DEADLINE", "EOS", "LENGTH", "CONTEXT_FULL"}
+_REASONS: Final = {"DEADLINE", "EOS", "LENGTH", "CONTEXT_FULL"}
 _IGNORING: Final = 24
 
 
@@ -70,12 +70,12 @@ def _stop_of(plain: Exchange) -> tuple[str, set[str]]:
 
 
 async def _slots(trial: Trial) -> str:
-    async with _begun(trial) as calls:
+    async with _begun(trial, "at once (GetModel's num_slots)") as calls:
         return f"{len(calls)} began at once"
 
 
 async def _cancel(trial: Trial) -> str:
-    async with _begun(trial) as calls:
+    async with _begun(trial, "after others were cancelled") as calls:
         num_calls = len(calls)
         trial.doing = "more of a completion that had begun"
         await calls[0].read()
@@ -85,14 +85,14 @@ async def _cancel(trial: Trial) -> str:
 
 
 @contextlib.asynccontextmanager
-async def _begun(trial: Trial) -> Any:
+async def _begun(trial: Trial, when: str) -> Any:
     """Long completions that have begun, as many as there are slots; cancelled at the end."""
     num_calls = max(1, min(trial.model.num_slots, _MAX_AT_ONCE))
     async with contextlib.AsyncExitStack() as stack:
         calls = [
             await stack.enter_async_context(trial.stream(trial.long())) for _ in range(num_calls)
         ]
-        trial.doing = f"Started of {num_calls} completions at once (GetModel's num_slots)"
+        trial.doing = f"Started of {num_calls} completions {when}"
         try:
             await asyncio.gather(*(call.read() for call in calls))
         except grpc.aio.AioRpcError as error:
@@ -119,7 +119,7 @@ async def _end(trial: Trial) -> str:
         except grpc.aio.AioRpcError as error:
             expect(error.code() is grpc.StatusCode.DEADLINE_EXCEEDED, status_text(error))
             return "DEADLINE_EXCEEDED"
-    expect(reason in _ENDS, f"it ended with {reason}")
+    expect(reason in _REASONS, f"it ended with {reason}")
     return reason
 
 
@@ -136,13 +136,15 @@ LIMITS: Final = (
         attempt=_ignore_eos,
         needs=("length",),
     ),
-    CUT,
     Promise(
         name="stop",
         right="the answer ends before the stop string, with STOP",
         attempt=_stop,
         needs=("channels", "greedy"),
     ),
+)
+# Last: where a server keeps what it should let go, nothing can be asked of it any more.
+ENDS: Final = (
     Promise(
         name="slots",
         right="as many completions as GetModel's num_slots begin at once",
@@ -155,11 +157,12 @@ LIMITS: Final = (
         attempt=_cancel,
         needs=("slots",),
     ),
+    *BEGINNINGS,
     Promise(
         name="deadline",
         right="a completion ends at its deadline, with DEADLINE or DEADLINE_EXCEEDED, and frees "
         "the server",
         attempt=_deadline,
-        needs=("event-order",),
+        needs=("cancel",),
     ),
 )

@@ -103,6 +103,7 @@ def _check_steps(exchange: Exchange) -> None:
 
 
 async def _counts(trial: Trial) -> str:
+    told = ""
     for mode, exchange in trial.searched.items():
         check_generated(exchange)
         finished, steps = exchange.finished, exchange.steps
@@ -118,14 +119,14 @@ async def _found(trial: Trial) -> str:
     """What was found stands in the context: words, whatever white space is between them."""
     found = ""
     for exchange in trial.searched.values():
-        context = _asked_text(exchange.request) + exchange.text.partition("\0")[0]
-        for step in exchange.steps:
-            is_found = OUTCOMES.member(step.outcome) is Outcome.FOUND
-            text = " ".join(step.inserted_text.split())
-            if is_found and not step.truncated:
-                expect(bool(text), "outcome FOUND without inserted_text")
-                expect(text in " ".join(context.split()), f"FOUND {text!r}, not in the context")
-                found = text
+        context = _asked_text(exchange.request)
+        for event in exchange.events:
+            context += event.delta.text
+            step = event.retrieval_step
+            if OUTCOMES.member(step.outcome) is Outcome.FOUND and not step.truncated:
+                found = " ".join(step.inserted_text.split())
+                expect(bool(found), "outcome FOUND without inserted_text")
+                expect(found in " ".join(context.split()), f"FOUND {found!r}, not in the context")
     if not found:
         raise NoOccasion("none of the model's searches found anything")
     return f"{found!r} stands in the context"

@@ -127,22 +127,25 @@ STREAM: Final = (
         needs=("event-order",),
     ),
     Promise(
-        name="defaults",
-        right="Started says the options in force, defaults filled in",
-        attempt=_defaults,
-        needs=("event-order",),
-    ),
-    Promise(
         name="options",
         right="Started repeats the options that were asked for",
         attempt=_options,
         needs=("event-order",),
     ),
 )
-CUT: Final = Promise(
-    name="max-new-tokens",
-    right="a request for more tokens than GetModel's max_new_tokens is cut to it, and Started "
-    "says so",
-    attempt=_cut,
-    needs=("event-order",),
+# Long completions, of which the beginning alone is looked at.
+BEGINNINGS: Final = (
+    Promise(
+        name="defaults",
+        right="Started says the options in force, defaults filled in",
+        attempt=_defaults,
+        needs=("cancel",),
+    ),
+    Promise(
+        name="max-new-tokens",
+        right="a request for more tokens than GetModel's max_new_tokens is cut to it, and Started "
+        "says so",
+        attempt=_cut,
+        needs=("cancel",),
+    ),
 )
