@@ -14,7 +14,7 @@ from harness.conformance.promises_of_stream import BEGINNINGS
 from harness.conformance.trial import Trial
 from harness.conformance.verdicts import BrokenPromise, NoOccasion
 
-_DEADLINE_S: Final = 2.0
+_DEADLINE_S: Final = 1.0
 # Completions at once: more than most servers have slots, and few enough for any of them.
 _MAX_AT_ONCE: Final = 128
 # With a deadline a completion may also end by itself.
