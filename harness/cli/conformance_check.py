@@ -13,14 +13,14 @@ from harness.cli.dependencies import Dependencies, read_endpoints
 from harness.cli.signals import run_until_signal
 from harness.clients.grpc_client import Client
 from harness.conformance.kit import hold
-from harness.conformance.promise import Finding, Verdict
+from harness.conformance.promise import Finding, Judgement
 from harness.conformance.promises import PROMISES
 from harness.endpoints.config import Endpoint
 from harness.errors import HarnessError, InputError, printable
 from harness.fleet.fleet import open_fleet
 
 _NAME_WIDTH = max(len(promise.name) for promise in PROMISES)
-_VERDICT_WIDTH = max(map(len, Verdict))
+_VERDICT_WIDTH = max(map(len, Judgement))
 
 
 def check_conformance(
@@ -97,16 +97,16 @@ def _say(text: str, *, is_warning: bool = False) -> None:  # noqa: ARG001
 
 
 def _failed(findings: list[Finding]) -> list[str]:
-    return [one.name for one in findings if one.verdict is Verdict.FAILED]
+    return [one.name for one in findings if one.verdict is Judgement.FAILED]
 
 
 def _line(one: Finding) -> str:
     line = f"{one.name:<{_NAME_WIDTH}}  {one.verdict:<{_VERDICT_WIDTH}}  {one.seen}"
-    return f"{line}; right: {one.right}" if one.verdict is Verdict.FAILED else line
+    return f"{line}; right: {one.right}" if one.verdict is Judgement.FAILED else line
 
 
 def _sum(findings: list[Finding]) -> str:
-    counts = dict.fromkeys(Verdict, 0)
+    counts = dict.fromkeys(Judgement, 0)
     for one in findings:
         counts[one.verdict] += 1
     told = ", ".join(f"{number} {verdict}" for verdict, number in counts.items())

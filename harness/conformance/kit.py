@@ -8,7 +8,7 @@ from harnessapi.rpc.probe import why_not_serving
 from harnessapi.rpc.targets import Target
 
 from harness.clients.grpc_client import explained
-from harness.conformance.promise import Finding, Promise, Verdict, finding
+from harness.conformance.promise import Finding, Judgement, Promise, finding
 from harness.conformance.promises import PROMISES
 from harness.conformance.trial import Trial
 from harness.conformance.verdicts import BrokenPromise, NoOccasion, NotOffered
@@ -29,19 +29,19 @@ async def hold(
 ) -> AsyncGenerator[Finding]:
     """Each promise as it was found. Raises UnreachableError where there is no gRPC server."""
     trial = Trial(target, wait_s=wait_s)
-    verdicts: dict[str, Verdict] = {}
+    verdicts: dict[str, Judgement] = {}
     gone_since = ""
     try:
         await _reach(trial, target, connect_timeout_s)
         for promise in promises:
             if gone_since:
                 why = f"the server is gone since {gone_since}"
-                yield finding(promise, Verdict.NOT_TRIED, why)
+                yield finding(promise, Judgement.NOT_TRIED, why)
                 continue
             found = _untried(promise, verdicts) or await _try(promise, trial)
             verdicts[promise.name] = found.verdict
             yield found
-            if found.verdict is Verdict.FAILED and await _is_gone(trial):
+            if found.verdict is Judgement.FAILED and await _is_gone(trial):
                 gone_since = promise.name
     finally:
         await trial.close()
@@ -59,32 +59,32 @@ async def _reach(trial: Trial, target: Target, timeout_s: float) -> None:
         ) from None
 
 
-def _untried(promise: Promise, verdicts: dict[str, Verdict]) -> Finding | None:
+def _untried(promise: Promise, verdicts: dict[str, Judgement]) -> Finding | None:
     """Where something that it needs was not kept."""
     for name in promise.needs:
-        verdict = verdicts.get(name, Verdict.OK)
-        if verdict is Verdict.NOT_OFFERED:
+        verdict = verdicts.get(name, Judgement.OK)
+        if verdict is Judgement.NOT_OFFERED:
             return finding(promise, verdict, f"{name}: {verdict}")
-        if verdict is not Verdict.OK:
-            return finding(promise, Verdict.NOT_TRIED, f"{name}: {verdict}")
+        if verdict is not Judgement.OK:
+            return finding(promise, Judgement.NOT_TRIED, f"{name}: {verdict}")
     return None
 
 
 async def _try(promise: Promise, trial: Trial) -> Finding:
     try:
         async with asyncio.timeout(trial.wait_s) as limit:
-            return finding(promise, Verdict.OK, await promise.attempt(trial))
+            return finding(promise, Judgement.OK, await promise.attempt(trial))
     except BrokenPromise as error:
-        return finding(promise, Verdict.FAILED, str(error))
+        return finding(promise, Judgement.FAILED, str(error))
     except NotOffered as error:
-        return finding(promise, Verdict.NOT_OFFERED, str(error))
+        return finding(promise, Judgement.NOT_OFFERED, str(error))
     except NoOccasion as error:
-        return finding(promise, Verdict.NOT_TRIED, str(error))
+        return finding(promise, Judgement.NOT_TRIED, str(error))
     except TimeoutError:
         if not limit.expired():
             raise
         seen = f"waited {trial.wait_s:g} s for {trial.doing}: nothing came, or no end of it"
-        return finding(promise, Verdict.FAILED, seen)
+        return finding(promise, Judgement.FAILED, seen)
 
 
 async def _is_gone(trial: Trial) -> bool:

@@ -12,7 +12,7 @@ from harness.errors import printable
 _MAX_SHOWN: Final = 300
 
 
-class Verdict(StrEnum):
+class Judgement(StrEnum):
     """What became of a promise; only FAILED is a fault of the server."""
 
     OK = "ok"
@@ -40,12 +40,12 @@ class Finding:
     """One promise as it was found; all texts are printable, of a few hundred characters."""
 
     name: str
-    verdict: Verdict
+    verdict: Judgement
     seen: str
     right: str
 
 
-def finding(promise: Promise, verdict: Verdict, seen: str) -> Finding:
+def finding(promise: Promise, verdict: Judgement, seen: str) -> Finding:
     """With what the server said made fit to be shown."""
     return Finding(name=promise.name, verdict=verdict, seen=shown(seen), right=promise.right)
 

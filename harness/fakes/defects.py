@@ -70,7 +70,7 @@ DEFECTS: Final[Mapping[str, Defect]] = {
     "forgets-seed": _defect(
         "options", "says seed 0 whatever it was", say=ways.changed("started", ways.forgotten_seed)
     ),
-    "not-greedy": _defect("greedy", "draws at temperature 0", token=ways.any_word),
+    "not-greedy": _defect("greedy", "draws at temperature 0", token=ways.not_greedy),
     "neighbours": _defect(
         "at-once",
         "writes something else beside two others",

@@ -35,6 +35,11 @@ def any_word(*_: Any) -> int:
     return random.randrange(100, 200)
 
 
+def not_greedy(token: int, request: pb.GenerateRequest, _server: Busy) -> int:
+    """Drawn anew where it is to be the likeliest."""
+    return token if request.sampling.temperature else any_word()
+
+
 def one_in_a_crowd(token: int, _request: pb.GenerateRequest, server: Busy) -> int:
     """Another token where three run at once."""
     return token if server.num_running < 3 else 100

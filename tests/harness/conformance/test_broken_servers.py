@@ -7,7 +7,7 @@ import pytest
 from harnessapi.rpc.targets import parse_target
 
 from harness.conformance.kit import hold
-from harness.conformance.promise import Finding, Verdict
+from harness.conformance.promise import Finding, Judgement
 from harness.conformance.promises import PROMISES
 from harness.errors import UnreachableError
 from harness.fakes.broken_servers import toy_server
@@ -33,12 +33,12 @@ async def findings(
 
 
 def failed(found: dict[str, Finding]) -> list[str]:
-    return [one.name for one in found.values() if one.verdict is Verdict.FAILED]
+    return [one.name for one in found.values() if one.verdict is Judgement.FAILED]
 
 
 async def test_a_whole_server_keeps_every_promise(tmp_path: Path) -> None:
     found = await findings(tmp_path, Quirk())
-    assert {one.name: one.seen for one in found.values() if one.verdict is not Verdict.OK} == {
+    assert {one.name: one.seen for one in found.values() if one.verdict is not Judgement.OK} == {
         "refuses-search": "the model has a search channel"
     }
     assert [*found] == [promise.name for promise in PROMISES]
@@ -53,7 +53,7 @@ async def test_the_promise_that_a_server_breaks_is_named_and_no_other(
     tmp_path: Path, name: str
 ) -> None:
     defect = DEFECTS[name]
-    # Of all promises the one that takes the longest to try, and has nothing to do with the others.
+    # The one that takes the longest to try, and has nothing to do with the others.
     but = "refuses-large-message" if defect.promise != "refuses-large-message" else ""
     found = await findings(tmp_path, defect.quirk, but=but)
     assert failed(found) == [defect.promise], found
@@ -72,7 +72,7 @@ async def test_a_server_that_keeps_the_kit_waiting_is_left_after_a_bounded_wait(
 
 async def test_what_depends_on_a_broken_promise_is_not_tried_and_says_so(tmp_path: Path) -> None:
     found = await findings(tmp_path, DEFECTS["no-get-model"].quirk)
-    assert found["Generate"].verdict is Verdict.NOT_TRIED
+    assert found["Generate"].verdict is Judgement.NOT_TRIED
     assert found["Generate"].seen == "GetModel: failed"
     assert "GetModel is missing: UNIMPLEMENTED" in found["GetModel"].seen
     assert found["counts"].seen == "event-order: not tried"
