@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 import grpc
 from harnessapi.inference.v1 import inference_pb2 as pb
 
 from harness.conformance.verdicts import BrokenPromise
 
+_Message = TypeVar("_Message")
 # A completion of the kit has some tens of tokens: whoever sends more of it than this never ends.
 MAX_EVENTS: Final = 10_000
 MAX_BYTES: Final = 16 * 2**20
@@ -23,8 +24,9 @@ class Exchange:
     error: grpc.aio.AioRpcError | None = None
     num_bytes: int = 0
 
-    def add(self, event: pb.GenerateResponse) -> None:
-        """Raises BrokenPromise past the bounds."""
+    def add(self, event: pb.GenerateResponse | None) -> None:
+        """Raises BrokenPromise past the bounds, and for what could not be read."""
+        event = readable(event, "Generate")
         self.events.append(event)
         self.num_bytes += event.ByteSize()
         if len(self.events) > MAX_EVENTS or self.num_bytes > MAX_BYTES:
@@ -83,6 +85,13 @@ class Exchange:
     def reason(self) -> str:
         """Why it ended: `EOS`, `LENGTH`; the number where it is none that is known."""
         return reason_name(self.finished.reason)
+
+
+def readable(message: _Message | None, what: str) -> _Message:
+    """gRPC gives None for bytes that are no message of their type: raises BrokenPromise."""
+    if message is None:
+        raise BrokenPromise(f"{what} was answered with bytes that are no message of its type")
+    return message
 
 
 def texts_of(deltas: Iterable[pb.Delta], channel: int) -> str:

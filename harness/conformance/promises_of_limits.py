@@ -7,7 +7,7 @@ from typing import Any, Final
 import grpc
 from harnessapi.inference.v1 import inference_pb2 as pb
 
-from harness.conformance.exchange import Exchange, reason_name, status_text, texts_of
+from harness.conformance.exchange import Exchange, readable, reason_name, status_text, texts_of
 from harness.conformance.expecting import expect, expect_same
 from harness.conformance.promise import Promise
 from harness.conformance.promises_of_stream import BEGINNINGS
@@ -114,7 +114,7 @@ async def _end(trial: Trial) -> str:
     async with trial.stream(trial.long(), timeout_s=_DEADLINE_S) as events:
         try:
             async for event in events:
-                if event.WhichOneof("event") == "finished":
+                if readable(event, "Generate").WhichOneof("event") == "finished":
                     reason = reason_name(event.finished.reason)
         except grpc.aio.AioRpcError as error:
             expect(error.code() is grpc.StatusCode.DEADLINE_EXCEEDED, status_text(error))

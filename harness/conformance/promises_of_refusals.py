@@ -17,6 +17,7 @@ from harness.conformance.verdicts import BrokenPromise, NoOccasion, NotOffered
 
 _INVALID: Final = (grpc.StatusCode.INVALID_ARGUMENT,)
 _INVALID_OR_LARGE: Final = (*_INVALID, grpc.StatusCode.RESOURCE_EXHAUSTED)
+_MOST: Final = 2**32 - 1
 _MAX_IDS: Final = 4_000_000
 Build = Callable[[Trial], pb.GenerateRequest]
 
@@ -54,7 +55,7 @@ def _long_prompt(trial: Trial) -> pb.GenerateRequest:
     if most >= _MAX_IDS:
         raise NoOccasion(f"a prompt may have {most} tokens: more are not sent")
     request = trial.short(1)
-    request.token_ids.ids.extend(trial.prompt_ids[:1] * (most + 1))
+    request.token_ids.ids.extend((trial.prompt_ids[:1] or [0]) * (most + 1))
     return request
 
 
@@ -86,6 +87,8 @@ def _search(trial: Trial) -> pb.GenerateRequest:
 def _log_probs(trial: Trial) -> pb.GenerateRequest:
     if not trial.model.HasField("max_top_log_probs"):
         raise NotOffered("GetModel does not set max_top_log_probs")
+    if trial.model.max_top_log_probs >= _MOST:
+        raise NoOccasion("GetModel says more of max_top_log_probs than can be asked for")
     request = trial.short(1)
     request.top_log_probs = trial.model.max_top_log_probs + 1
     return request

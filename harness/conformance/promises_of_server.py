@@ -9,7 +9,7 @@ from harnessapi.rpc.enums import MODES
 from harnessapi.rpc.probe import why_not_serving
 from harnessapi.values import Markers
 
-from harness.conformance.exchange import status_text
+from harness.conformance.exchange import readable, status_text
 from harness.conformance.expecting import expect, expect_same
 from harness.conformance.promise import Promise
 from harness.conformance.trial import Trial
@@ -95,7 +95,7 @@ async def _tokenize(trial: Trial) -> str:
     for text in texts_for(trial.model):
         trial.doing = "Tokenize"
         try:
-            answer = await trial.stub.Tokenize(pb.TokenizeRequest(text=text))
+            answer = readable(await trial.stub.Tokenize(pb.TokenizeRequest(text=text)), "Tokenize")
         except grpc.aio.AioRpcError as error:
             if error.code() is not grpc.StatusCode.INVALID_ARGUMENT:
                 return await trial.call("Tokenize", _raising(error))

@@ -11,7 +11,7 @@ from harnessapi.rpc.options import channel_options
 from harnessapi.rpc.targets import Target
 from harnessapi.values import Mode
 
-from harness.conformance.exchange import MAX_BYTES, Exchange, status_text
+from harness.conformance.exchange import MAX_BYTES, Exchange, readable, status_text
 from harness.conformance.verdicts import BrokenPromise
 
 _Answer = TypeVar("_Answer")
@@ -55,7 +55,7 @@ class Trial:
         """One answer of a method. Raises BrokenPromise for a status other than OK."""
         self.doing = name
         try:
-            return await answer
+            return readable(await answer, name)
         except grpc.aio.AioRpcError as error:
             raise BrokenPromise(_ended(name, error)) from None
 
@@ -98,7 +98,7 @@ class Trial:
                 first = await events.read()
             except grpc.aio.AioRpcError as error:
                 raise BrokenPromise(_ended(what, error)) from None
-        kind = None if first is grpc.aio.EOF else first.WhichOneof("event")
+        kind = None if first is grpc.aio.EOF else readable(first, what).WhichOneof("event")
         if kind != "started":
             raise BrokenPromise(f"{what}: the first event is {kind or 'nothing'}, not Started")
         started: pb.Started = first.started

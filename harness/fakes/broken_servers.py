@@ -9,6 +9,7 @@ Without --defect it breaks none. `harness endpoints check --conformance` names w
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 import click
 import grpc
@@ -23,12 +24,26 @@ from harness.fakes.quirk import Quirk
 from harness.fakes.toy_model import ToyModel
 
 
+class _Garbling(grpc.aio.ServerInterceptor):
+    """Puts bytes in the place of what one method answers."""
+
+    def __init__(self, method: str) -> None:
+        self._method = method
+
+    async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
+        handler = await continuation(handler_call_details)
+        if not handler_call_details.method.endswith(f"/{self._method}"):
+            return handler
+        return handler._replace(response_serializer=lambda _message: b"\xff\xff\xff")
+
+
 @contextlib.asynccontextmanager
 async def toy_server(quirk: Quirk, target: Target) -> AsyncIterator[Target]:
     """Listens, and says that it is healthy. Raises TargetError."""
     # A limit of -1 is none.
     sizes = (*server_options(0)[:-1], ("grpc.max_receive_message_length", quirk.max_request_bytes))
-    server = grpc.aio.server(options=sizes)
+    garbling = [_Garbling(quirk.unreadable)] if quirk.unreadable else []
+    server = grpc.aio.server(options=sizes, interceptors=garbling)
     inference_pb2_grpc.add_InferenceServiceServicer_to_server(ToyModel(quirk), server)
     status = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(status, server)

@@ -28,6 +28,7 @@ def _defect(promise: str, summary: str, **quirk: Any) -> Defect:
 DEFECTS: Final[Mapping[str, Defect]] = {
     "unhealthy": _defect("health", "says NOT_SERVING", is_serving=False),
     "no-get-model": _defect("GetModel", "has no such method", missing="GetModel"),
+    "unreadable-model": _defect("GetModel", "answers with mere bytes", unreadable="GetModel"),
     "no-digest": _defect(
         "model-fields",
         "leaves checkpoint_digest out",
@@ -36,7 +37,9 @@ DEFECTS: Final[Mapping[str, Defect]] = {
     "no-family": _defect("model-fields", "leaves family out", describe=ways.setting("family", 0)),
     "other-digest": _defect("model-steady", "another digest each time", describe=ways.other_digest),
     "no-tokenize": _defect("Tokenize", "has no such method", missing="Tokenize"),
+    "unreadable-tokens": _defect("Tokenize", "answers with mere bytes", unreadable="Tokenize"),
     "no-generate": _defect("Generate", "has no such method", missing="Generate"),
+    "unreadable-stream": _defect("Generate", "answers with mere bytes", unreadable="Generate"),
     "endless": _defect("Generate", "sends its end for ever", say=ways.endless),
     "no-end": _defect("event-order", "ends without Finished", say=ways.unended),
     "two-ends": _defect("event-order", "sends Finished twice", say=ways.ended_twice),
@@ -142,6 +145,7 @@ DEFECTS: Final[Mapping[str, Defect]] = {
     "unsorted": _defect(
         "log-probs", "the likeliest last", say=ways.changed("delta", ways.unsorted)
     ),
+    "unreadable-score": _defect("Score", "answers with mere bytes", unreadable="Score"),
     "no-score": _defect("Score", "offers a method that it has not", missing="Score"),
     "other-score": _defect("score-agrees", "scores otherwise than it writes", score=ways.shifted),
     "any-temperature": _defect(

@@ -25,8 +25,10 @@ def _nothing(*_: Any) -> None:
 class Quirk:
     """Each field is one thing to do otherwise."""
 
-    # Methods that it has not, checks that it leaves out.
+    # A method that it has not, a check that it leaves out.
     missing: str = ""
+    # The method whose answers are no messages.
+    unreadable: str = ""
     unchecked: str = ""
     # Which hang-ups leave a slot taken: "cancel" or "deadline".
     leak: str = ""

@@ -7,7 +7,7 @@ import pytest
 from harnessapi.rpc.targets import parse_target
 
 from harness.conformance.kit import hold
-from harness.conformance.promise import Finding, Judgement
+from harness.conformance.promise import Finding, Judgement, shown
 from harness.conformance.promises import PROMISES
 from harness.errors import UnreachableError
 from harness.fakes.broken_servers import toy_server
@@ -76,6 +76,12 @@ async def test_what_depends_on_a_broken_promise_is_not_tried_and_says_so(tmp_pat
     assert found["Generate"].seen == "GetModel: failed"
     assert "GetModel is missing: UNIMPLEMENTED" in found["GetModel"].seen
     assert found["counts"].seen == "event-order: not tried"
+
+
+def test_what_a_server_says_is_shown_on_one_printable_line_of_bounded_length() -> None:
+    assert shown("a\n\x1b[31mb") == "a \\x1b[31mb"
+    assert len(shown("word " * 10_000)) < 400
+    assert len(shown("\x1b" * 10_000)) < 400
 
 
 async def test_where_nobody_listens_there_is_nothing_to_hold(tmp_path: Path) -> None:
