@@ -111,7 +111,7 @@ class Client:
     ) -> Completion:
         """One attempt. Raises AttemptError: Transient, Deadline, Refused, or none of them."""
         transcript = Transcript()
-        message = to_wire(request, self._request, is_chat=self._is_chat(request.prompt))
+        message = _to_wire(request, self._request, is_chat=self._is_chat(request.prompt))
         await watch.sending()
         sent = time.perf_counter()
         try:
@@ -137,6 +137,11 @@ class Client:
         return is_chat
 
 
+def plain_request(request: CompletionRequest, *, is_chat: bool) -> pb.GenerateRequest:
+    """As an eval sends it without request options; `is_chat`: its text is a message."""
+    return _to_wire(request, DEFAULT_REQUEST, is_chat=is_chat)
+
+
 def _conversation(prompt: Prompt, options: RequestOptions) -> pb.Conversation:
     messages = [pb.Message(role="user", content=prompt.text)]
     if options.system_prompt is not None:
@@ -144,10 +149,9 @@ def _conversation(prompt: Prompt, options: RequestOptions) -> pb.Conversation:
     return pb.Conversation(messages=messages)
 
 
-def to_wire(
+def _to_wire(
     request: CompletionRequest, options: RequestOptions, *, is_chat: bool
 ) -> pb.GenerateRequest:
-    """A request as it is sent; `is_chat`: its text is a message."""
     prompt = request.prompt
     message = pb.GenerateRequest(
         sampling=pb.SamplingOptions(

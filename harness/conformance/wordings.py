@@ -6,8 +6,7 @@ from harnessapi.inference.v1 import inference_pb2 as pb
 from harnessapi.values import Mode
 
 from harness.clients.completion import CompletionRequest
-from harness.clients.grpc_client import to_wire
-from harness.endpoints.request_options import DEFAULT_REQUEST
+from harness.clients.grpc_client import plain_request
 from harness.sample import Split
 from harness.tasks import make_task
 from harness.tasks.natural import worked_examples
@@ -50,5 +49,5 @@ def searching_requests(model: pb.GetModelResponse, mode: Mode) -> list[pb.Genera
                 max_new_tokens=_NUM_SEARCH_TOKENS,
             )
             is_chat = is_natural and model.has_chat_template
-            requests.append(to_wire(asked, DEFAULT_REQUEST, is_chat=is_chat))
+            requests.append(plain_request(asked, is_chat=is_chat))
     return requests
