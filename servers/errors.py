@@ -34,6 +34,12 @@ class UnavailableError(ServingError):
     status_code = StatusCode.UNAVAILABLE
 
 
+class OutOfTimeError(ServingError):
+    """The call's deadline came before its answer, which is nothing by halves."""
+
+    status_code = StatusCode.DEADLINE_EXCEEDED
+
+
 class FailedError(ServingError):
     """One completion could not be followed; what went wrong is its own, and the server goes on."""
 

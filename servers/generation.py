@@ -9,6 +9,8 @@ from harness_retrieval.abbreviations import Abbreviation
 
 # Of a completion, where a server is told nothing else: as many as of a prompt.
 MAX_NEW_TOKENS: Final = 131_072
+# Likeliest tokens given at a place: what vLLM gives at most, unless it is told otherwise.
+MAX_TOP_LOG_PROBS: Final = 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,7 +53,10 @@ class Retrieval:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """One completion to be made: checked, tokenized and dated; times are of time.monotonic_ns."""
+    """One completion to be made: checked, tokenized and dated; times are of time.monotonic_ns.
+
+    Or one that is given, to be scored: it is read and nothing is written; see Scored.
+    """
 
     prompt_ids: tuple[int, ...]
     sampling: Sampling
@@ -60,6 +65,10 @@ class Job:
     arrived_ns: int
     # When the completion ends with DEADLINE; None: never.
     deadline_ns: int | None = None
+    # Likeliest tokens given with every token's log-probability; None: nothing of the kind.
+    top_log_probs: int | None = None
+    # At least one token, after a prompt that may be empty; None: the model writes.
+    given_ids: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,12 +84,32 @@ class Started:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class TokenLogProb:
+    """How likely a token was at its place: natural logarithms of the model's own distribution."""
+
+    token_id: int
+    # None: nothing stands before it.
+    log_prob: float | None
+    # The likeliest tokens there with their own, the likeliest first.
+    top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Delta:
     """The next tokens of a completion; a token may have no text (yet)."""
 
     part: Part
     text: str
     token_ids: tuple[int, ...]
+    # Of those of the tokens that were generated, where they were asked for.
+    log_probs: tuple[TokenLogProb, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scored:
+    """A given completion, all of it; then there is no Delta."""
+
+    log_probs: tuple[TokenLogProb, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,4 +153,4 @@ class Finished:
     retrieval_ns: int
 
 
-Event = Started | Delta | RetrievalStep | Finished
+Event = Started | Delta | RetrievalStep | Scored | Finished

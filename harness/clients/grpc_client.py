@@ -1,7 +1,7 @@
 """Talks to one model server: one channel, one attempt a call; protobuf ends here."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -23,6 +23,7 @@ from harness.clients.faults import (
     RefusedError,
     TransientError,
 )
+from harness.clients.log_probs import LikelyCompletion, Score, read_score, score_request
 from harness.clients.model_client import UNWATCHED, Attempts, Watch, nobody_listens
 from harness.clients.transcript import Transcript
 from harness.endpoints.external import Api, chosen_api
@@ -110,8 +111,49 @@ class Client:
         watch: Watch = UNWATCHED,
     ) -> Completion:
         """One attempt. Raises AttemptError: Transient, Deadline, Refused, or none of them."""
-        transcript = Transcript()
         message = _to_wire(request, self._request, is_chat=self._is_chat(request.prompt))
+        return await self._complete(message, Transcript(), timeout_s, watch)
+
+    async def complete_with_log_probs(
+        self, request: CompletionRequest, *, top_log_probs: int, timeout_s: float | None = None
+    ) -> LikelyCompletion:
+        """The same, with how likely each token was, and the so many likeliest of its place."""
+        message = _to_wire(request, self._request, is_chat=self._is_chat(request.prompt))
+        message.top_log_probs = top_log_probs
+        transcript = Transcript()
+        completion = await self._complete(message, transcript, timeout_s, UNWATCHED)
+        return LikelyCompletion(completion=completion, log_probs=tuple(transcript.log_probs))
+
+    async def score(
+        self,
+        prompt: str | Sequence[int] | None,
+        continuation: str | Sequence[int],
+        *,
+        top_log_probs: int = 0,
+        timeout_s: float | None = None,
+    ) -> Score:
+        """How likely a continuation is after a prompt, or from the first token on (None).
+
+        Texts, or token ids that are read as they are. One attempt. Raises AttemptError.
+        """
+        message = score_request(prompt, continuation, top_log_probs)
+        try:
+            return read_score(await self._stub.Score(message, timeout=timeout_s))
+        except grpc.aio.AioRpcError as error:
+            raise _attempt_error(error) from None
+
+    @contextmanager
+    def attempts(self, request: CompletionRequest) -> Iterator[Attempts]:
+        """Each begins anew: the server runs the searches, and keeps what it read."""
+        yield lambda timeout_s, watch: self.complete(request, timeout_s=timeout_s, watch=watch)
+
+    async def _complete(
+        self,
+        message: pb.GenerateRequest,
+        transcript: Transcript,
+        timeout_s: float | None,
+        watch: Watch,
+    ) -> Completion:
         await watch.sending()
         sent = time.perf_counter()
         try:
@@ -121,11 +163,6 @@ class Client:
         except grpc.aio.AioRpcError as error:
             raise _attempt_error(error) from None
         return transcript.completion((time.perf_counter() - sent) * 1e3)
-
-    @contextmanager
-    def attempts(self, request: CompletionRequest) -> Iterator[Attempts]:
-        """Each begins anew: the server runs the searches, and keeps what it read."""
-        yield lambda timeout_s, watch: self.complete(request, timeout_s=timeout_s, watch=watch)
 
     def _is_chat(self, prompt: Prompt) -> bool:
         api = chosen_api(self._api, has_chat_template=self._has_chat_template)

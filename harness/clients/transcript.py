@@ -12,12 +12,15 @@ from harness.clients.completion import (
     TextPiece,
 )
 from harness.clients.faults import BROKEN_STREAM, DeadlineError, TransientError
+from harness.clients.log_probs import ScoredToken, read_log_probs
 
 
 class Transcript:
     """Takes the events in order, with their time since sending; `completion` ends it."""
 
     def __init__(self) -> None:
+        # Of the generated tokens, where they were asked for.
+        self.log_probs: list[ScoredToken] = []
         self._started: pb.Started | None = None
         self._finished: pb.Finished | None = None
         self._pieces: list[tuple[Part, list[str]]] = []
@@ -60,6 +63,7 @@ class Transcript:
         )
 
     def _add_delta(self, delta: pb.Delta, elapsed_ms: float) -> None:
+        self.log_probs += read_log_probs(delta.log_probs)
         part = PARTS.member(delta.channel) or Part.REASONING
         # An inserted token is not the model's first, and a message without tokens is not a token.
         if self._ttft_ms is None and delta.num_tokens and part is not Part.INSERTED:

@@ -95,3 +95,5 @@ class ModelDescription:
     trained_tasks: tuple[str, ...] = ()
     # Whether it can be asked with messages, which its checkpoint's chat template words.
     has_chat_template: bool = False
+    # The most likeliest tokens that it gives at a place; None: no log-probabilities, no scores.
+    max_top_log_probs: int | None = None

@@ -6,6 +6,7 @@ from typing import Final
 from harnessapi.values import Mode, ModelDescription
 
 from harness_servers.checkpoints.checkpoint import Checkpoint
+from harness_servers.generation import MAX_TOP_LOG_PROBS
 from harness_servers.models.protocol import ModelShape
 
 OWN_DISTRIBUTION: Final = "recall-harness"
@@ -48,6 +49,7 @@ def describe(
         styles=styles or checkpoint.config.styles or codec.styles,
         trained_tasks=checkpoint.trained_tasks,
         has_chat_template=codec.chat_template is not None,
+        max_top_log_probs=MAX_TOP_LOG_PROBS,
     )
 
 

@@ -5,7 +5,7 @@ import contextlib
 import itertools
 import math
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
@@ -13,11 +13,16 @@ from typing import Any, Final
 from harness_servers.backends.description import describe
 from harness_servers.backends.hosting import Hosting
 from harness_servers.backends.relay.relay_backend import RelayBackend
-from harness_servers.backends.relay.token_source import Continuation, Written
+from harness_servers.backends.relay.token_source import (
+    Continuation,
+    GivenText,
+    Written,
+)
 from harness_servers.checkpoints.checkpoint import Checkpoint
 from harness_servers.checkpoints.hugging_face import LlamaShape, load_llama_shape
 from harness_servers.engine.engine_options import EngineOptions
 from harness_servers.errors import CheckpointError, UnavailableError
+from harness_servers.generation import MAX_TOP_LOG_PROBS, TokenLogProb
 from harness_servers.process.daemon_thread import in_daemon_thread
 from harness_servers.process.orphans import end_children_with_us
 
@@ -90,6 +95,9 @@ class VllmSource:
             disable_log_stats=True,
             # What is drawn from is the request's business, not generation_config.json's.
             generation_config="vllm",
+            # Of the model's own distribution, before what a request does to it.
+            logprobs_mode="raw_logprobs",
+            max_logprobs=MAX_TOP_LOG_PROBS,
         )
         self._folder = folder
         self._ids = itertools.count()
@@ -116,24 +124,44 @@ class VllmSource:
 
     async def generate(self, continuation: Continuation) -> AsyncGenerator[Written]:
         """See TokenSource.generate."""
+        outputs = self._outputs(continuation.token_ids, _sampling_params(continuation))
+        async with contextlib.aclosing(outputs):
+            async for output in outputs:
+                ids, given = list(output.outputs[0].token_ids), output.outputs[0].logprobs
+                yield Written(
+                    token_ids=ids,
+                    num_cached=output.num_cached_tokens or 0,
+                    log_probs=_log_probs(ids, given, continuation.top_log_probs) if given else [],
+                )
+
+    async def score(self, text: GivenText) -> list[TokenLogProb]:
+        """See TokenSource.score. The last token is written, as the only one that may be.
+
+        With it in the prompt, a text that fills the context would be too long to be read.
+        """
+        *read, last = text.token_ids
+        given: list[Any] = []
+        outputs = self._outputs(read, _scoring_params(text, last))
+        async with contextlib.aclosing(outputs):
+            async for output in outputs:
+                given += (output.prompt_logprobs or [])[text.first :]
+                given += output.outputs[0].logprobs or []
+        return _log_probs(text.token_ids[text.first :], given, text.top_log_probs)
+
+    async def _outputs(self, token_ids: list[int], params: object) -> AsyncGenerator[Any]:
+        """What the engine sends of one request; aborts it where nobody listens any more."""
         from vllm.inputs import TokensPrompt  # noqa: PLC0415
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError  # noqa: PLC0415
 
         request_id = str(next(self._ids))
         is_finished = False
-        outputs = self._engine.generate(
-            TokensPrompt(prompt_token_ids=continuation.token_ids),
-            _sampling_params(continuation),
-            request_id,
-        )
+        prompt = TokensPrompt(prompt_token_ids=token_ids)
+        outputs = self._engine.generate(prompt, params, request_id)
         try:
             async with contextlib.aclosing(outputs):
                 async for output in outputs:
                     is_finished = output.finished
-                    yield Written(
-                        token_ids=list(output.outputs[0].token_ids),
-                        num_cached=output.num_cached_tokens or 0,
-                    )
+                    yield output
         except EngineDeadError as error:
             raise UnavailableError("the engine died") from error
         except EngineGenerateError as error:
@@ -182,7 +210,47 @@ def _sampling_params(continuation: Continuation) -> object:
         ignore_eos=True,  # where the text ends stands in stop_token_ids
         detokenize=False,
         output_kind=RequestOutputKind.DELTA,
+        logprobs=continuation.top_log_probs,
     )
+
+
+def _scoring_params(text: GivenText, last: int) -> object:
+    from vllm import SamplingParams  # noqa: PLC0415
+    from vllm.sampling_params import RequestOutputKind  # noqa: PLC0415
+
+    # Of the prompt's tokens nothing is asked where the last one is all: then its cache is used.
+    has_more = text.first < len(text.token_ids) - 1
+    return SamplingParams(
+        temperature=0.0,
+        max_tokens=1,
+        ignore_eos=True,
+        allowed_token_ids=[last],
+        prompt_logprobs=text.top_log_probs if has_more else None,
+        logprobs=text.top_log_probs,
+        detokenize=False,
+        output_kind=RequestOutputKind.DELTA,
+    )
+
+
+def _log_probs(
+    token_ids: Sequence[int], given: Sequence[Mapping[int, Any]], num_top: int | None
+) -> list[TokenLogProb]:
+    """Of each token, out of the few that vLLM has at its place: its own and the likeliest."""
+    return [
+        TokenLogProb(
+            token_id=token,
+            log_prob=at_place[token].logprob,
+            top=tuple(
+                (other, one.logprob)
+                for other, one in sorted(at_place.items(), key=_rank)[: num_top or 0]
+            ),
+        )
+        for token, at_place in zip(token_ids, given, strict=True)
+    ]
+
+
+def _rank(item: tuple[int, Any]) -> int:
+    return int(item[1].rank)
 
 
 def _device() -> str:

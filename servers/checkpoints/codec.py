@@ -132,6 +132,20 @@ class Codec:
             return Encoded(ids=tuple(whole.ids[first:]), tokens=tuple(whole.tokens[first:]))
         return encoded
 
+    def encode_continuation(self, text: str, prompt_ids: Sequence[int]) -> Encoded:
+        """Token ids of a text that goes on after a prompt, which stays as it is.
+
+        What the tokenizer gives for it in the middle of a text: no BOS, no space of its own before
+        it. Nothing is merged over the border: a prompt may be followed by this text or by another.
+        """
+        stream = self.stream(prompt_ids)
+        stream.flush()
+        return self.encode_insertion(text, stream)
+
+    def token_name(self, token: int) -> str:
+        """As the vocabulary has it; empty for an id that is no token."""
+        return self._tokenizer.id_to_token(token) or ""
+
     def decode(self, ids: Sequence[int]) -> str:
         """The text that a model sees in these ids, markers included."""
         return self._tokenizer.decode(list(ids), skip_special_tokens=False)

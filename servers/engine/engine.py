@@ -12,7 +12,7 @@ from harness_retrieval.types import SearchRequest, SearchResult
 from harness_servers.checkpoints.codec import Codec
 from harness_servers.engine.engine_options import EngineOptions
 from harness_servers.engine.model_runner import ModelRunner
-from harness_servers.engine.scheduler import Scheduler
+from harness_servers.engine.scheduler import PromptPiece, Scheduler
 from harness_servers.errors import ServingError, UnavailableError, failed
 from harness_servers.generation import Event, Job
 from harness_servers.models.protocol import SequenceModel
@@ -48,7 +48,7 @@ class Engine:
         options: EngineOptions,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        self.scheduler = Scheduler(options)
+        self.scheduler = Scheduler(options, scored_tokens=_scored_tokens(model, options))
         self.runner = ModelRunner(model, options)
         self._context_limit = model.context_limit
         self._codec = codec
@@ -108,6 +108,8 @@ class Engine:
         plan = self.scheduler.plan_step()
         if plan.prefill:
             self.runner.prefill(plan.prefill)
+        if plan.score:
+            self._score(plan.score)
         if plan.decode:
             self._decode(plan.decode)
 
@@ -152,6 +154,14 @@ class Engine:
         now_ns = self._clock()
         for sequence in admitted:
             sequence.start(now_ns)
+            # The first of all tokens is likely after nothing; there may be no other.
+            if sequence.is_given and sequence.add_scores([]):
+                self._finish(sequence, FinishReason.LENGTH)
+
+    def _score(self, pieces: list[PromptPiece]) -> None:
+        for piece, log_probs in zip(pieces, self.runner.score(pieces), strict=True):
+            if piece.sequence.add_scores(log_probs):
+                self._finish(piece.sequence, FinishReason.LENGTH)
 
     def _decode(self, batch: list[Sequence]) -> None:
         for sequence, token in zip(batch, self.runner.decode(batch), strict=True):
@@ -219,3 +229,8 @@ class Engine:
         del self._sequences[sequence.id]
         if sequence.transcriber.num_searches:
             self._searches.forget(self._context_id(sequence.id))
+
+
+def _scored_tokens(model: SequenceModel, options: EngineOptions) -> int:
+    """How many places' logits may be in memory at once."""
+    return max(1, min(options.scored_tokens, options.scored_logits // model.vocabulary_size))

@@ -13,6 +13,10 @@ class EngineOptions:
     max_queued: int = 1024
     # Prompt tokens read per step: the longest that decoding sequences wait for one.
     prefill_tokens: int = 512
+    # Of these, tokens after which all logits are wanted, to score what is given: so many, and no
+    # more than take this many logits (64 MiB).
+    scored_tokens: int = 512
+    scored_logits: int = 2**24
     # A sequence reads at least this many of them at once, or none: eight tokens of each of 64
     # prompts took Mamba2 1.5 to 2.8 times as long as 32 of each of 16.
     min_chunk_tokens: int = 32

@@ -4,16 +4,20 @@ Shapes: B sequences in the batch, L tokens, V vocabulary.
 """
 
 import ctypes
+import itertools
 import platform
 from typing import Final
 
 import torch
+from torch import Tensor
 
 from harness_servers.engine.engine_options import EngineOptions
+from harness_servers.engine.likelihoods import token_log_probs
 from harness_servers.engine.pool import StatePool
 from harness_servers.engine.prefix_cache import PrefixCache, kept_lengths, prefix_digests
 from harness_servers.engine.sampling import draw
 from harness_servers.engine.scheduler import PromptPiece
+from harness_servers.generation import TokenLogProb
 from harness_servers.models.protocol import SequenceModel
 from harness_servers.sequences.sequence import Sequence
 
@@ -68,37 +72,69 @@ class ModelRunner:
 
     def prefill(self, pieces: list[PromptPiece]) -> None:
         """Reads the pieces; where one ends at a prefix worth keeping, its state is kept."""
-        rows = []
-        for piece in pieces:
-            start = piece.sequence.num_read
-            rows.append(piece.sequence.tokens[start : start + piece.num_tokens])
-        length = max(len(row) for row in rows)
-        tokens_BL = torch.tensor([row + [0] * (length - len(row)) for row in rows])
-        lengths_B = torch.tensor([len(row) for row in rows])
-        slots_B = torch.tensor([piece.sequence.slot for piece in pieces])
+        tokens_BL, lengths_B, slots_B = _batch(pieces)
         self._model.prefill(tokens_BL, lengths_B, self.pool.state, slots_B)
         for piece in pieces:
             sequence = piece.sequence
             sequence.num_read += piece.num_tokens
             self._keep_prefix(sequence)
 
+    def score(self, pieces: list[PromptPiece]) -> list[list[TokenLogProb]]:
+        """Reads the pieces; of each, how likely the token was that follows each of its tokens."""
+        tokens_BL, lengths_B, slots_B = _batch(pieces)
+        logits_TV = self._model.read_all(tokens_BL, lengths_B, self.pool.state, slots_B)
+        following, nums_top = [], []
+        for piece in pieces:
+            sequence = piece.sequence
+            start = sequence.num_read + 1
+            following += sequence.tokens[start : start + piece.num_tokens]
+            nums_top += [sequence.job.top_log_probs or 0] * piece.num_tokens
+            sequence.num_read += piece.num_tokens
+        log_probs = iter(token_log_probs(logits_TV, following, nums_top))
+        return [list(itertools.islice(log_probs, piece.num_tokens)) for piece in pieces]
+
     def decode(self, batch: list[Sequence]) -> list[int]:
-        """Reads one pending token of each and draws what could follow it."""
+        """Reads one pending token of each and draws what could follow it.
+
+        Its log-probability goes to those who asked for it.
+        """
         tokens_B = torch.tensor([sequence.tokens[sequence.num_read] for sequence in batch])
         slots_B = torch.tensor([sequence.slot for sequence in batch])
         logits_BV = self._model.decode(tokens_B, self.pool.state, slots_B)
-        for sequence in batch:
+        asking = []
+        for row, sequence in enumerate(batch):
             sequence.num_read += 1
+            if sequence.job.top_log_probs is not None and not sequence.num_pending:
+                asking.append(row)
             # Most have long left their prompts behind: nothing else is asked of those.
             if sequence.num_read == len(sequence.job.prompt_ids):
                 self._keep_prefix(sequence)
-        return draw(
+        tokens = draw(
             logits_BV,
             [sequence.job.sampling for sequence in batch],
             [sequence.transcriber.num_generated for sequence in batch],
         )
+        if asking:
+            drawn = [tokens[row] for row in asking]
+            nums_top = [batch[row].job.top_log_probs or 0 for row in asking]
+            log_probs = token_log_probs(logits_BV[asking], drawn, nums_top)
+            for row, log_prob in zip(asking, log_probs, strict=True):
+                batch[row].transcriber.outbox.add_log_prob(log_prob)
+        return tokens
 
     def _keep_prefix(self, sequence: Sequence) -> None:
         digest = sequence.prefixes.get(sequence.num_read)
         if digest is not None and self.cache.wants(digest):
             self.cache.keep(digest, sequence.num_read, self.pool.snapshot(sequence.slot))
+
+
+def _batch(pieces: list[PromptPiece]) -> tuple[Tensor, Tensor, Tensor]:
+    """The next tokens of each (B, L), how many they are and the slots they are read into (B,)."""
+    rows = []
+    for piece in pieces:
+        start = piece.sequence.num_read
+        rows.append(piece.sequence.tokens[start : start + piece.num_tokens])
+    length = max(len(row) for row in rows)
+    tokens_BL = torch.tensor([row + [0] * (length - len(row)) for row in rows])
+    lengths_B = torch.tensor([len(row) for row in rows])
+    return tokens_BL, lengths_B, torch.tensor([piece.sequence.slot for piece in pieces])

@@ -15,7 +15,7 @@ def kept_lengths(num_tokens: int, interval: int) -> list[int]:
     Before: who asks the same again has that token to read, as the next is drawn after it. After:
     who asks something longer that begins with this prompt has only what is new to read.
     """
-    return sorted({*range(interval, num_tokens, interval), num_tokens - 1, num_tokens} - {0})
+    return sorted({*range(interval, num_tokens, interval), num_tokens - 1, num_tokens} - {-1, 0})
 
 
 def prefix_digests(prompt_ids: Sequence[int], lengths: Iterable[int]) -> dict[int, bytes]:

@@ -18,23 +18,27 @@ class PromptPiece:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Step:
-    """One step: first the pieces are prefilled, then the sequences decoded, one token each.
+    """One step: first the pieces are prefilled, then those scored whose tokens are given, then the
+    sequences decoded, one token each.
 
     Those to be decoded come in the order of their slots: neighbours in the batch are neighbours in
     memory, and a model can work on them in place.
     """
 
     prefill: list[PromptPiece] = field(default_factory=list)
+    score: list[PromptPiece] = field(default_factory=list)
     decode: list[Sequence] = field(default_factory=list)
 
 
 class Scheduler:
     """First come, first served for slots; an even share for everyone who holds one."""
 
-    def __init__(self, options: EngineOptions) -> None:
+    def __init__(self, options: EngineOptions, *, scored_tokens: int) -> None:
+        """`scored_tokens`: how many of a step's tokens may have all their logits made."""
         self.running: list[Sequence] = []
         self.waiting: deque[Sequence] = deque()
         self._options = options
+        self._scored_tokens = scored_tokens
         # A heap: the lowest first, so that those in use lie close together in memory.
         self._free_slots = list(range(options.num_slots))
 
@@ -88,20 +92,28 @@ class Scheduler:
         Where an even share would be a very small one the shortest prompts go first, and with them
         the sequence that has been there for longest, so that none waits for ever.
         """
-        budget = self._options.prefill_tokens
+        budget, scored_budget = self._options.prefill_tokens, self._scored_tokens
         oldest = reading[0]
         reading.sort(key=lambda sequence: (sequence is not oldest, sequence.num_pending))
         for index, sequence in enumerate(reading):
             if budget == 0:
                 break
             share = max(self._options.min_chunk_tokens, budget // (len(reading) - index))
-            wanted = min(sequence.num_pending - 1, self._to_snapshot(sequence))
-            num_tokens = min(share, wanted, budget)
+            if sequence.is_given and not sequence.num_unscored:
+                num_tokens = min(share, sequence.num_pending - 1, budget, scored_budget)
+                scored_budget -= num_tokens
+                pieces = step.score
+            else:
+                num_tokens = min(share, self._num_wanted(sequence), budget)
+                pieces = step.prefill
             budget -= num_tokens
-            step.prefill.append(PromptPiece(sequence=sequence, num_tokens=num_tokens))
-            if num_tokens == sequence.num_pending - 1:
+            if num_tokens:
+                pieces.append(PromptPiece(sequence=sequence, num_tokens=num_tokens))
+            if num_tokens == sequence.num_pending - 1 and not sequence.is_given:
                 step.decode.append(sequence)
 
-    def _to_snapshot(self, sequence: Sequence) -> int:
+    def _num_wanted(self, sequence: Sequence) -> int:
+        """What it could prefill at once: up to where a snapshot may be taken."""
         interval = self._options.snapshot_interval
-        return interval - sequence.num_read % interval
+        num_left = sequence.num_unscored if sequence.is_given else sequence.num_pending - 1
+        return min(num_left, interval - sequence.num_read % interval)

@@ -72,9 +72,20 @@ class BambaModel(nn.Module):
         self, tokens_BL: Tensor, lengths_B: Tensor, state: State, slots_B: Tensor
     ) -> Tensor:
         """Reads rows of up to L tokens in chunks; see SequenceModel.prefill."""
-        length = tokens_BL.shape[1]
-        places = find_places(length, lengths_B, state, slots_B)
         rows = Rows(slots_B=slots_B, lengths_B=lengths_B)
+        return self._head(rows.last(self._read(tokens_BL, state, rows)))
+
+    @torch.inference_mode()
+    def read_all(
+        self, tokens_BL: Tensor, lengths_B: Tensor, state: State, slots_B: Tensor
+    ) -> Tensor:
+        """See SequenceModel.read_all."""
+        return self._head(self._read(tokens_BL, state, Rows(slots_B=slots_B, lengths_B=lengths_B)))
+
+    def _read(self, tokens_BL: Tensor, state: State, rows: Rows) -> Tensor:
+        """What the last norm says after every token: (T, D), the rows' tokens packed."""
+        length = tokens_BL.shape[1]
+        places = find_places(length, rows.lengths_B, state, rows.slots_B)
 
         def mix(index: int, layer: Layer, x_TD: Tensor) -> Tensor:
             if layer.attends:
@@ -83,8 +94,8 @@ class BambaModel(nn.Module):
             states = state[f"conv.{index}"], state[f"scan.{index}"]
             return layer.mamba.read(x_TD, *states, rows, to_last=False)
 
-        hidden_TD = self.model(rows.pack(tokens_BL), mix)
-        return self._head(rows.last(hidden_TD))
+        normed_TD: Tensor = self.model(rows.pack(tokens_BL), mix)
+        return normed_TD
 
     @torch.inference_mode()
     def decode(self, tokens_B: Tensor, state: State, slots_B: Tensor) -> Tensor:

@@ -78,6 +78,21 @@ class LstmModel(nn.Module):
         self, tokens_BL: Tensor, lengths_B: Tensor, state: State, slots_B: Tensor
     ) -> Tensor:
         """Reads rows of up to L tokens; see SequenceModel.prefill."""
+        return self._head(self._read(tokens_BL, lengths_B, state, slots_B)[1])
+
+    @torch.inference_mode()
+    def read_all(
+        self, tokens_BL: Tensor, lengths_B: Tensor, state: State, slots_B: Tensor
+    ) -> Tensor:
+        """See SequenceModel.read_all."""
+        packed, _ = self._read(tokens_BL, lengths_B, state, slots_B)
+        hidden_BLD, _ = nn.utils.rnn.pad_packed_sequence(packed, batch_first=True)
+        return self._head(hidden_BLD[torch.arange(tokens_BL.shape[1]) < lengths_B[:, None]])
+
+    def _read(
+        self, tokens_BL: Tensor, lengths_B: Tensor, state: State, slots_B: Tensor
+    ) -> tuple[nn.utils.rnn.PackedSequence, Tensor]:
+        """What the top layer says after every token, and after each row's last one (B, D)."""
         packed = nn.utils.rnn.pack_padded_sequence(
             self.embedding(tokens_BL), lengths_B.cpu(), batch_first=True, enforce_sorted=False
         )
@@ -85,10 +100,10 @@ class LstmModel(nn.Module):
             state[name].index_select(0, slots_B).transpose(0, 1).contiguous()
             for name in ("hidden", "cell")
         )
-        _, (hidden_KBD, cell_KBD) = self.lstm(packed, before)
+        output, (hidden_KBD, cell_KBD) = self.lstm(packed, before)
         state["hidden"].index_copy_(0, slots_B, hidden_KBD.transpose(0, 1))
         state["cell"].index_copy_(0, slots_B, cell_KBD.transpose(0, 1))
-        return self._head(hidden_KBD[-1])
+        return output, hidden_KBD[-1]
 
     @torch.inference_mode()
     def decode(self, tokens_B: Tensor, state: State, slots_B: Tensor) -> Tensor:

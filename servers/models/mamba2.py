@@ -91,13 +91,25 @@ class Mamba2Model(nn.Module):
     ) -> Tensor:
         """Reads rows of up to L tokens; see SequenceModel.prefill."""
         rows = Rows(slots_B=slots_B, lengths_B=lengths_B)
+        return self._read(tokens_BL, state, rows, to_last=True)
+
+    @torch.inference_mode()
+    def read_all(
+        self, tokens_BL: Tensor, lengths_B: Tensor, state: State, slots_B: Tensor
+    ) -> Tensor:
+        """See SequenceModel.read_all."""
+        rows = Rows(slots_B=slots_B, lengths_B=lengths_B)
+        return self._read(tokens_BL, state, rows, to_last=False)
+
+    def _read(self, tokens_BL: Tensor, state: State, rows: Rows, *, to_last: bool) -> Tensor:
         hidden = self.backbone.embeddings(rows.pack(tokens_BL))
         top = len(self.backbone.layers) - 1
         for layer, block in self.backbone.blocks():
             states = state[f"conv.{layer}"], state[f"scan.{layer}"]
-            # Nothing is above the top layer: of what it says only the last is wanted.
-            mixed = block.mixer.read(block.norm(hidden), *states, rows, to_last=layer == top)
-            hidden = (rows.last(hidden) if layer == top else hidden) + mixed
+            # Nothing is above the top layer: of what it says the last may be all that is wanted.
+            ends = to_last and layer == top
+            mixed = block.mixer.read(block.norm(hidden), *states, rows, to_last=ends)
+            hidden = (rows.last(hidden) if ends else hidden) + mixed
         return self._head(hidden)
 
     @torch.inference_mode()

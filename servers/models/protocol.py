@@ -59,6 +59,14 @@ class SequenceModel(ModelShape, Protocol):
         """
         ...
 
+    def read_all(
+        self, tokens_BL: Tensor, lengths_B: Tensor, state: State, slots_B: Tensor
+    ) -> Tensor:
+        """The same as prefill, with the logits (T, V) after every token: those of a row's tokens,
+        then those of the next row's.
+        """
+        ...
+
     def decode(self, tokens_B: Tensor, state: State, slots_B: Tensor) -> Tensor:
         """Reads one token each; the same as prefill with length 1, and faster. Logits (B, V)."""
         ...

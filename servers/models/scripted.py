@@ -62,11 +62,20 @@ class ScriptedModel(nn.Module):
         self, tokens_BL: Tensor, lengths_B: Tensor, state: State, slots_B: Tensor
     ) -> Tensor:
         """Reads token by token; see SequenceModel.prefill."""
-        logits_BV = torch.zeros(len(lengths_B), self.vocabulary_size)
+        logits_TV = self.read_all(tokens_BL, lengths_B, state, slots_B)
+        return logits_TV[lengths_B.cumsum(0) - 1]
+
+    @torch.inference_mode()
+    def read_all(
+        self, tokens_BL: Tensor, lengths_B: Tensor, state: State, slots_B: Tensor
+    ) -> Tensor:
+        """See SequenceModel.read_all."""
+        logits_BLV = torch.zeros(*tokens_BL.shape, self.vocabulary_size)
         for position in range(int(lengths_B.max())):
             rows_R = (lengths_B > position).nonzero()[:, 0]
-            logits_BV[rows_R] = self.decode(tokens_BL[rows_R, position], state, slots_B[rows_R])
-        return logits_BV
+            tokens_R = tokens_BL[rows_R, position]
+            logits_BLV[rows_R, position] = self.decode(tokens_R, state, slots_B[rows_R])
+        return logits_BLV[torch.arange(tokens_BL.shape[1]) < lengths_B[:, None]]
 
     @torch.inference_mode()
     def decode(self, tokens_B: Tensor, state: State, slots_B: Tensor) -> Tensor:

@@ -90,9 +90,22 @@ class TransformersModel:
     ) -> Tensor:
         """Reads row by row; see SequenceModel.prefill."""
         rows = zip(tokens_BL, lengths_B.tolist(), slots_B.tolist(), strict=True)
-        return torch.stack(
+        return torch.cat(
             [
-                self._read(tokens_L[:length], state["sequence"], slot)
+                self._read(tokens_L[:length], state["sequence"], slot)[-1:]
+                for tokens_L, length, slot in rows
+            ]
+        )
+
+    @torch.inference_mode()
+    def read_all(
+        self, tokens_BL: Tensor, lengths_B: Tensor, state: State, slots_B: Tensor
+    ) -> Tensor:
+        """See SequenceModel.read_all."""
+        rows = zip(tokens_BL, lengths_B.tolist(), slots_B.tolist(), strict=True)
+        return torch.cat(
+            [
+                self._read(tokens_L[:length], state["sequence"], slot, wants_all=True)
                 for tokens_L, length, slot in rows
             ]
         )
@@ -109,7 +122,9 @@ class TransformersModel:
         """What a cache grows by with every token; measured."""
         return self._state_bytes_per_token
 
-    def _read(self, tokens_L: Tensor, sequence_S: Tensor, slot: int) -> Tensor:
+    def _read(
+        self, tokens_L: Tensor, sequence_S: Tensor, slot: int, *, wants_all: bool = False
+    ) -> Tensor:
         number = int(sequence_S[slot])
         if number == _NO_SEQUENCE:
             number = self._last_number = self._last_number + 1
@@ -117,21 +132,22 @@ class TransformersModel:
             for gone in self._memories.keys() - set(sequence_S.tolist()):
                 del self._memories[gone]
         memory = self._memories.setdefault(number, _Memory())
-        return self._forward(tokens_L, memory)
+        return self._forward(tokens_L, memory, wants_all=wants_all)
 
-    def _forward(self, tokens_L: Tensor, memory: _Memory) -> Tensor:
-        """Logits (V) after the last token; the memory then has all of them."""
+    def _forward(self, tokens_L: Tensor, memory: _Memory, *, wants_all: bool = False) -> Tensor:
+        """Logits (V) after the last tokens: at least one of them, or all; they are then read."""
         by_one = memory.num_read >= self._by_one_after
+        logits: list[Tensor] = []
         for piece_L in [*tokens_L[:, None]] if by_one else [tokens_L]:
-            options: dict[str, Any] = {**self._only_last}
+            options: dict[str, Any] = {} if wants_all else {**self._only_last}
             if self._takes_positions:
                 # A hybrid's cache miscounts them where its first layer has no attention.
                 positions_L = memory.num_read + torch.arange(len(piece_L))
                 options["position_ids"] = positions_L[None]
             output = self._run(piece_L[None], memory, options)
             memory.num_read += len(piece_L)
-        logits_V: Tensor = output.logits[0, -1]
-        return logits_V
+            logits = [*logits, output.logits[0]] if wants_all else [output.logits[0]]
+        return torch.cat(logits)
 
     def _run(self, tokens_1L: Tensor, memory: _Memory, options: dict[str, Any]) -> Any:
         if self._kept and memory.cache is None:

@@ -1,9 +1,10 @@
 """InferenceService over any backend. Errors are mapped to status codes by the interceptor."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import grpc
 from harnessapi.inference.v1 import inference_pb2 as pb
@@ -11,9 +12,13 @@ from harnessapi.inference.v1 import inference_pb2_grpc
 from harnessapi.rpc.description import description_to_wire
 
 from harness_servers.backends.backend import Backend
-from harness_servers.generation import MAX_NEW_TOKENS
+from harness_servers.errors import OutOfTimeError
+from harness_servers.generation import MAX_NEW_TOKENS, Job, Scored, TokenLogProb
 from harness_servers.rpc.intake import Intake
-from harness_servers.rpc.wire import write_event
+from harness_servers.rpc.wire import write_event, write_log_prob
+
+# Tokens of a score, some of which have twenty others beside them.
+_WRITTEN_AT_ONCE: Final = 256
 
 
 class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
@@ -47,10 +52,26 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         job = await self._intake.read(request, context.time_remaining())
         async with contextlib.aclosing(self._backend.generate(job)) as events:
             async for event in events:
-                yield write_event(event)
+                yield write_event(event, self._backend.codec.token_name)
 
     async def Score(  # noqa: N802
-        self, _request: pb.ScoreRequest, context: grpc.aio.ServicerContext[Any, Any]
+        self, request: pb.ScoreRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.ScoreResponse:
-        """GetModel says so by leaving max_top_log_probs out."""
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "this server does not score")
+        """How likely a continuation is; when the client hangs up, this task is cancelled."""
+        job = await self._intake.read_given(request, context.time_remaining())
+        response = pb.ScoreResponse(prompt_token_ids=job.prompt_ids)
+        scores = await self._score(job)
+        for start in range(0, len(scores), _WRITTEN_AT_ONCE):
+            response.tokens.extend(
+                write_log_prob(one, self._backend.codec.token_name)
+                for one in scores[start : start + _WRITTEN_AT_ONCE]
+            )
+            await asyncio.sleep(0)  # other calls go on
+        return response
+
+    async def _score(self, job: Job) -> tuple[TokenLogProb, ...]:
+        async with contextlib.aclosing(self._backend.generate(job)) as events:
+            async for event in events:
+                if isinstance(event, Scored):
+                    return event.log_probs
+        raise OutOfTimeError("the deadline came before the whole continuation was scored")

@@ -2,23 +2,26 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeVar
 
 from harnessapi.inference.v1 import inference_pb2 as pb
 from harnessapi.values import ModelDescription
 
 from harness_servers.checkpoints.codec import Codec, Encoded
 from harness_servers.errors import InvalidRequestError
-from harness_servers.generation import Job, Stopping
+from harness_servers.generation import Job, Sampling, Stopping
 from harness_servers.rpc.request_checks import (
     MAX_WORDS_PER_TOKEN,
     check_conversation,
+    check_given,
     check_lengths,
     check_options,
     check_prompt,
     check_texts,
+    check_top_log_probs,
     check_words,
 )
 from harness_servers.rpc.wire import read_retrieval, read_sampling, read_stopping
@@ -28,6 +31,8 @@ _MAX_CHARACTERS_ON_LOOP: Final = 20_000
 # A completion ends this much before its call's deadline, so that the client still hears of it.
 _MAX_DEADLINE_MARGIN_S: Final = 0.1
 _DEADLINE_MARGIN_SHARE: Final = 0.1
+
+_Argument = TypeVar("_Argument")
 
 
 class Intake:
@@ -44,19 +49,10 @@ class Intake:
 
         Without `max_tokens` a text may have twice as many as a prompt.
         """
-        check_texts([text], self._model)
         if max_tokens is None:
             # Counted before lists are made of them, which holds the interpreter lock.
             max_tokens = MAX_WORDS_PER_TOKEN * self._model.max_prompt_tokens
-        if len(text) > _MAX_CHARACTERS_ON_LOOP:
-            loop = asyncio.get_running_loop()
-            encoding = loop.run_in_executor(
-                self._executor, self._codec.encode_prompt, text, max_tokens
-            )
-            # What the call's deadline has cancelled by then is not begun.
-            encoded = await encoding
-        else:
-            encoded = self._codec.encode_prompt(text, max_tokens)
+        encoded = await self._encode(text, self._codec.encode_prompt, max_tokens)
         check_words(encoded)
         return encoded
 
@@ -83,6 +79,9 @@ class Intake:
         sampling, stopping = read_sampling(request.sampling), read_stopping(request.stopping)
         retrieval = read_retrieval(request.retrieval) if request.HasField("retrieval") else None
         check_options(sampling, stopping, retrieval, self._model)
+        top_log_probs = request.top_log_probs if request.HasField("top_log_probs") else None
+        if top_log_probs is not None:
+            check_top_log_probs(top_log_probs, 0, self._model)
         return Job(
             prompt_ids=await self._read_prompt(request),
             sampling=sampling,
@@ -90,14 +89,67 @@ class Intake:
             retrieval=retrieval,
             arrived_ns=arrived_ns,
             deadline_ns=_deadline_ns(arrived_ns, deadline_s),
+            top_log_probs=top_log_probs,
         )
+
+    async def read_given(self, request: pb.ScoreRequest, deadline_s: float | None) -> Job:
+        """The job of scoring a continuation; see `read`."""
+        arrived_ns = time.monotonic_ns()
+        check_top_log_probs(request.top_log_probs, 0, self._model)
+        has_prompt = request.WhichOneof("prompt") is not None
+        prompt_ids = await self._read_prompt(request) if has_prompt else ()
+        given_ids = await self._read_continuation(request, prompt_ids)
+        check_top_log_probs(request.top_log_probs, len(given_ids), self._model)
+        return Job(
+            prompt_ids=prompt_ids,
+            sampling=Sampling(),
+            stopping=Stopping(),
+            retrieval=None,
+            arrived_ns=arrived_ns,
+            deadline_ns=_deadline_ns(arrived_ns, deadline_s),
+            top_log_probs=request.top_log_probs,
+            given_ids=given_ids,
+        )
+
+    async def _encode(
+        self, text: str, encode: Callable[[str, _Argument], Encoded], argument: _Argument
+    ) -> Encoded:
+        check_texts([text], self._model)
+        if len(text) <= _MAX_CHARACTERS_ON_LOOP:
+            return encode(text, argument)
+        loop = asyncio.get_running_loop()
+        # What the call's deadline has cancelled by then is not begun.
+        return await loop.run_in_executor(self._executor, encode, text, argument)
 
     def _within_limit(self, stopping: Stopping) -> Stopping:
         """Who asks for more tokens than there are for anybody gets so many; Started says it."""
         most = self._model.max_new_tokens
         return replace(stopping, max_new_tokens=min(stopping.max_new_tokens, most))
 
-    async def _read_prompt(self, request: pb.GenerateRequest) -> tuple[int, ...]:
+    async def _read_continuation(
+        self, request: pb.ScoreRequest, prompt_ids: tuple[int, ...]
+    ) -> tuple[int, ...]:
+        """Without a prompt a text is one itself."""
+        kind = request.WhichOneof("continuation")
+        if kind is None:
+            raise InvalidRequestError(
+                "the continuation is missing: neither continuation_text nor continuation_ids is set"
+            )
+        if kind == "continuation_ids":
+            ids = tuple(request.continuation_ids.ids)
+        elif not request.continuation_text:
+            ids = ()  # a BOS would be all
+        elif request.WhichOneof("prompt") is None:
+            ids = (await self.tokenize(request.continuation_text)).ids
+        else:
+            encode = self._codec.encode_continuation
+            encoded = await self._encode(request.continuation_text, encode, prompt_ids)
+            check_words(encoded, " of the continuation")
+            ids = encoded.ids
+        check_given(prompt_ids, ids, self._model)
+        return ids
+
+    async def _read_prompt(self, request: pb.GenerateRequest | pb.ScoreRequest) -> tuple[int, ...]:
         most = self._model.max_prompt_tokens
         if request.HasField("messages"):
             ids = (await self.tokenize_chat(request.messages, max_tokens=most)).ids

@@ -18,6 +18,8 @@ _MAX_MESSAGES: Final = 4096
 _MAX_STOPS: Final = 16
 _MAX_STOP_CHARACTERS: Final = 256
 _MAX_INSERTED_TOKENS: Final = 65_536
+# In one answer: some ten megabytes with the names of their tokens.
+_MAX_LOG_PROBS: Final = 2**18
 # A text is refused unread that is longer than any prompt: bytes, and words between white space,
 # for each token that a prompt may have. Language has some four bytes, and less than a word a token.
 _MAX_BYTES_PER_TOKEN: Final = 16
@@ -89,23 +91,58 @@ def check_prompt(ids: Sequence[int], model: ModelDescription) -> None:
         raise InvalidRequestError(
             f"the prompt has {len(ids)} tokens and fills the context of {model.context_limit}"
         )
-    if max(ids) >= model.vocabulary_size or min(ids) < 0:
-        position, token = next(
-            (i, t) for i, t in enumerate(ids) if not 0 <= t < model.vocabulary_size
-        )
+    _check_ids("prompt", ids, model)
+
+
+def check_given(prompt_ids: Sequence[int], ids: Sequence[int], model: ModelDescription) -> None:
+    """Raises InvalidRequestError for an empty continuation, an id out of range, or where it makes
+
+    too long a text with its prompt, which may be empty.
+    """
+    if not ids:
+        raise InvalidRequestError("the continuation is empty: there is no token to score")
+    num_tokens = len(prompt_ids) + len(ids)
+    whole = f"prompt and continuation have {num_tokens} tokens"
+    if num_tokens > model.max_prompt_tokens:
+        raise InvalidRequestError(f"{whole}; at most {model.max_prompt_tokens} are taken")
+    if model.context_limit is not None and num_tokens > model.context_limit:
+        raise InvalidRequestError(f"{whole}; the context holds {model.context_limit}")
+    _check_ids("continuation", ids, model)
+
+
+def check_top_log_probs(top_log_probs: int, num_scored: int, model: ModelDescription) -> None:
+    """Raises InvalidRequestError for more than there are, at a place or in one message."""
+    most = model.max_top_log_probs
+    if most is None:
+        raise InvalidRequestError(f"top_log_probs is set; {model.name} gives no log-probabilities")
+    if top_log_probs > most:
+        raise InvalidRequestError(f"top_log_probs is {top_log_probs}; at most {most} are given")
+    num_log_probs = num_scored * (1 + top_log_probs)
+    if num_log_probs > _MAX_LOG_PROBS:
         raise InvalidRequestError(
-            f"prompt token {position} has id {token}; ids end at {model.vocabulary_size - 1}"
+            f"top_log_probs is {top_log_probs}: with {num_scored} tokens to score these are "
+            f"{num_log_probs} log-probabilities; at most {_MAX_LOG_PROBS} are given at once"
         )
 
 
-def check_words(encoded: Encoded) -> None:
+def check_words(encoded: Encoded, of: str = "") -> None:
     """Raises InvalidRequestError for a word that the vocabulary does not have."""
     if encoded.unknown:
         first = encoded.unknown[0]
         others = encoded.num_unknown - 1
         raise InvalidRequestError(
-            f"word {first.position}, {_shown(first.word)}, is not in the vocabulary"
+            f"word {first.position}{of}, {_shown(first.word)}, is not in the vocabulary"
             + (f"; nor are {others} more" if others else "")
+        )
+
+
+def _check_ids(of: str, ids: Sequence[int], model: ModelDescription) -> None:
+    if max(ids) >= model.vocabulary_size or min(ids) < 0:
+        position, token = next(
+            (i, t) for i, t in enumerate(ids) if not 0 <= t < model.vocabulary_size
+        )
+        raise InvalidRequestError(
+            f"{of} token {position} has id {token}; ids end at {model.vocabulary_size - 1}"
         )
 
 

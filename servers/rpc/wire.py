@@ -3,6 +3,7 @@
 Most fields have the same name on both sides and are not listed here: only what differs is.
 """
 
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, Final, TypeVar
 
@@ -19,8 +20,10 @@ from harness_servers.generation import (
     Retrieval,
     RetrievalStep,
     Sampling,
+    Scored,
     Started,
     Stopping,
+    TokenLogProb,
 )
 
 _Options = TypeVar("_Options", Sampling, Stopping, Retrieval)
@@ -56,8 +59,8 @@ def read_retrieval(options: pb.RetrievalOptions) -> Retrieval:
     return _read(Retrieval, options, mode=mode, abbreviations=abbreviations)
 
 
-def write_event(event: Event) -> pb.GenerateResponse:
-    """One event as one message of the stream."""
+def write_event(event: Event, token_name: Callable[[int], str]) -> pb.GenerateResponse:
+    """One event as one message of the stream; a score is none."""
     match event:
         case Delta():
             delta = pb.Delta(
@@ -65,6 +68,7 @@ def write_event(event: Event) -> pb.GenerateResponse:
                 text=event.text,
                 token_ids=event.token_ids,
                 num_tokens=len(event.token_ids),
+                log_probs=[write_log_prob(one, token_name) for one in event.log_probs],
             )
             return pb.GenerateResponse(delta=delta)
         case Started():
@@ -79,6 +83,21 @@ def write_event(event: Event) -> pb.GenerateResponse:
             return pb.GenerateResponse(
                 finished=pb.Finished(**_same_fields(event) | {"reason": reason})
             )
+        case Scored():
+            raise RuntimeError("a score came for a completion that the model was to write")
+
+
+def write_log_prob(value: TokenLogProb, token_name: Callable[[int], str]) -> pb.TokenLogProb:
+    """With the names of its tokens."""
+    return pb.TokenLogProb(
+        token_id=value.token_id,
+        token=token_name(value.token_id),
+        log_prob=value.log_prob,
+        top=[
+            pb.TopLogProb(token_id=token, token=token_name(token), log_prob=log_prob)
+            for token, log_prob in value.top
+        ],
+    )
 
 
 def _write_started(event: Started) -> pb.Started:

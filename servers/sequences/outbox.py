@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from harnessapi.values import Part
 
 from harness_servers.checkpoints.text_stream import TextStream
-from harness_servers.generation import Delta, Event
+from harness_servers.generation import Delta, Event, TokenLogProb
 
 
 class Outbox:
@@ -18,6 +18,9 @@ class Outbox:
         self._ids: list[int] = []
         self._texts: list[str] = []
         self._num_read = 0  # tokens of _ids whose text is in _texts
+        self._num_inserted = 0  # tokens of _ids that nobody generated
+        # Of generated tokens, in their order, added before these.
+        self._log_probs: list[TokenLogProb] = []
 
     def add(self, token: int) -> None:
         """A token whose text is made when it is sent: the cheap way, called once a token."""
@@ -29,6 +32,15 @@ class Outbox:
         self._ids += tokens
         self._num_read += len(tokens)
         self._texts.append(text)
+
+    def add_inserted(self, tokens: Sequence[int], text: str) -> None:
+        """Tokens that the model reads and did not generate, with their text."""
+        self.add_with_text(tokens, text)
+        self._num_inserted += len(tokens)
+
+    def add_log_prob(self, log_prob: TokenLogProb) -> None:
+        """Of the generated token that is added next; it is sent with that."""
+        self._log_probs.append(log_prob)
 
     def flush(self) -> None:
         """No text comes after this that belongs to the tokens added so far."""
@@ -68,7 +80,14 @@ class Outbox:
         if not self._ids and not any(self._texts):
             self._texts = []
             return
+        num_generated = len(self._ids) - self._num_inserted
         self._events.append(
-            Delta(part=self.part, text="".join(self._texts), token_ids=tuple(self._ids))
+            Delta(
+                part=self.part,
+                text="".join(self._texts),
+                token_ids=tuple(self._ids),
+                log_probs=tuple(self._log_probs[:num_generated]),
+            )
         )
-        self._ids, self._texts, self._num_read = [], [], 0
+        del self._log_probs[:num_generated]
+        self._ids, self._texts, self._num_read, self._num_inserted = [], [], 0, 0

@@ -4,7 +4,7 @@ from enum import Enum, auto
 
 from harnessapi.values import FinishReason
 
-from harness_servers.generation import Finished, Job, Started
+from harness_servers.generation import Finished, Job, Scored, Started, TokenLogProb
 from harness_servers.sequences.transcriber import Transcriber
 
 
@@ -25,8 +25,12 @@ class Sequence:
         self.job = job
         self.transcriber = transcriber
         self.slot = -1
-        self.tokens = list(job.prompt_ids)
+        self.tokens = [*job.prompt_ids, *(job.given_ids or ())]
         self.num_read = 0
+        # Of a completion that is given: what its tokens were after those before them.
+        self.scored: list[TokenLogProb] = []
+        if job.given_ids and not job.prompt_ids:
+            self.scored.append(TokenLogProb(token_id=job.given_ids[0], log_prob=None))
         # Digests of the prompt's prefixes by their length, where a snapshot may be taken.
         self.prefixes: dict[int, bytes] = {}
         self.phase = Phase.QUEUED
@@ -37,6 +41,16 @@ class Sequence:
     def num_pending(self) -> int:
         """Tokens that the state has not read; at 1 the next token can be drawn."""
         return len(self.tokens) - self.num_read
+
+    @property
+    def is_given(self) -> bool:
+        """Its tokens are read and scored, and none is drawn."""
+        return self.job.given_ids is not None
+
+    @property
+    def num_unscored(self) -> int:
+        """Of a given completion: tokens to be read before the first whose logits are wanted."""
+        return max(0, len(self.job.prompt_ids) - 1 - self.num_read)
 
     def enter(self, phase: Phase, now_ns: int) -> int:
         """Changes what the sequence is doing; the time of this stay in the old phase."""
@@ -58,6 +72,14 @@ class Sequence:
                 retrieval=self.job.retrieval,
             )
         )
+
+    def add_scores(self, log_probs: list[TokenLogProb]) -> bool:
+        """Of the next tokens of a given completion; True: that was all, the Scored event."""
+        self.scored += log_probs
+        is_done = len(self.scored) == len(self.job.given_ids or ())
+        if is_done:
+            self.transcriber.outbox.add_event(Scored(log_probs=tuple(self.scored)))
+        return is_done
 
     def finish(self, reason: FinishReason, now_ns: int) -> None:
         """The Finished event; a sequence that never left the queue is started first."""

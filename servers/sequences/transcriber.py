@@ -114,7 +114,7 @@ class Transcriber:
             )
         )
         self._switch(Part.INSERTED)
-        self.outbox.add_with_text(ids, text)
+        self.outbox.add_inserted(ids, text)
         return None if self.num_generated >= self._room else list(ids)
 
     def end(self) -> bool:

@@ -26,7 +26,9 @@ from harness_servers.generation import (
     Job,
     Retrieval,
     Sampling,
+    Scored,
     Stopping,
+    TokenLogProb,
 )
 from harness_servers.models.bamba import BambaModel
 from harness_servers.models.lstm import LstmConfig, LstmModel
@@ -61,6 +63,12 @@ class Received:
         return [event for event in self.events if isinstance(event, Delta)]
 
     @property
+    def log_probs(self) -> list[TokenLogProb]:
+        """Of what was generated, or of what was given."""
+        events = [*self.deltas, *self.of(Scored)]
+        return [log_prob for event in events for log_prob in event.log_probs]
+
+    @property
     def finished(self) -> Finished:
         last = self.events[-1]
         assert isinstance(last, Finished)
@@ -79,6 +87,8 @@ def new_job(
     retrieval: Retrieval | None = None,
     deadline_ns: int | None = None,
     arrived_ns: int | None = None,
+    top_log_probs: int | None = None,
+    given_ids: Sequence[int] | None = None,
 ) -> Job:
     return Job(
         prompt_ids=codec.encode(prompt).ids if isinstance(prompt, str) else tuple(prompt),
@@ -87,6 +97,8 @@ def new_job(
         retrieval=retrieval,
         arrived_ns=time.monotonic_ns() if arrived_ns is None else arrived_ns,
         deadline_ns=deadline_ns,
+        top_log_probs=top_log_probs,
+        given_ids=None if given_ids is None else tuple(given_ids),
     )
 
 
@@ -131,6 +143,8 @@ class Driver:
         retrieval: Retrieval | None = None,
         deadline_ns: int | None = None,
         arrived_ns: int | None = None,
+        top_log_probs: int | None = None,
+        given_ids: Sequence[int] | None = None,
     ) -> Received:
         job = new_job(
             self._codec,
@@ -140,6 +154,8 @@ class Driver:
             retrieval=retrieval,
             deadline_ns=deadline_ns,
             arrived_ns=arrived_ns,
+            top_log_probs=top_log_probs,
+            given_ids=given_ids,
         )
         sequence_id = len(self.received)
         self.received[sequence_id] = Received()

@@ -10,6 +10,7 @@ from harnessapi.values import Markers, ModelDescription
 _APART: Final = {"family", "markers", "modes"}
 _TOLD: Final = pb.GetModelResponse.DESCRIPTOR.fields_by_name
 _SAME: Final = tuple(f.name for f in fields(ModelDescription) if f.name in {*_TOLD} - _APART)
+_MAY_MISS: Final = ("context_limit", "max_top_log_probs")
 _FAMILY: Final = "MODEL_FAMILY_"
 
 
@@ -33,8 +34,7 @@ def description_from_wire(message: pb.GetModelResponse) -> ModelDescription:
     """What a server of ours, or one like it, says; modes that are not known here are left out."""
     same: dict[str, Any] = {name: getattr(message, name) for name in _SAME}
     same |= {"styles": tuple(message.styles), "trained_tasks": tuple(message.trained_tasks)}
-    if not message.HasField("context_limit"):
-        same["context_limit"] = None
+    same |= {name: None for name in _MAY_MISS if not message.HasField(name)}
     channel = message.search_channel
     known = (MODES.member(number) for number in channel.modes)
     return ModelDescription(

@@ -13,6 +13,7 @@ from harness_servers.backends.backend import EventStream
 from harness_servers.backends.relay.async_searches import AsyncSearches
 from harness_servers.backends.relay.token_source import (
     Continuation,
+    GivenText,
     TokenSource,
     Written,
     continuation_sampling,
@@ -64,7 +65,7 @@ class Relay:
         try:
             async with timeout, self._slots:
                 self._admitted_ns = time.monotonic_ns()
-                return await self._write()
+                return await (self._score() if self._sequence.is_given else self._write())
         except TimeoutError:
             if timeout.expired():
                 return FinishReason.DEADLINE
@@ -89,6 +90,7 @@ class Relay:
             sampling=continuation_sampling(self._sequence.job.sampling, num_generated),
             max_new_tokens=self._transcriber.num_left,
             stop_ids=self._stop_ids,
+            top_log_probs=self._sequence.job.top_log_probs,
         )
         async with contextlib.aclosing(self._source.generate(continuation)) as pieces:
             async for written in pieces:
@@ -105,12 +107,27 @@ class Relay:
             self._sequence.num_read = written.num_cached
             self._start()
             self._sequence.enter(Phase.DECODE, time.monotonic_ns())
-        for token in written.token_ids:
+        for place, token in enumerate(written.token_ids):
             self._sequence.tokens.append(token)
+            if written.log_probs:
+                self._transcriber.outbox.add_log_prob(written.log_probs[place])
             consequence = self._transcriber.write(token)
             if consequence is not None:
                 return consequence
         return None
+
+    async def _score(self) -> FinishReason:
+        """Reads what is given; the first of all tokens, if it is asked for, needs no reading."""
+        self._start()
+        sequence, given_ids = self._sequence, self._sequence.job.given_ids or ()
+        num_left = len(given_ids) - len(sequence.scored)
+        text = GivenText(
+            token_ids=sequence.tokens,
+            first=len(sequence.tokens) - num_left,
+            top_log_probs=sequence.job.top_log_probs or 0,
+        )
+        sequence.add_scores(await self._source.score(text) if num_left else [])
+        return FinishReason.LENGTH
 
     async def _search(self, consequence: SearchRequest | SearchResult) -> bool:
         """Makes the search where one is needed; False where its result does not fit."""

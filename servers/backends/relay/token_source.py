@@ -2,10 +2,10 @@
 
 import hashlib
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from harness_servers.generation import Sampling
+from harness_servers.generation import Sampling, TokenLogProb
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -17,6 +17,17 @@ class Continuation:
     max_new_tokens: int
     # The engine stops by itself after one of these; it gives that token too.
     stop_ids: frozenset[int]
+    # As Job.top_log_probs.
+    top_log_probs: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GivenText:
+    """What the engine is to read: how likely are the tokens from `first` (at least 1) on?"""
+
+    token_ids: list[int]
+    first: int
+    top_log_probs: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,6 +36,8 @@ class Written:
 
     token_ids: list[int]
     num_cached: int
+    # One of each token, where they were asked for.
+    log_probs: list[TokenLogProb] = field(default_factory=list)
 
 
 class TokenSource(Protocol):
@@ -36,6 +49,10 @@ class TokenSource(Protocol):
 
     def generate(self, continuation: Continuation) -> AsyncGenerator[Written]:
         """The tokens as they come. Closing it aborts the engine's work on them."""
+        ...
+
+    async def score(self, text: GivenText) -> list[TokenLogProb]:
+        """Of the tokens asked for, in their order. Cancelling it aborts the engine's work."""
         ...
 
     async def wait_failed(self) -> None:

@@ -94,6 +94,13 @@ async def test_without_a_mode_no_search_is_asked_for(serve: Any) -> None:
     assert (completion.num_searches, completion.searches) == (0, ())
 
 
+async def test_a_server_that_does_not_score_says_so(serve: Any) -> None:
+    async with serve(FakeModel(Script())) as client:
+        assert (await client.get_model()).max_top_log_probs is None
+        with pytest.raises(AttemptError, match="UNIMPLEMENTED"):
+            await client.score(None, "bab")
+
+
 async def test_too_few_tokens_are_a_truncation(serve: Any) -> None:
     async with serve(FakeModel(Script())) as client:
         completion = await client.complete(request(limit=2), timeout_s=600)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,22 @@ def test_greedy_tokens_are_those_of_generate_among_neighbours(
     driver.run()
     for row, one in enumerate(received):
         assert one.tokens == generate(folder, prompt(length + 3 * row), 40)
+
+
+@pytest.mark.parametrize("num_prompt", [0, 1, 20])
+def test_scores_are_those_of_one_forward_pass(folder: Path, codec, drive, num_prompt: int) -> None:
+    reference = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    options = replace(WHOLE_PROMPT, scored_tokens=9)
+    driver = drive(load_transformers_model(folder).model, codec, options=options)
+    ids = prompt(50)
+    received = driver.ask(ids[:num_prompt], given_ids=ids[num_prompt:], top_log_probs=0)
+    driver.run()
+    with torch.no_grad():
+        log_probs = reference(torch.tensor([ids])).logits[0].log_softmax(-1)
+    expected = [float(log_probs[place, token]) for place, token in enumerate(ids[1:])]
+    found = [one.log_prob for one in received.log_probs if one.log_prob is not None]
+    assert len(received.log_probs) == 50 - num_prompt
+    assert found == pytest.approx(expected[-len(found) :], abs=1e-4, rel=1e-4)
 
 
 def test_what_is_read_after_a_first_piece_is_read_as_at_once(folder: Path) -> None:

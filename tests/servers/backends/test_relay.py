@@ -13,7 +13,11 @@ from harness_retrieval.abbreviations import Abbreviation
 from harness_retrieval.local import LocalRetriever
 from harness_retrieval.types import RetrieverUnavailableError, SearchResult
 from harness_servers.backends.relay.relay_backend import RelayBackend
-from harness_servers.backends.relay.token_source import Continuation, Written
+from harness_servers.backends.relay.token_source import (
+    Continuation,
+    GivenText,
+    Written,
+)
 from harness_servers.engine.engine_options import EngineOptions
 from harness_servers.errors import QueueFullError, UnavailableError
 from harness_servers.generation import (
@@ -26,6 +30,7 @@ from harness_servers.generation import (
     Sampling,
     Started,
     Stopping,
+    TokenLogProb,
 )
 
 PROMPT = "assoc_recall bab dok ; fem gik ; fem <regex>"
@@ -44,6 +49,9 @@ class FakeSource:
         self.size = 1
         self.continuations: list[Continuation] = []
         self.num_open = 0
+        self.texts: list[GivenText] = []
+        self.may_score = asyncio.Event()
+        self.may_score.set()
         self.died = asyncio.Event()
 
     def follow(self, word: str, following: str) -> None:
@@ -74,6 +82,19 @@ class FakeSource:
             if last in continuation.stop_ids:
                 break
         return ids
+
+    async def score(self, text: GivenText) -> list[TokenLogProb]:
+        """A token is as likely as its place is near."""
+        self.texts.append(text)
+        self.num_open += 1
+        try:
+            await self.may_score.wait()
+        finally:
+            self.num_open -= 1
+        return [
+            TokenLogProb(token_id=token, log_prob=-float(place))
+            for place, token in enumerate(text.token_ids)
+        ][text.first :]
 
     async def wait_failed(self) -> None:
         await self.died.wait()
@@ -248,6 +269,37 @@ async def test_a_reader_that_goes_away_ends_the_engines_work_and_frees_its_slot(
         assert source.num_open == 1
     assert (await collect(backend, with_search()))[-1].reason is FinishReason.EOS
     assert source.num_open == 0
+
+
+@pytest.mark.parametrize("prompt", [(), (5,), (5, 6, 7)])
+async def test_what_is_given_is_scored_after_its_prompt(make, source, make_job, prompt) -> None:
+    job = make_job(prompt, given_ids=(8, 9), top_log_probs=4)
+    started, scored, finished = await collect(await make(), job)
+    assert (type(started), type(finished)) == (Started, Finished)
+    log_probs = [None if place == 0 else -float(place) for place in range(len(prompt) + 2)]
+    assert [one.log_prob for one in scored.log_probs] == log_probs[-2:]
+    assert [one.token_id for one in scored.log_probs] == [8, 9]
+    [text] = source.texts
+    assert (text.token_ids, text.first) == ([*prompt, 8, 9], max(1, len(prompt)))
+
+
+async def test_a_first_token_alone_needs_no_engine(make, source, make_job) -> None:
+    events = await collect(await make(), make_job((), given_ids=(8,), top_log_probs=0))
+    assert events[1].log_probs == (TokenLogProb(token_id=8, log_prob=None),)
+    assert source.texts == []
+
+
+async def test_a_deadline_and_a_reader_that_goes_away_end_a_score(make, source, make_job) -> None:
+    source.may_score.clear()
+    backend = await make(num_slots=1)
+    deadline_ns = time.monotonic_ns() + 50_000_000
+    job = make_job((5,), given_ids=(8, 9), top_log_probs=0, deadline_ns=deadline_ns)
+    started, finished = await collect(backend, job)
+    assert (type(started), finished.reason) == (Started, FinishReason.DEADLINE)
+    task = asyncio.create_task(collect(backend, make_job((5,), given_ids=(8,), top_log_probs=0)))
+    await until(lambda: source.num_open == 1)
+    task.cancel()
+    await until(lambda: source.num_open == 0)
 
 
 async def test_past_the_queues_bound_requests_are_refused(make, endless) -> None:

@@ -1,6 +1,7 @@
 """Any causal language model of transformers on our engine: the reference of the fast ones."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from harness_servers.backends.hosting import Hosting, make_backend
 from harness_servers.checkpoints.checkpoint import save_checkpoint
 from harness_servers.engine.engine_options import EngineOptions
 from harness_servers.errors import CheckpointError
-from harness_servers.generation import Finished, Stopping
+from harness_servers.generation import Finished, Sampling, Stopping
 from harness_training.tokenizer import checkpoint_config
 
 transformers = pytest.importorskip("transformers")
@@ -96,6 +97,32 @@ def test_a_prompt_read_in_pieces_gives_the_logits_of_the_whole(folder: Path) -> 
     model.prefill(ids[:, 7:19], torch.tensor([12]), state, slots)
     pieces = model.decode(ids[:, 19], state, slots)
     torch.testing.assert_close(pieces, whole, atol=1e-4, rtol=1e-4)
+
+
+def test_scores_and_log_probs_are_those_of_transformers(folder: Path, codec, drive) -> None:
+    reference = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    options = replace(WHOLE_PROMPT, scored_tokens=7)
+    driver = drive(load_transformers_model(folder).model, codec, options=options)
+    whole = [(11 * k * k + 5 * k) % 800 for k in range(60)]
+    stopping = Stopping(max_new_tokens=20, ignore_eos=True)
+    given = [driver.ask(whole[:n], given_ids=whole[n:], top_log_probs=3) for n in (0, 1, 2, 30, 59)]
+    for sampling in (Sampling(), Sampling(temperature=1.2, top_k=9, seed=4)):
+        given.append(driver.ask(whole, sampling=sampling, stopping=stopping, top_log_probs=3))
+    driver.run()
+    for one in given:
+        ids = whole + one.tokens
+        with torch.no_grad():
+            log_probs = reference(torch.tensor([ids])).logits[0].log_softmax(-1)
+        start = len(ids) - len(one.log_probs)
+        assert [scored.token_id for scored in one.log_probs] == ids[start:]
+        for place, scored in enumerate(one.log_probs, start):
+            if place == 0:
+                assert scored.log_prob is None
+                continue
+            before = log_probs[place - 1]
+            assert scored.log_prob == pytest.approx(float(before[scored.token_id]), abs=1e-4)
+            top = [log_prob for _, log_prob in scored.top]
+            assert top == pytest.approx(before.topk(3).values.tolist(), abs=1e-4)
 
 
 def test_the_state_is_measured(folder: Path) -> None:

@@ -196,6 +196,78 @@ async def test_a_seed_decides_what_is_drawn_and_top_k_1_is_greedy(stub) -> None:
     assert await draw(temperature=1, seed=3, top_p=1e-6) == await draw(temperature=0)
 
 
+async def score(stub, prompt: list[int], given: list[int], top: int = 2, **call):
+    request = pb.ScoreRequest(continuation_ids=pb.TokenIds(ids=given), top_log_probs=top)
+    if prompt:
+        request.token_ids.ids.extend(prompt)
+    return (await stub.Score(request, **call)).tokens
+
+
+def check_log_probs(found, model, ids: list[int], num_top: int) -> None:
+    """Held to transformers; `found` are those of the last tokens."""
+    with torch.no_grad():
+        log_probs = model(torch.tensor([ids])).logits[0].log_softmax(-1)
+    start = len(ids) - len(found)
+    assert [one.token_id for one in found] == ids[start:]
+    for place, one in enumerate(found, start):
+        assert one.HasField("log_prob") == (place > 0)
+        assert len(one.top) == (num_top if place else 0)
+        if place:
+            before = log_probs[place - 1]
+            likeliest = before.topk(num_top).values.tolist()
+            assert one.log_prob == pytest.approx(float(before[one.token_id]), abs=1e-4)
+            assert [top.log_prob for top in one.top] == pytest.approx(likeliest, abs=1e-4)
+
+
+async def test_scores_and_log_probs_are_those_of_transformers(stub, llama_folder: Path) -> None:
+    reference = transformers.AutoModelForCausalLM.from_pretrained(llama_folder, dtype=torch.float32)
+    borders = (0, 1, 4, -1, 30)
+    calls = [
+        score(stub, ids[:border], ids[border:])
+        for ids in random_prompts()[2:]
+        for border in borders
+    ]
+    scores = iter(await asyncio.gather(*calls))
+    for ids in random_prompts()[2:]:
+        for _ in borders:
+            check_log_probs(next(scores), reference, ids, 2)
+    [alone] = await score(stub, [], [7])
+    assert not alone.HasField("log_prob")
+    full = [(7 * k * k) % 800 for k in range(CONTEXT_LIMIT)]
+    check_log_probs(await score(stub, full[:500], full[500:], 0), reference, full, 0)
+    for sampling in (None, pb.SamplingOptions(temperature=1.2, top_k=30, top_p=0.9, seed=3)):
+        prompt = random_prompts()[3]
+        request = generate(prompt, pb.StoppingOptions(max_new_tokens=40, ignore_eos=True))
+        request.top_log_probs = 20
+        if sampling is not None:
+            request.sampling.CopyFrom(sampling)
+        answer = await collect(stub, request)
+        found = [one for response in answer for one in response.delta.log_probs]
+        check_log_probs(found, reference, prompt + tokens(answer), 20)
+        scored = await score(stub, prompt, tokens(answer))
+        assert [one.log_prob for one in scored] == pytest.approx(
+            [one.log_prob for one in found], abs=1e-4
+        )
+
+
+async def test_what_follows_an_insertion_is_likely_after_it(stub, llama_folder: Path) -> None:
+    reference = transformers.AutoModelForCausalLM.from_pretrained(llama_folder, dtype=torch.float32)
+    asked = pb.GenerateRequest(text=PROMPT, retrieval=REGEX, top_log_probs=1)
+    responses = await collect(stub, asked)
+    found = [one for response in responses for one in response.delta.log_probs]
+    assert len(found) == responses[-1].finished.num_generated_tokens == 7
+    assert len(tokens(responses)) == 8
+    ids = [*responses[0].started.prompt_token_ids, *tokens(responses)]
+    check_log_probs(found[-3:], reference, ids, 1)
+
+
+async def test_a_score_that_is_out_of_time_says_so_and_ends(stub) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await score(stub, [5] * 200, [7] * 200, timeout=1e-6)
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert len(await score(stub, [5] * 20, [7] * 20)) == 20
+
+
 async def test_a_call_that_is_dropped_is_aborted_in_the_engine(stub, codec) -> None:
     """What it has written is in the engine's cache; one to its end leaves all of it there."""
     written = list(codec.encode("dok").ids) * 480
