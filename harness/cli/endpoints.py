@@ -12,6 +12,7 @@ from harness.cli.lazy import LazyCommand, LazyGroup
 from harness.cli.shared_options import ENDPOINT_NAME, ENDPOINTS_FILE
 from harness.cli.signals import run_until_signal
 from harness.clients.connection import Connection
+from harness.conformance.kit import WAIT_S
 from harness.endpoints.config import Endpoint
 from harness.errors import HarnessError, UnreachableError, printable
 from harness.fleet.fleet import open_fleet
@@ -35,9 +36,31 @@ def list_command(endpoints_file: Path | None) -> None:
 @click.argument("name", type=ENDPOINT_NAME, required=False)
 @ENDPOINTS_FILE
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object an endpoint.")
+@click.option(
+    "--conformance",
+    is_flag=True,
+    help="Hold a gRPC server, NAME or its ADDRESS (host:port, unix:/path), to every promise of the "
+    "API.",
+)
+@click.option(
+    "--wait",
+    "wait_s",
+    type=click.FloatRange(min=0, min_open=True),
+    default=WAIT_S,
+    show_default=True,
+    metavar="SECONDS",
+    help="With --conformance: for one promise.",
+)
 @click.pass_context
 def check_command(
-    ctx: click.Context, name: str | None, endpoints_file: Path | None, as_json: bool
+    ctx: click.Context,
+    /,
+    *,
+    name: str | None,
+    endpoints_file: Path | None,
+    as_json: bool,
+    conformance: bool,
+    wait_s: float,
 ) -> None:
     """Ask NAME, or every endpoint, what it serves, and one small question; local ones are
     started and stopped.
@@ -46,13 +69,22 @@ def check_command(
     takes stop strings, and which parameters it refuses. Servers of others get two or three
     requests of about 300 tokens.
 
-    Exit status: 0 all answer; 2 one was refused, by us or by its server; 3 one could
-    not be reached.
+    With --conformance a line a promise: its name, whether it was kept, what was seen and, where
+    it was broken, what is right (docs/serve-your-own-model.md).
+
+    Exit status: 0 all answer, or all promises were kept; 2 one was refused, by us or by its
+    server, or a promise was broken; 3 one could not be reached.
 
     \b
       harness endpoints check rnn-rag
       harness endpoints check gpt --json
+      harness endpoints check --conformance 127.0.0.1:50051
     """
+    if conformance:
+        if name is None:
+            raise click.UsageError("--conformance needs the ADDRESS of a server, or a NAME", ctx)
+        _check_conformance(ctx, name, endpoints_file, wait_s=wait_s, as_json=as_json)
+        return
     endpoints = read_endpoints(endpoints_file).select([name or "all"])
     found: dict[str, Checked] = {}
     run_until_signal(_check_all(endpoints, dependencies(ctx), found))
@@ -65,6 +97,17 @@ def check_command(
     if failed:
         lines = "\n".join(str(error) for error in failed)
         raise UnreachableError(f"not all endpoints answered:\n{lines}")
+
+
+def _check_conformance(
+    ctx: click.Context, place: str, endpoints_file: Path | None, *, wait_s: float, as_json: bool
+) -> None:
+    # Here and not at the top: who asks one question does not wait for all of them.
+    from harness.cli.conformance_check import check_conformance  # noqa: PLC0415
+
+    given = dependencies(ctx)
+    is_kept = check_conformance(place, endpoints_file, given, wait_s=wait_s, as_json=as_json)
+    ctx.exit(0 if is_kept else 2)
 
 
 async def _check_all(

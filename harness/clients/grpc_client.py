@@ -66,6 +66,7 @@ class Client:
         self.cause = ""
         self.refused: dict[str, str] = {}
         self.listed: tuple[str, ...] = ()
+        self.target = target
         self._api = api
         self._request = request
         self._has_chat_template = False
@@ -79,7 +80,7 @@ class Client:
     async def is_serving(self) -> bool:
         """Whether the server is there, and says that its model is warm."""
         said = await why_not_serving(self._channel, timeout_s=_PROBE_TIMEOUT_S) or ""
-        self.cause = _explained(said)
+        self.cause = explained(said)
         return not self.cause
 
     async def get_model(self) -> ModelDescription:
@@ -189,6 +190,11 @@ class Client:
         return is_chat
 
 
+def plain_request(request: CompletionRequest, *, is_chat: bool) -> pb.GenerateRequest:
+    """As an eval sends it without request options; `is_chat`: its text is a message."""
+    return _to_wire(request, DEFAULT_REQUEST, is_chat=is_chat)
+
+
 def _conversation(prompt: Prompt, options: RequestOptions) -> pb.Conversation:
     messages = [pb.Message(role="user", content=prompt.text)]
     if options.system_prompt is not None:
@@ -236,7 +242,7 @@ def _word_results(options: pb.RetrievalOptions, prompt: Prompt) -> None:
         options.failed_text = prompt.failed
 
 
-def _explained(cause: str) -> str:
+def explained(cause: str) -> str:
     """What is wrong with a server that is not serving, with what to look at where that is known."""
     hints = (meaning for sign, meaning in _CAUSES if sign in cause)
     hint = next(hints, None)

@@ -1,0 +1,261 @@
+"""Promises of searches, where a model has a search channel and makes use of it."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from harnessapi.inference.v1 import inference_pb2 as pb
+from harnessapi.rpc.enums import MODES, OUTCOMES
+from harnessapi.values import Mode, Outcome
+
+from harness.conformance.exchange import Exchange
+from harness.conformance.expecting import expect, expect_same
+from harness.conformance.promise import Promise
+from harness.conformance.promises_of_stream import check_generated
+from harness.conformance.trial import Trial
+from harness.conformance.verdicts import NoOccasion, NotOffered
+from harness.conformance.wordings import searching_requests
+
+_DEFAULTS: Final = {
+    "max_searches": 1024,
+    "max_inserted_tokens": 64,
+    "top_k": 1,
+    "result_prefix": "",
+    "result_suffix": "",
+}
+_ASKED: Final[dict[str, Any]] = {
+    "max_searches": 3,
+    "max_inserted_tokens": 5,
+    "top_k": 2,
+    "result_prefix": "",
+    "result_suffix": "",
+    "failed_text": "",
+}
+_NOTHING: Final[dict[str, Any]] = {}
+_NO_PATTERN: Final = "("
+# What a search that was really made comes to; the others need none.
+_SEARCHED: Final = {Outcome.FOUND, Outcome.NOT_FOUND, Outcome.TOO_COSTLY}
+
+
+def _modes(trial: Trial) -> list[Mode]:
+    if not trial.model.HasField("search_channel"):
+        raise NotOffered("GetModel has no search_channel")
+    known = (MODES.member(number) for number in trial.model.search_channel.modes)
+    return [mode for mode in known if mode is not None]
+
+
+async def _options(trial: Trial) -> str:
+    modes = _modes(trial)
+    for mode in modes:
+        for asked in (_NOTHING, _ASKED):
+            request = trial.short(1)
+            number = MODES.number(mode)
+            request.retrieval.CopyFrom(pb.RetrievalOptions(mode=number, **asked))
+            started = await trial.begin(request, f"retrieval, mode {mode}")
+            expect(started.HasField("retrieval"), f"mode {mode}: Started.retrieval is not set")
+            expect_same("Started.retrieval.mode", started.retrieval.mode, number)
+            for name, value in {**_DEFAULTS, **asked}.items():
+                found = getattr(started.retrieval, name)
+                expect_same(f"mode {mode}: Started.retrieval.{name}", found, value)
+    return f"taken and repeated, modes {', '.join(modes)}"
+
+
+async def _steps(trial: Trial) -> str:
+    """Learns a completion with a search for each mode."""
+    modes = _modes(trial)
+    num_asked = 0
+    for mode in modes:
+        for request in searching_requests(trial.model, mode):
+            num_asked += 1
+            exchange = await trial.ask(request, f"a prompt that promises a search, {mode}")
+            if exchange.error is not None:
+                continue  # its words, or its length, may not be this model's
+            _check_steps(exchange)
+            if exchange.steps:
+                trial.searched[mode] = exchange
+                break
+    if not trial.searched:
+        raise NoOccasion(f"the model searched in none of {num_asked} prompts that promise it")
+    found = (f"{len(one.steps)} by {mode}" for mode, one in trial.searched.items())
+    return f"searches: {', '.join(found)}"
+
+
+def _check_steps(exchange: Exchange) -> None:
+    """Raises BrokenPromise where a step lacks its query, or its result, or has another mode."""
+    expect_same("the last event", (exchange.kinds or ["nothing"])[-1], "finished")
+    owed = 0
+    channel = pb.CHANNEL_UNSPECIFIED
+    for event in exchange.events:
+        kind = event.WhichOneof("event")
+        is_inserted = kind == "delta" and event.delta.channel == pb.CHANNEL_INSERTED
+        if is_inserted:
+            owed -= event.delta.num_tokens
+            expect(owed >= 0, f"{-owed} tokens were inserted without a RetrievalStep before")
+        else:
+            expect(owed == 0, f"{owed} tokens of a RetrievalStep do not follow it as a Delta")
+        if kind == "retrieval_step":
+            step = event.retrieval_step
+            expect(channel == pb.CHANNEL_QUERY, "no query stands before a RetrievalStep")
+            expect(OUTCOMES.member(step.outcome) is not None, f"outcome is {step.outcome}")
+            expect_same("mode of a RetrievalStep", step.mode, exchange.request.retrieval.mode)
+            owed = step.num_inserted_tokens
+        elif kind == "delta" and (event.delta.text or is_inserted):
+            channel = event.delta.channel
+
+
+async def _counts(trial: Trial) -> str:
+    told = ""
+    for mode, exchange in trial.searched.items():
+        check_generated(exchange)
+        finished, steps = exchange.finished, exchange.steps
+        inserted = sum(step.num_inserted_tokens for step in steps)
+        expect_same(f"{mode}: Finished.num_inserted_tokens", finished.num_inserted_tokens, inserted)
+        least = sum(OUTCOMES.member(step.outcome) in _SEARCHED for step in steps)
+        told = f"{mode}: Finished.num_searches is {finished.num_searches}, of {len(steps)} steps"
+        expect(least <= finished.num_searches <= len(steps), told)
+    return told
+
+
+async def _found(trial: Trial) -> str:
+    """What was found stands in the context: words, whatever white space is between them."""
+    found = ""
+    for exchange in trial.searched.values():
+        context = _asked_text(exchange.request)
+        for event in exchange.events:
+            context += event.delta.text
+            step = event.retrieval_step
+            if OUTCOMES.member(step.outcome) is Outcome.FOUND and not step.truncated:
+                found = " ".join(step.inserted_text.split())
+                expect(bool(found), "outcome FOUND without inserted_text")
+                expect(found in " ".join(context.split()), f"FOUND {found!r}, not in the context")
+    if not found:
+        raise NoOccasion("none of the model's searches found anything")
+    return f"{found!r} stands in the context"
+
+
+def _asked_text(request: pb.GenerateRequest) -> str:
+    if request.HasField("messages"):
+        return " ".join(message.content for message in request.messages.messages)
+    return request.text
+
+
+async def _invalid(trial: Trial) -> str:
+    """The model's own query, as an abbreviation of what is no pattern."""
+
+    def change(request: pb.GenerateRequest, query: str) -> None:
+        request.retrieval.ClearField("abbreviations")
+        request.retrieval.abbreviations.add(query=query, pattern=_NO_PATTERN)
+
+    exchange = await _search_again(trial, Mode.REGEX, change, f"the pattern {_NO_PATTERN}")
+    step = exchange.steps[0]
+    expect_same("expanded_query", step.expanded_query, _NO_PATTERN)
+    _expect_failed(trial, exchange, Outcome.INVALID_QUERY)
+    return f"INVALID_QUERY, and {_inserted(exchange)!r} was inserted"
+
+
+async def _limit(trial: Trial) -> str:
+    def change(request: pb.GenerateRequest, _query: str) -> None:
+        request.retrieval.max_searches = 0
+
+    mode = next(iter(trial.searched))
+    exchange = await _search_again(trial, mode, change, "max_searches 0")
+    _expect_failed(trial, exchange, Outcome.LIMIT_REACHED)
+    expect_same("Finished.num_searches", exchange.finished.num_searches, 0)
+    return f"LIMIT_REACHED, and {_inserted(exchange)!r} was inserted"
+
+
+async def _cut(trial: Trial) -> str:
+    def change(request: pb.GenerateRequest, _query: str) -> None:
+        request.retrieval.max_inserted_tokens = 1
+
+    long = {
+        mode: one for mode, one in trial.searched.items() if one.steps[0].num_inserted_tokens > 1
+    }
+    if not long:
+        raise NoOccasion("no result has more than one token")
+    exchange = await _search_again(trial, next(iter(long)), change, "max_inserted_tokens 1")
+    step = exchange.steps[0]
+    expect_same("num_inserted_tokens of a step", step.num_inserted_tokens, 1)
+    expect(step.truncated, "truncated is not set where the result was cut")
+    return "one token of the result, truncated"
+
+
+async def _search_again(
+    trial: Trial, mode: Mode, change: Callable[[pb.GenerateRequest, str], None], what: str
+) -> Exchange:
+    if mode not in trial.searched:
+        raise NoOccasion(f"the model made no search by {mode}")
+    before = trial.searched[mode]
+    request = pb.GenerateRequest()
+    request.CopyFrom(before.request)
+    change(request, before.steps[0].query)
+    exchange = await trial.complete(request, what)
+    _check_steps(exchange)
+    expect(bool(exchange.steps), f"{what}: no RetrievalStep, where there was one before")
+    return exchange
+
+
+def _expect_failed(trial: Trial, exchange: Exchange, outcome: Outcome) -> None:
+    step = exchange.steps[0]
+    found = OUTCOMES.member(step.outcome)
+    expect(found is outcome, f"outcome is {(found or Outcome.FOUND).name}, not {outcome.name}")
+    failed = exchange.request.retrieval
+    text = failed.failed_text if failed.HasField("failed_text") else _channel(trial).failed_text
+    inserted = _inserted(exchange)
+    expect(text.strip() in inserted, f"{inserted!r} was inserted, not {text!r}")
+
+
+def _channel(trial: Trial) -> pb.SearchChannel:
+    return trial.model.search_channel
+
+
+def _inserted(exchange: Exchange) -> str:
+    """The text that the first search inserted."""
+    texts = [delta.text for delta in exchange.deltas if delta.channel == pb.CHANNEL_INSERTED]
+    return texts[0] if texts else ""
+
+
+_STEPS: Final = ("search-steps",)
+SEARCH: Final = (
+    Promise(
+        name="search-options",
+        right="every mode of the search channel is taken, and Started says the options in force",
+        attempt=_options,
+        needs=("event-order", "model-fields"),
+    ),
+    Promise(
+        name="search-steps",
+        right="a query is followed by its RetrievalStep, and that by what it inserted, as a Delta",
+        attempt=_steps,
+        needs=("search-options",),
+    ),
+    Promise(
+        name="search-counts",
+        right="num_inserted_tokens and num_searches of Finished are those of the steps",
+        attempt=_counts,
+        needs=_STEPS,
+    ),
+    Promise(
+        name="search-found",
+        right="what a search FOUND stands in the context",
+        attempt=_found,
+        needs=_STEPS,
+    ),
+    Promise(
+        name="search-invalid",
+        right="a query that is no pattern is INVALID_QUERY, and the failed text is inserted",
+        attempt=_invalid,
+        needs=_STEPS,
+    ),
+    Promise(
+        name="search-limit",
+        right="past max_searches a query is LIMIT_REACHED, and the failed text is inserted",
+        attempt=_limit,
+        needs=_STEPS,
+    ),
+    Promise(
+        name="search-cut",
+        right="no more than max_inserted_tokens are inserted, and truncated says so",
+        attempt=_cut,
+        needs=_STEPS,
+    ),
+)
