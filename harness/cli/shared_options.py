@@ -10,6 +10,7 @@ from click.shell_completion import CompletionItem
 from harness.endpoints.config import load_endpoints
 from harness.errors import HarnessError
 from harness.tasks import TASKS
+from harness.tasks.foreign import installed_tasks
 
 ENDPOINTS_FILE = click.option(
     "--endpoints",
@@ -91,5 +92,14 @@ def _endpoint_names(ctx: click.Context) -> tuple[str, ...]:
 
 
 ENDPOINT_NAME = Name(_endpoint_names)
-TASK_NAME = Name(lambda _ctx: TASKS)
-TASK_NAME_OR_ALL = Name(lambda _ctx: (*TASKS, "all"))
+
+
+def _task_names(_ctx: click.Context) -> tuple[str, ...]:
+    try:
+        return (*TASKS, *(name for name in installed_tasks() if name not in TASKS))
+    except HarnessError:
+        return tuple(TASKS)
+
+
+TASK_NAME = Name(_task_names)
+TASK_NAME_OR_ALL = Name(lambda ctx: (*_task_names(ctx), "all"))
