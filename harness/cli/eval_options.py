@@ -19,6 +19,7 @@ from harness.runs.run_options import RunOptions, option_differences
 from harness.runs.store import RunStore, create_run, find_run
 from harness.runs.summary import summarize
 from harness.tasks.choosing import choose_tasks
+from harness.tasks.elsewhere import require_same_elsewhere
 from harness.tasks.foreign import TaskSource
 from harness.way import Prompting, Style
 
@@ -146,6 +147,8 @@ def _session_plan(
 def _run_options(options: EvalOptions, file: EndpointFile) -> RunOptions:
     """Those that decide what is asked, `all` replaced by names."""
     tasks = choose_tasks(options.task or ())
+    for source in tasks.sources.values():
+        require_same_elsewhere(source.spec)
     promptings = options.prompting
     return RunOptions(
         endpoint=tuple(endpoint.name for endpoint in file.select(options.endpoint or ())),

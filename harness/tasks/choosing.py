@@ -9,6 +9,7 @@ from harness.tasks import TASKS
 from harness.tasks.foreign import (
     ForeignTask,
     TaskSource,
+    file_spec,
     installed_tasks,
     is_file_spec,
     load_file_task,
@@ -42,7 +43,7 @@ def choose_tasks(named: Iterable[str]) -> ChosenTasks:
     sources: dict[str, TaskSource] = {}
     for one in named:
         for name in TASKS if one == "all" else (one,):
-            foreign = _foreign(name)
+            foreign = _foreign(file_spec(name) if is_file_spec(name) else name)
             if foreign is None:
                 kinds[name] = TASKS[name]
                 continue
@@ -71,8 +72,7 @@ def _foreign(name: str) -> ForeignTask | None:
         return None
     installed = load_installed_task(name)
     if installed is None:
-        hint = "; a task of a file is named PATH.py:CLASS" if "." in name else ""
-        raise InputError(f"{unknown_name('task', name, (*TASKS, *foreign_names()))}{hint}")
+        raise unknown_name("task", name, (*TASKS, *foreign_names()))
     where = f"task '{name}' of {installed.source.package}"
     check_kind(installed.kind, where)
     if installed.kind.name != name:

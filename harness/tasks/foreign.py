@@ -54,26 +54,27 @@ def is_file_spec(name: str) -> bool:
 
 
 def file_spec(name: str) -> str:
-    """The same, wherever it is read."""
+    """The same, wherever it is read. Raises InputError for what names no class of a file."""
     path, _, kind = name.rpartition(":")
-    return f"{Path(path).absolute()}:{kind}"
+    if path.endswith(".py") and kind.isidentifier():
+        return f"{Path(path).absolute()}:{kind}"
+    whole = Path(name)
+    here = _classes_of(whole.absolute()) if whole.suffix == ".py" and whole.is_file() else ()
+    hint = f"; in {whole.name}: {', '.join(here)}" if here else ""
+    raise InputError(f"task '{name}': {_FORM}{hint}")
 
 
-def load_file_task(name: str) -> ForeignTask:
-    """Runs the file, in this process. Raises InputError naming what it lacks."""
-    path_text, _, kind = name.rpartition(":")
-    path = Path(path_text or name).absolute()
-    if not path_text.endswith(".py") or not kind.isidentifier():
-        here = _classes_of(path) if path.suffix == ".py" and path.is_file() else ()
-        hint = f"; in {path.name}: {', '.join(here)}" if here else ""
-        raise InputError(f"task '{name}': {_FORM}{hint}")
+def load_file_task(spec: str) -> ForeignTask:
+    """Runs the file, in this process; `spec` as `file_spec` gives it. Raises InputError."""
+    path_text, _, kind = spec.rpartition(":")
+    path = Path(path_text)
     module, digest = _run_file(path)
     found = vars(module).get(kind)
     if found is None:
         known = ", ".join(_classes_of(path)) or "none"
-        raise InputError(f"task '{name}': no class {kind} in {path}. Tasks in it: {known}")
+        raise InputError(f"task '{spec}': no class {kind} in it. Tasks in it: {known}")
     return ForeignTask(
-        kind=found, source=TaskSource(spec=f"{path}:{kind}", sha256=digest, wording=_wording(found))
+        kind=found, source=TaskSource(spec=spec, sha256=digest, wording=_wording(found))
     )
 
 
@@ -117,8 +118,8 @@ def naming(where: str, what: str) -> Iterator[None]:
     """Whatever other people's code raises is an InputError that says where in it."""
     try:
         yield
-    except HarnessError:
-        raise
+    except HarnessError as error:
+        raise InputError(f"{where}: {error}") from error
     except (Exception, SystemExit) as error:
         raise InputError(f"{where}: {what} failed: {raised(error)}") from error
 

@@ -61,16 +61,12 @@ def check_samples(task: Task, where: str) -> None:
 
 def _check_class(kind: Any, where: str) -> None:
     if not (inspect.isclass(kind) and issubclass(kind, Task)):
-        raise InputError(
-            f"{where}: it is no class of a task: derive it from harness.tasks.task.Task"
-        )
+        raise InputError(f"{where}: it is no task: derive the class from harness.tasks.task.Task")
     if missing := sorted(kind.__abstractmethods__):
         raise InputError(f"{where}: it has no {', '.join(missing)}")
     bare = [name for name, value in vars(kind).items() if isinstance(value, dataclasses.Field)]
     if bare or not dataclasses.is_dataclass(kind):
-        raise InputError(
-            f"{where}: put @dataclass(frozen=True, kw_only=True, slots=True) before it"
-        )
+        raise InputError(f"{where}: it lacks @dataclass(frozen=True, kw_only=True, slots=True)")
     for name in ("name", *_TEXTS):
         value = getattr(kind, name, None)
         if not isinstance(value, str) or not value.strip():
