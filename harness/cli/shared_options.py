@@ -7,7 +7,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from harness.endpoints.config import load_endpoints
+from harness.endpoints.config import installed_endpoints, load_endpoints
 from harness.errors import HarnessError
 from harness.tasks import TASKS
 from harness.tasks.foreign import installed_tasks
@@ -86,9 +86,10 @@ class Name(click.types.StringParamType):
 def _endpoint_names(ctx: click.Context) -> tuple[str, ...]:
     try:
         file = load_endpoints(ctx.params.get("endpoints_file"), Path.cwd())
+        names = [endpoint.name for endpoint in file.endpoints]
+        return (*names, *(one for one in installed_endpoints() if one not in names), "all")
     except HarnessError:
         return ()
-    return (*(endpoint.name for endpoint in file.endpoints), "all")
 
 
 ENDPOINT_NAME = Name(_endpoint_names)

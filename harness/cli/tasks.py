@@ -11,10 +11,11 @@ from harness.cli.lazy import LazyCommand, LazyGroup
 from harness.cli.shared_options import TASK_NAME
 from harness.cli.task_parameters import TASK_PARAMETERS, read_parameters
 from harness.errors import HarnessError
+from harness.plugins import package_of
 from harness.runs.run_options import DEFAULT_NUM_EXAMPLES
 from harness.sample import Sample, Split
 from harness.tasks import TASKS, build_task, find_task, natural, symbolic
-from harness.tasks.foreign import installed_tasks, package_of
+from harness.tasks.foreign import installed_tasks
 from harness.tasks.natural import worked_examples
 from harness.tasks.parameters import parameter_texts
 from harness.tasks.prompts import make_prompt

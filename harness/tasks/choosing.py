@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from harness.errors import InputError, unknown_name
+from harness.plugins import package_of
 from harness.tasks import TASKS
 from harness.tasks.foreign import (
     ForeignTask,
@@ -14,7 +15,6 @@ from harness.tasks.foreign import (
     is_file_spec,
     load_file_task,
     load_installed_task,
-    package_of,
 )
 from harness.tasks.promises import check_kind
 from harness.tasks.task import Task

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from traceback import extract_tb
 from types import ModuleType
 from typing import Any, Final
 
 from harness.errors import HarnessError, InputError
+from harness.plugins import brought, package_of
 from harness.scoring.wording import AS_IT_STANDS, Wording
 from harness.tasks.task import Task
 
@@ -94,23 +95,9 @@ def load_installed_task(name: str) -> ForeignTask | None:
     )
 
 
-@cache
 def installed_tasks() -> dict[str, EntryPoint]:
-    """Entry points by name, without an import. Raises InputError where two packages have one."""
-    found: dict[str, EntryPoint] = {}
-    for one in sorted(entry_points(group=ENTRY_POINTS)):
-        # A package can be on the path twice, built and as its sources.
-        if (other := found.setdefault(one.name, one)).value != one.value:
-            raise InputError(
-                f"task '{one.name}' is in two packages, {package_of(other)} and "
-                f"{package_of(one)}: uninstall one of them"
-            )
-    return found
-
-
-def package_of(one: EntryPoint) -> str:
-    """`my-tasks 1.0`."""
-    return "an unknown package" if one.dist is None else f"{one.dist.name} {one.dist.version}"
+    """Entry points by name. Raises InputError where two packages have one."""
+    return brought(ENTRY_POINTS, "task")
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from harness import plugins
 from harness.tasks import choosing, foreign
 
 PAGE = Path(__file__).parents[3] / "docs" / "tutorial-add-a-task.md"
@@ -19,7 +20,7 @@ EVAL = ("eval", "--endpoint", "rnn-rag", "--task", SPEC, "--size", "4", "--sampl
 
 def forget() -> None:
     """A command is a process of its own: it reads the file anew."""
-    for one in (choosing._foreign, foreign._run_file, foreign.installed_tasks):
+    for one in (choosing._foreign, foreign._run_file, plugins.brought):
         one.cache_clear()
 
 

@@ -1,12 +1,13 @@
 """Tasks of a file and of installed packages: found, named by their faults, never in our place."""
 
 import hashlib
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from harness import plugins
 from harness.errors import HarnessError
 from harness.tasks import TASKS, choosing, foreign, make_task
 from harness.tasks.choosing import choose_tasks
@@ -97,7 +98,7 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Written:
 @pytest.fixture(autouse=True)
 def forgotten() -> Iterator[None]:
     """What is installed and what a file says is looked at once a process."""
-    caches = (choosing._foreign, foreign._run_file, foreign.installed_tasks)
+    caches = (choosing._foreign, foreign._run_file, plugins.brought)
     for one in caches:
         one.cache_clear()
     yield
@@ -236,33 +237,8 @@ def test_two_files_with_one_name_are_both_named(written: Written) -> None:
         choose_tasks([one, other])
 
 
-Install = Callable[..., None]
-
-
-@pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
-    """A package as an installer leaves it: modules, and metadata with its entry points."""
-    site = tmp_path / "site"
-    site.mkdir()
-    monkeypatch.syspath_prepend(str(site))
-
-    def lay(package: str, text: str, group: str = foreign.ENTRY_POINTS, **points: str) -> Path:
-        (site / package).mkdir()
-        (site / package / "__init__.py").write_text(text)
-        info = site / f"{package}-1.0.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
-        listed = "".join(f"{name} = {value}\n" for name, value in points.items())
-        (info / "entry_points.txt").write_text(f"[{group}]\n{listed}")
-        return site / package
-
-    yield lay
-    for name in [name for name in sys.modules if name.startswith("pkg_of_test")]:
-        del sys.modules[name]
-
-
-def test_a_task_of_an_installed_package_is_asked_for_by_its_name(install: Install) -> None:
-    install("pkg_of_test_a", ECHO, echo="pkg_of_test_a:Echo")
+def test_a_task_of_an_installed_package_is_asked_for_by_its_name(install: Any) -> None:
+    install("pkg_of_test_a", ECHO, group=foreign.ENTRY_POINTS, echo="pkg_of_test_a:Echo")
     chosen = choose_tasks(["echo"])
     assert chosen.names == ("echo",)
     assert chosen.sources["echo"].package == "pkg_of_test_a 1.0"
@@ -270,26 +246,24 @@ def test_a_task_of_an_installed_package_is_asked_for_by_its_name(install: Instal
     assert "echo" not in choose_tasks(["all"]).names
 
 
-def test_an_installed_task_never_takes_the_place_of_ours(install: Install) -> None:
-    install("pkg_of_test_b", ECHO, copy="pkg_of_test_b:Echo")
+def test_an_installed_task_never_takes_the_place_of_ours(install: Any) -> None:
+    install("pkg_of_test_b", ECHO, group=foreign.ENTRY_POINTS, copy="pkg_of_test_b:Echo")
     text = refusal("copy")
     assert "harness.tasks.copy" in text
     assert "pkg_of_test_b 1.0" in text
     assert choose_tasks(["index"]).names == ("index",)
 
 
-def test_one_name_in_two_packages_is_refused_naming_both(install: Install) -> None:
-    install("pkg_of_test_c", ECHO, echo="pkg_of_test_c:Echo")
-    install("pkg_of_test_d", ECHO, echo="pkg_of_test_d:Echo")
+def test_one_name_in_two_packages_is_refused_naming_both(install: Any) -> None:
+    install("pkg_of_test_c", ECHO, group=foreign.ENTRY_POINTS, echo="pkg_of_test_c:Echo")
+    install("pkg_of_test_d", ECHO, group=foreign.ENTRY_POINTS, echo="pkg_of_test_d:Echo")
     text = refusal("echo")
     assert "pkg_of_test_c 1.0" in text
     assert "pkg_of_test_d 1.0" in text
 
 
-def test_a_file_does_not_take_the_name_of_an_installed_task(
-    install: Install, written: Written
-) -> None:
-    install("pkg_of_test_e", ECHO, echo="pkg_of_test_e:Echo")
+def test_a_file_does_not_take_the_name_of_an_installed_task(install: Any, written: Written) -> None:
+    install("pkg_of_test_e", ECHO, group=foreign.ENTRY_POINTS, echo="pkg_of_test_e:Echo")
     assert "its name, 'echo', is that of a task of pkg_of_test_e 1.0" in refusal(written())
 
 
@@ -303,14 +277,14 @@ def test_a_file_does_not_take_the_name_of_an_installed_task(
     ],
 )
 def test_an_installed_task_that_is_none_is_named_with_its_package(
-    install: Install, value: str, told: str
+    install: Any, value: str, told: str
 ) -> None:
-    install("pkg_of_test_f", ECHO, echo=value)
+    install("pkg_of_test_f", ECHO, group=foreign.ENTRY_POINTS, echo=value)
     text = refusal("echo")
     assert "task 'echo' of pkg_of_test_f 1.0" in text
     assert told in text
 
 
-def test_an_installed_task_has_the_name_of_its_entry_point(install: Install) -> None:
-    install("pkg_of_test_g", ECHO, hello="pkg_of_test_g:Echo")
+def test_an_installed_task_has_the_name_of_its_entry_point(install: Any) -> None:
+    install("pkg_of_test_g", ECHO, group=foreign.ENTRY_POINTS, hello="pkg_of_test_g:Echo")
     assert "its class says that it is 'echo'" in refusal("hello")
