@@ -12,6 +12,7 @@ from harness.runs.cell import Cell
 from harness.runs.refused import refused_lines
 from harness.runs.run_options import RunOptions
 from harness.tasks import TASKS, make_task
+from harness.tasks.choosing import choose_tasks
 from harness.way import Prompting, Style, Way
 
 PLAIN = Endpoint(name="rnn", checkpoint="x")
