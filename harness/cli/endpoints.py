@@ -13,16 +13,20 @@ from harness.cli.shared_options import ENDPOINT_NAME, ENDPOINTS_FILE
 from harness.cli.signals import run_until_signal
 from harness.clients.connection import Connection
 from harness.conformance.kit import WAIT_S
-from harness.endpoints.config import Endpoint
+from harness.endpoints.config import Endpoint, installed_endpoints
 from harness.errors import HarnessError, UnreachableError, printable
 from harness.fleet.fleet import open_fleet
+from harness.plugins import package_of
 from harness.runner.endpoint_check import check_endpoint
 
 
 @click.command("list")
 @ENDPOINTS_FILE
 def list_command(endpoints_file: Path | None) -> None:
-    """List the endpoints and the file that they come from; nothing is started."""
+    """List the endpoints and the file that they come from; then those that packages bring.
+
+    Nothing is started.
+    """
     file = read_endpoints(endpoints_file)
     click.echo(f"{file.path}:")
     width = max(len(endpoint.name) for endpoint in file.endpoints)
@@ -30,6 +34,8 @@ def list_command(endpoints_file: Path | None) -> None:
         kind = "served here" if endpoint.checkpoint else "connects to"
         channel = "  with its search channel" if endpoint.retrieval else ""
         click.echo(f"  {endpoint.name:<{width}}  {kind}: {endpoint.place}{channel}")
+    for name, one in installed_endpoints().items():
+        click.echo(f"{name}: brought by {package_of(one)}")
 
 
 @click.command("check")

@@ -42,7 +42,8 @@ _PROMPTINGS: Final = click.Choice([prompting.value for prompting in Prompting])
 @click.option(
     "--task",
     type=CommaList(TASK_NAME_OR_ALL, "TASK,..."),
-    help="What is asked; a list, or `all`. See `harness tasks list`.",
+    help="What is asked; a list, or `all` of ours. See `harness tasks list`; PATH.py:CLASS is a "
+    "task of a file of yours.",
 )
 @click.option(
     "--size",
@@ -163,6 +164,7 @@ def eval_command(ctx: click.Context, /, **values: Any) -> None:
       harness eval --endpoint rnn-rag --task needle,mqar -T keys=8 -T mqar.queries=4
       harness eval --endpoint gpt --task needle --requests-per-minute 60 --max-tokens-total 200000
       harness eval --endpoint gpt --task index --repeats 5 --request temperature=0.7
+      harness eval --endpoint rnn-rag --task ./my_task.py:MyTask --size 4,16
       harness eval --resume 20260101T120000Z-1a2b
 
     \b

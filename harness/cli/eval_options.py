@@ -10,13 +10,17 @@ from harness.cli.dependencies import Dependencies, read_endpoints
 from harness.cli.task_parameters import read_parameters
 from harness.endpoints.config import EndpointFile, require_api_keys, require_checkpoints
 from harness.endpoints.request_options import parse_request_options, read_request_options
-from harness.runner.plan import plan_cells, select_tasks
-from harness.runner.resumption import resume_refused
+from harness.errors import InputError
+from harness.runner.plan import plan_cells
+from harness.runner.resumption import resume_refused, source_differences
 from harness.runner.session import SessionPlan
 from harness.runs.manifest import Manifest, read_manifest
 from harness.runs.run_options import RunOptions, option_differences
 from harness.runs.store import RunStore, create_run, find_run
 from harness.runs.summary import summarize
+from harness.tasks.choosing import choose_tasks
+from harness.tasks.elsewhere import require_same_elsewhere
+from harness.tasks.foreign import TaskSource
 from harness.way import Prompting, Style
 
 
@@ -74,8 +78,9 @@ def _resume(
     ctx: click.Context, options: EvalOptions, file: EndpointFile, given: Dependencies, folder: Path
 ) -> PreparedRun:
     manifest = read_manifest(folder)
-    _require_options_of(manifest, ctx, options, file)
-    session = _session_plan(options, manifest.options, file, given)
+    sources = _require_options_of(manifest, ctx, options, file)
+    stored = replace(manifest.options, task_source=sources)
+    session = _session_plan(options, stored, file, given)
     store = RunStore(folder)
     for line in store.mended:
         click.echo(line, err=True)
@@ -91,8 +96,12 @@ def _resume(
 
 def _require_options_of(
     manifest: Manifest, ctx: click.Context, options: EvalOptions, file: EndpointFile
-) -> None:
-    """Raises InputError where the command names options that the run does not have."""
+) -> dict[str, TaskSource]:
+    """Where the tasks of the run are now that are not ours.
+
+    Raises InputError where the command names options that the run does not have, and where a task
+    is gone or is another one.
+    """
     named = {
         field.name
         for field in fields(RunOptions)
@@ -100,11 +109,19 @@ def _require_options_of(
     }
     stored = manifest.options
     asked = replace(
-        options, endpoint=options.endpoint or stored.endpoint, task=options.task or stored.task
+        options,
+        endpoint=options.endpoint or stored.endpoint,
+        task=options.task or tuple(map(stored.task_spec, stored.task)),
     )
-    differences = option_differences(stored, _run_options(asked, file), named)
+    try:
+        now = _run_options(asked, file)
+    except InputError as error:
+        raise InputError(f"run {manifest.run} cannot be resumed like this: {error}") from None
+    differences = option_differences(stored, now, named)
+    differences += source_differences(stored.task_source, now.task_source)
     if differences:
         raise resume_refused(manifest.run, differences)
+    return now.task_source
 
 
 def _session_plan(
@@ -129,11 +146,13 @@ def _session_plan(
 
 def _run_options(options: EvalOptions, file: EndpointFile) -> RunOptions:
     """Those that decide what is asked, `all` replaced by names."""
-    tasks = select_tasks(options.task or ())
+    tasks = choose_tasks(options.task or ())
+    for source in tasks.sources.values():
+        require_same_elsewhere(source.spec)
     promptings = options.prompting
     return RunOptions(
         endpoint=tuple(endpoint.name for endpoint in file.select(options.endpoint or ())),
-        task=tasks,
+        task=tasks.names,
         size=options.size,
         samples=options.samples,
         seed=options.seed,
@@ -143,6 +162,7 @@ def _run_options(options: EvalOptions, file: EndpointFile) -> RunOptions:
         max_new_tokens=options.max_new_tokens,
         examples=options.examples,
         repeats=options.repeats,
-        parameter=read_parameters(options.parameter, tasks),
+        parameter=read_parameters(options.parameter, tasks.kinds),
+        task_source=tasks.sources,
         request=read_request_options(options.request).given(),
     )

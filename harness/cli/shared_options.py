@@ -7,9 +7,10 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from harness.endpoints.config import load_endpoints
+from harness.endpoints.config import installed_endpoints, load_endpoints
 from harness.errors import HarnessError
 from harness.tasks import TASKS
+from harness.tasks.foreign import installed_tasks
 
 ENDPOINTS_FILE = click.option(
     "--endpoints",
@@ -85,11 +86,21 @@ class Name(click.types.StringParamType):
 def _endpoint_names(ctx: click.Context) -> tuple[str, ...]:
     try:
         file = load_endpoints(ctx.params.get("endpoints_file"), Path.cwd())
+        names = [endpoint.name for endpoint in file.endpoints]
+        return (*names, *(one for one in installed_endpoints() if one not in names), "all")
     except HarnessError:
         return ()
-    return (*(endpoint.name for endpoint in file.endpoints), "all")
 
 
 ENDPOINT_NAME = Name(_endpoint_names)
-TASK_NAME = Name(lambda _ctx: TASKS)
-TASK_NAME_OR_ALL = Name(lambda _ctx: (*TASKS, "all"))
+
+
+def _task_names(_ctx: click.Context) -> tuple[str, ...]:
+    try:
+        return (*TASKS, *(name for name in installed_tasks() if name not in TASKS))
+    except HarnessError:
+        return tuple(TASKS)
+
+
+TASK_NAME = Name(_task_names)
+TASK_NAME_OR_ALL = Name(lambda ctx: (*_task_names(ctx), "all"))

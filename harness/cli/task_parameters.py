@@ -1,14 +1,14 @@
 """-T on the command line: parameters of the tasks that are asked, by name."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import click
 
 from harness.errors import InputError, unknown_name
-from harness.tasks import TASKS
 from harness.tasks.parameters import parameters_of
+from harness.tasks.task import Task
 
 TASK_PARAMETERS: Final = click.option(
     "-T",
@@ -21,8 +21,10 @@ TASK_PARAMETERS: Final = click.option(
 _NUMBER: Final = re.compile(r"-?[0-9]{1,18}")
 
 
-def read_parameters(texts: Iterable[str], tasks: Sequence[str]) -> dict[str, dict[str, int]]:
-    """`keys=4` or `needle.keys=4` as values by task and name, for tasks that exist.
+def read_parameters(
+    texts: Iterable[str], tasks: Mapping[str, type[Task]]
+) -> dict[str, dict[str, int]]:
+    """`keys=4` or `needle.keys=4` as values by task and name, for these tasks.
 
     Raises InputError naming what no task has or several have, what is no number, or given twice.
     Whether a value is in range depends on the size: the task itself says so.
@@ -39,12 +41,12 @@ def read_parameters(texts: Iterable[str], tasks: Sequence[str]) -> dict[str, dic
     return found
 
 
-def _parameter(named: str, tasks: Sequence[str]) -> tuple[str, str]:
+def _parameter(named: str, tasks: Mapping[str, type[Task]]) -> tuple[str, str]:
     """The task and the name of the parameter."""
     asked, _, name = named.rpartition(".")
     if asked and asked not in tasks:
         raise unknown_name("task of -T", asked, tasks)
-    known = {task: parameters_of(TASKS[task]) for task in ([asked] if asked else tasks)}
+    known = {task: parameters_of(tasks[task]) for task in ([asked] if asked else tasks)}
     if name == "size":
         raise InputError(f"-T {named}: the size is chosen by --size")
     having = [task for task, names in known.items() if name in names]

@@ -10,9 +10,12 @@ from harnessapi.values import Mode
 from harness.cli.lazy import LazyCommand, LazyGroup
 from harness.cli.shared_options import TASK_NAME
 from harness.cli.task_parameters import TASK_PARAMETERS, read_parameters
+from harness.errors import HarnessError
+from harness.plugins import package_of
 from harness.runs.run_options import DEFAULT_NUM_EXAMPLES
 from harness.sample import Sample, Split
-from harness.tasks import TASKS, make_task, natural, symbolic
+from harness.tasks import TASKS, build_task, find_task, natural, symbolic
+from harness.tasks.foreign import installed_tasks
 from harness.tasks.natural import worked_examples
 from harness.tasks.parameters import parameter_texts
 from harness.tasks.prompts import make_prompt
@@ -25,10 +28,20 @@ _LEAST_TEXT: Final = 20
 
 @click.command("list")
 def list_command() -> None:
-    """List the tasks."""
-    width = max(len(name) for name in TASKS)
+    """List the tasks: ours, and those of installed packages.
+
+    A task of a file needs no list: `harness tasks show ./my_task.py:MyTask`.
+    """
+    installed = installed_tasks()
+    width = max(len(name) for name in (*TASKS, *installed))
     for name, kind in TASKS.items():
         click.echo(_hanging(f"{name:<{width}}  ", kind.summary))
+    for name, one in installed.items():
+        try:
+            summary = find_task(name).summary
+        except HarnessError as error:
+            summary = f"cannot be asked: {error}"
+        click.echo(_hanging(f"{name:<{width}}  ", f"{summary} ({package_of(one)})"))
 
 
 @click.command("show", no_args_is_help=True)
@@ -36,10 +49,14 @@ def list_command() -> None:
 def show_command(task: str) -> None:
     """Show what TASK is: sizes, ways of answering, one worked sample in each.
 
+    TASK is a name of `harness tasks list`, or PATH.py:CLASS. Where it breaks what a task promises,
+    the method and the rule are named.
+
     \b
       harness tasks show assoc_recall
+      harness tasks show ./my_task.py:MyTask
     """
-    made = make_task(task)
+    made = find_task(task)()
     rows = {
         "task": f"{made.name}: {made.summary}",
         "source": made.source,
@@ -63,7 +80,7 @@ def show_command(task: str) -> None:
         click.echo(_hanging(f"{'worded':<10} ", f"in plain language also as {made.wording.told}"))
     for one in made.abbreviations:
         click.echo(f"{'query':<10} {one.query:<8} stands for {one.pattern}")
-    small = make_task(task, size=min(made.max_size, max(made.min_size, 3)))
+    small = type(made)(size=min(made.max_size, max(made.min_size, 3)))
     for way in made.ways():
         click.echo()
         _print_sample(small, small.sample(Split.TEST, 0, 0), way)
@@ -87,10 +104,11 @@ def sample_command(task: str, size: int | None, **options: Any) -> None:
       harness tasks sample assoc_recall --size 16 --seed 0 --index 0
       harness tasks sample assoc_recall --size 4 --prompting search --retrieval regex
       harness tasks sample needle -T keys=2 -T values=4
+      harness tasks sample ./my_task.py:MyTask --size 4 --prompting cot
     """
-    name = make_task(task).name
-    given = read_parameters(options["parameter"], (name,)).get(name, {})
-    made = make_task(name, **given, **({} if size is None else {"size": size}))
+    kind = find_task(task)
+    given = read_parameters(options["parameter"], {kind.name: kind}).get(kind.name, {})
+    made = build_task(kind, **given, **({} if size is None else {"size": size}))
     way = _way(made, Prompting(options["prompting"]), Style(options["style"]), options["retrieval"])
     _print_sample(made, made.sample(Split.TEST, options["seed"], options["index"]), way)
 

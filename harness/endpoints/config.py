@@ -3,6 +3,8 @@
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from importlib.metadata import EntryPoint
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,10 +30,15 @@ from harness.endpoints.request_options import KEYS as REQUEST_KEYS
 from harness.endpoints.serving import KEYS as SERVING_KEYS
 from harness.endpoints.serving import Serving, parse_serving
 from harness.errors import InputError, unknown_name
+from harness.plugins import brought, package_of
 from harness.way import Style
 
 PACKAGED_FILE: Final = Path(__file__).parent.parent / "endpoints.toml"
 FILE_NAME: Final = "endpoints.toml"
+# An endpoint's name, and the package whose endpoints.toml has the table of that name.
+ENTRY_POINTS: Final = "recall_harness.endpoints"
+# Where the checkpoints that ship are: beside the file in an installed package, else in a clone.
+_PACKAGED_FOLDERS: Final = (PACKAGED_FILE.parent, PACKAGED_FILE.parent.parent)
 # How the server of a checkpoint is started; see harness/endpoints/serving.py.
 _KEYS: Final = (
     "checkpoint",
@@ -104,22 +111,33 @@ class Endpoint:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EndpointFile:
-    """The endpoints of one file, in its order."""
+    """The endpoints of one file, in its order, and those that installed packages bring."""
 
     path: Path
     endpoints: tuple[Endpoint, ...]
 
     def select(self, names: Iterable[str]) -> tuple[Endpoint, ...]:
-        """The endpoints of these names, or of all for `all`. Raises InputError for unknown ones."""
+        """The endpoints of these names; `all` are those of the file.
+
+        Raises InputError for unknown ones, and for a name that the file and a package have.
+        """
         by_name = {endpoint.name: endpoint for endpoint in self.endpoints}
+        installed = installed_endpoints()
         chosen: dict[str, Endpoint] = {}
         for name in names:
             if name == "all":
                 chosen.update(by_name)
+            elif name in by_name and name in installed:
+                raise InputError(
+                    f"endpoint '{name}' is in {self.path}, and {package_of(installed[name])} "
+                    "brings one of that name: rename one, or uninstall the package"
+                )
             elif name in by_name:
                 chosen[name] = by_name[name]
+            elif name in installed:
+                chosen[name] = read_installed(name, installed[name])
             else:
-                raise unknown_name("endpoint", name, by_name)
+                raise unknown_name("endpoint", name, (*by_name, *installed))
         return tuple(chosen.values())
 
 
@@ -154,17 +172,45 @@ def load_endpoints(path: Path | None, working_directory: Path) -> EndpointFile:
     """
     local = working_directory / FILE_NAME
     path = path or (local if local.is_file() else PACKAGED_FILE)
+    folders: tuple[Path, ...] = (path.absolute().parent,)
+    if path == PACKAGED_FILE:
+        folders = (working_directory, *_PACKAGED_FOLDERS)
+    endpoints = _read(path, folders)
+    if not endpoints:
+        raise InputError(f"{path}: no endpoints in it")
+    return EndpointFile(path=path, endpoints=endpoints)
+
+
+def installed_endpoints() -> dict[str, EntryPoint]:
+    """By name, what packages bring. Raises InputError where two bring the same."""
+    return brought(ENTRY_POINTS, "endpoint")
+
+
+def read_installed(name: str, one: EntryPoint) -> Endpoint:
+    """The table of this name in the endpoints.toml of its package. Raises InputError."""
+    where = f"endpoint '{name}' of {package_of(one)}"
+    try:
+        found = find_spec(one.value)
+    except (ImportError, ValueError) as error:
+        raise InputError(f"{where}: no package {one.value}: {error}") from None
+    if found is None or not found.submodule_search_locations:
+        raise InputError(f"{where}: {one.value} is no package with an {FILE_NAME} in it")
+    folder = Path(found.submodule_search_locations[0])
+    try:
+        own = {endpoint.name: endpoint for endpoint in _read(folder / FILE_NAME, (folder,))}
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    if name not in own:
+        raise InputError(f"{where}: {folder / FILE_NAME} has no table [{name}]")
+    return own[name]
+
+
+def _read(path: Path, folders: tuple[Path, ...]) -> tuple[Endpoint, ...]:
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"{path}: {error}") from None
-    folders: tuple[Path, ...] = (path.absolute().parent,)
-    if path == PACKAGED_FILE:
-        folders = (working_directory, PACKAGED_FILE.parent.parent)
-    endpoints = tuple(_parse(path, name, table, folders) for name, table in tables.items())
-    if not endpoints:
-        raise InputError(f"{path}: no endpoints in it")
-    return EndpointFile(path=path, endpoints=endpoints)
+    return tuple(_parse(path, name, table, folders) for name, table in tables.items())
 
 
 def _parse(path: Path, name: str, table: Any, folders: tuple[Path, ...]) -> Endpoint:

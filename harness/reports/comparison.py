@@ -112,7 +112,8 @@ def _twins(first: Side, second: Side) -> list[tuple[Cell, Cell]]:
 
 def _outcomes(side: Side, cells: set[str]) -> Outcomes:
     found: Outcomes = {}
-    judges = {cell.key: lenient_judge(cell) for cell in side.cells}
+    wording = side.manifest.wording
+    judges = {cell.key: lenient_judge(cell, wording(cell.task)) for cell in side.cells}
     for record in read_samples(side.folder, side.manifest):
         # Of a sample that was asked several times the first counts: twins are of one question.
         if record.cell in cells and not record.repeat:

@@ -7,14 +7,13 @@ from typing import Final
 
 from markupsafe import Markup
 
-from harness.errors import InputError
 from harness.reports.chart import Chart, Point, Series, draw, legend
 from harness.reports.marks import Mark, SeriesKey, marks_of, series_key
 from harness.reports.paper import SIZES
 from harness.reports.references import bound_curves, chance_curve, paper_curves, state_bound
 from harness.reports.units import bytes_text
 from harness.runs.results import CellResult
-from harness.tasks import make_task
+from harness.tasks import TASKS
 
 # Powers of two between two names on the axis of bytes.
 _TICK_STEPS: Final = (1, 2, 4, 8)
@@ -141,10 +140,7 @@ def _point(cell: CellResult, x: float) -> Point:
 
 
 def _size_unit(task: str) -> str:
-    try:
-        return f"size ({make_task(task).size_unit})"
-    except InputError:
-        return "size"
+    return f"size ({TASKS[task].size_unit})" if task in TASKS else "size"
 
 
 def _short_bytes(power: int) -> str:

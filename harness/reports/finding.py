@@ -3,10 +3,9 @@
 from collections.abc import Iterable, Sequence
 from itertools import combinations
 
-from harness.errors import InputError
 from harness.reports.pooling import without_repetitions
 from harness.runs.results import CellResult
-from harness.tasks import make_task
+from harness.tasks import TASKS
 
 Cells = Sequence[CellResult]
 Pair = tuple[CellResult, CellResult]
@@ -85,7 +84,4 @@ def _told(one: CellResult, other: CellResult, whose: str) -> str:
 
 
 def _unit(task: str) -> str:
-    try:
-        return f" {make_task(task).size_unit}"
-    except InputError:
-        return ""
+    return f" {TASKS[task].size_unit}" if task in TASKS else ""

@@ -73,7 +73,7 @@ def flat_rows(folder: Path) -> Iterator[Row]:
     """
     manifest = read_manifest(folder)
     cells = {cell.key: cell for cell in manifest.cells}
-    judges = {cell.key: lenient_judge(cell) for cell in manifest.cells}
+    judges = {cell.key: lenient_judge(cell, manifest.wording(cell.task)) for cell in manifest.cells}
     for record in read_samples(folder, manifest):
         yield _row(manifest, cells[record.cell], judges[record.cell], record)
 

@@ -13,7 +13,7 @@ from harness.reports.paper import SIZES, PaperCurve, beside
 from harness.runs.cell import Cell
 from harness.runs.results import CellResult
 from harness.scoring.bound import recall_bound
-from harness.tasks import make_task
+from harness.tasks import TASKS, build_task
 from harness.way import Prompting, Way
 
 _CHANCE: Final = "chance: the best guess that looks up nothing"
@@ -30,10 +30,13 @@ def chance_curve(asked: Cell, sizes: list[int]) -> Curve:
 
 
 def _chance(asked: Cell, size: int) -> float | None:
+    if asked.task not in TASKS:
+        # Of another version, or of other people, whose code no report runs.
+        return None
     try:
-        return make_task(asked.task, size=size, **asked.parameters).chance
+        return build_task(TASKS[asked.task], size=size, **asked.parameters).chance
     except InputError:
-        # A run of another version: its task or size is not known here.
+        # A run of another version: its size is not known here.
         return None
 
 

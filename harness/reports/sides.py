@@ -7,6 +7,7 @@ from pathlib import Path
 from harness.errors import InputError, unknown_name
 from harness.runs.cell import Cell
 from harness.runs.manifest import Manifest, read_manifest
+from harness.tasks.foreign import file_spec, is_file_spec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +61,7 @@ def narrow(
 ) -> list[Side]:
     """The sides with these tasks and sizes alone. Raises InputError for what neither has."""
     cells = [cell for side in sides for cell in side.cells]
+    tasks = None if tasks is None else tuple(_task_name(sides, task) for task in tasks)
     for kind, chosen, known in (
         ("task", tasks, {cell.task for cell in cells}),
         ("size", sizes, {cell.size for cell in cells}),
@@ -71,6 +73,16 @@ def narrow(
     if not any(side.cells for side in narrowed):
         raise InputError(f"nothing of task {_listed(tasks)} has size {_listed(sizes)}")
     return narrowed
+
+
+def _task_name(sides: Sequence[Side], task: str) -> str:
+    """A task of a file by its name in the run; whether the file is still there does not matter."""
+    spec = file_spec(task) if is_file_spec(task) else None
+    for side in sides:
+        for name, source in side.manifest.options.task_source.items():
+            if source.spec == spec:
+                return name
+    return task
 
 
 def _listed(values: Sequence[object] | None) -> str:

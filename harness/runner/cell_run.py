@@ -18,7 +18,7 @@ from harness.runs.records import SampleRecord
 from harness.runs.store import RunStore
 from harness.sample import Prompt, Sample, Split
 from harness.scoring.exact import Verdict
-from harness.tasks import make_task
+from harness.tasks.foreign import naming
 from harness.tasks.prompts import make_prompt
 from harness.tasks.task import Task
 
@@ -53,6 +53,8 @@ class CellRun:
     """One cell and what it takes to run it."""
 
     cell: Cell
+    # At the cell's size, with its parameters.
+    task: Task
     connection: Connection
     num_samples: int
     seed: int
@@ -68,11 +70,6 @@ class CellRun:
     def num_asked(self) -> int:
         """Samples with their repeats."""
         return self.num_samples * self.repeats
-
-    @property
-    def task(self) -> Task:
-        """The task at the cell's size, with its parameters."""
-        return make_task(self.cell.task, size=self.cell.size, **self.cell.parameters)
 
     def prompt(self, sample: Sample) -> Prompt:
         """The exact text that is sent."""
@@ -153,7 +150,11 @@ class _Asking:
         """The samples that are not stored, each with the number of its repeat."""
         run, task, done = self._run, self._run.task, self._store.done
         for index in range(run.num_samples):
-            sample = task.sample(Split.TEST, run.seed, index)
+            try:
+                with naming(run.cell.key, f"sample {index}"):
+                    sample = task.sample(Split.TEST, run.seed, index)
+            except InputError as error:
+                raise CellRefusedError(f"{error}; the cell is left out") from None
             for repeat in range(run.repeats):
                 if (run.cell.key, sample.address.key, repeat) not in done:
                     yield sample, repeat
@@ -181,6 +182,7 @@ class _Asking:
                 sample,
                 completion,
                 repeat=repeat,
+                wording=self._run.task.wording,
                 prompt=prompt.text,
                 started_at_s=started_at_s,
             )

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 from typing import Final
 
@@ -12,8 +13,9 @@ from harness.errors import InputError, unknown_name
 from harness.runs.cell import Cell
 from harness.runs.refused import Refused, nothing_left
 from harness.runs.run_options import RunOptions
-from harness.tasks import TASKS, make_task
+from harness.tasks import build_task
 from harness.tasks.parameters import parameters_of
+from harness.tasks.promises import check_samples
 from harness.tasks.task import Task
 from harness.way import Prompting, Style, Way
 
@@ -51,7 +53,9 @@ def plan_cells(
         endpoints, _sizes(options), options.prompting or (None,)
     ):
         try:
-            task = make_task(name, size=size, **options.parameter.get(name, {}))
+            task = build_task(options.task_kind(name), size=size, **options.parameter.get(name, {}))
+            if name in options.task_source:
+                _check_foreign(task)
             cells.append(_cell(options, endpoint, task, prompting, models.get(endpoint.name)))
         except InputError as error:
             refused.append(
@@ -73,21 +77,15 @@ def plan_cells(
     return Plan(cells=tuple(dict.fromkeys(cells)), refused=tuple(refused))
 
 
-def select_tasks(names: Iterable[str]) -> tuple[str, ...]:
-    """Task names, `all` replaced by every one. Raises InputError for unknown names."""
-    chosen: dict[str, None] = {}
-    for name in names:
-        for one in TASKS if name == "all" else (name,):
-            make_task(one)
-            chosen[one] = None
-    return tuple(chosen)
+@cache
+def _check_foreign(task: Task) -> None:
+    """Once a size and its parameters. Raises InputError for a broken promise."""
+    check_samples(task, task.name)
 
 
 def _require_parameters(options: RunOptions, task: str) -> None:
     """Raises InputError for an unknown name, and a value that is out of range at every size."""
-    if task not in TASKS:
-        raise unknown_name("task", task, TASKS)
-    kind = TASKS[task]
+    kind = options.task_kind(task)
     asked = options.size or kind.default_sizes
     sizes = [size for size in asked if kind.min_size <= size <= kind.max_size]
     parameters = parameters_of(kind)
@@ -96,12 +94,14 @@ def _require_parameters(options: RunOptions, task: str) -> None:
             raise unknown_name(f"parameter of {task}", name, parameters)
         known = parameters[name]
         if sizes and not any(known.allows(value, size) for size in sizes):
-            make_task(task, size=sizes[-1], **{name: value})
+            build_task(kind, size=sizes[-1], **{name: value})
 
 
 def _sizes(options: RunOptions) -> list[tuple[str, int]]:
     return [
-        (name, size) for name in options.task for size in options.size or TASKS[name].default_sizes
+        (name, size)
+        for name in options.task
+        for size in options.size or options.task_kind(name).default_sizes
     ]
 
 

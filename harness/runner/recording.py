@@ -12,6 +12,7 @@ from harness.runs.cell import Cell
 from harness.runs.judging import score
 from harness.runs.records import ErrorRecord, SampleRecord, SampleTimes
 from harness.sample import Sample
+from harness.scoring.wording import Wording
 
 
 def sample_record(
@@ -20,14 +21,15 @@ def sample_record(
     completion: Completion,
     *,
     repeat: int,
+    wording: Wording,
     prompt: str,
     started_at_s: float,
 ) -> SampleRecord:
-    """Scores the completion; `prompt` is what was sent.
+    """Scores the completion; `wording` is the task's, `prompt` is what was sent.
 
     Raises AttemptError for one that could not be read again: no server may damage a run.
     """
-    answer, verdict = score(completion, sample.target, cell)
+    answer, verdict = score(completion, sample.target, cell, wording)
     times = SampleTimes(
         **asdict(completion.times),
         started_at_s=started_at_s,

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from harness.errors import InputError
 from harness.runs.manifest import EndpointRecord, Manifest
+from harness.tasks.foreign import TaskSource
 
 _DIGESTS: Final = ("checkpoint_digest", "tokenizer_digest")
 # What there is to compare of a server that has no digests.
@@ -36,6 +37,25 @@ def resume_refused(run: str, differences: Sequence[str]) -> InputError:
     """The error that lists why a run cannot go on."""
     lines = "\n".join(f"  {line}" for line in sorted(differences))
     return InputError(f"run {run} cannot be resumed like this; what differs:\n{lines}")
+
+
+def source_differences(was: Mapping[str, TaskSource], now: Mapping[str, TaskSource]) -> list[str]:
+    """Of tasks that are not ours; where a file lies is no difference."""
+    lines = []
+    for name, stored in was.items():
+        found = now.get(name)
+        if found is None:
+            lines.append(f"task {name}: the run asks that of {stored.told}, and now it is ours")
+        elif (stored.sha256, stored.package) != (found.sha256, found.package):
+            lines.append(
+                f"task {name}: the run asks that of {_version(stored)}, now it is {_version(found)}"
+                ": its samples may be others"
+            )
+    return lines
+
+
+def _version(source: TaskSource) -> str:
+    return f"{source.told} (SHA-256 {source.sha256[:12]})"
 
 
 def _cell_differences(stored: Manifest, planned: Manifest) -> list[str]:

@@ -29,8 +29,9 @@ from harness.runs.refused import Refused, nothing_left, refused_lines
 from harness.runs.run_options import RunOptions
 from harness.runs.store import RunStore
 from harness.sample import Sample
-from harness.tasks import make_task
+from harness.tasks import build_task
 from harness.tasks.natural import worked_examples
+from harness.tasks.task import Task
 from harness.version import versions
 from harness.way import Style
 
@@ -214,6 +215,7 @@ def _say_pace(connection: Connection, listener: Listener) -> None:
 def _cell_run(plan: SessionPlan, cell: Cell, connection: Connection, budget: Budget) -> CellRun:
     return CellRun(
         cell=cell,
+        task=_task(plan.options, cell),
         connection=connection,
         num_samples=plan.options.samples,
         seed=plan.options.seed,
@@ -228,8 +230,12 @@ def _cell_run(plan: SessionPlan, cell: Cell, connection: Connection, budget: Bud
 def _examples(options: RunOptions, cell: Cell) -> tuple[Sample, ...]:
     if cell.style is not Style.NATURAL:
         return ()
-    task = make_task(cell.task, size=cell.size, **cell.parameters)
-    return worked_examples(task, options.seed, options.examples)
+    return worked_examples(_task(options, cell), options.seed, options.examples)
+
+
+def _task(options: RunOptions, cell: Cell) -> Task:
+    """At the cell's size, with its parameters."""
+    return build_task(options.task_kind(cell.task), size=cell.size, **cell.parameters)
 
 
 def _manifest(

@@ -13,6 +13,8 @@ from harness.runs.cell import Cell
 from harness.runs.refused import Refused
 from harness.runs.run_options import RunOptions
 from harness.runs.writing import replacing
+from harness.scoring.wording import Wording
+from harness.tasks import TASKS
 
 FORMAT: Final = 1
 FILE_NAME: Final = "manifest.json"
@@ -69,6 +71,12 @@ class Manifest:
         """All that are asked for, also of cells that were left out because an endpoint was away."""
         num_cells = len(self.cells) + sum(one.is_away for one in self.refused)
         return self.options.samples * self.options.repeats * num_cells
+
+    def wording(self, task: str) -> Wording | None:
+        """How its targets may be worded; None for a task that is not known here."""
+        if (source := self.options.task_source.get(task)) is not None:
+            return source.wording
+        return TASKS[task].wording if task in TASKS else None
 
     def model(self, endpoint: str) -> ModelDescription:
         """GetModel of an endpoint, by its name."""

@@ -18,6 +18,7 @@ from harness.runs.stored_samples import read_failed, read_sample_lines
 from harness.runs.summary import summarize, write_summary
 from harness.runs.writing import replacing
 from harness.scoring.exact import Verdict
+from harness.scoring.wording import AS_IT_STANDS
 from harness.tasks import TASKS
 
 # Of the samples that went from one verdict to another, so many are named.
@@ -86,7 +87,7 @@ def rescore(folder: Path, *, in_place: bool) -> Rescored:
 
 def _require_known_tasks(manifest: Manifest) -> None:
     for cell in manifest.cells:
-        if cell.task not in TASKS:
+        if manifest.wording(cell.task) is None:
             raise InputError(
                 f"run {manifest.run}: {unknown_name('task', cell.task, TASKS)}. How its answers "
                 "are scored is not known here; nothing was changed"
@@ -96,6 +97,7 @@ def _require_known_tasks(manifest: Manifest) -> None:
 def _write_samples(folder: Path, manifest: Manifest, path: Path) -> tuple[int, tuple[Change, ...]]:
     """Each line as it stands, but for an answer and a verdict that are others now."""
     cells = {cell.key: cell for cell in manifest.cells}
+    wordings = {cell.task: manifest.wording(cell.task) or AS_IT_STANDS for cell in manifest.cells}
     num_changed: Counter[tuple[str, Verdict, Verdict]] = Counter()
     named: dict[tuple[str, Verdict, Verdict], tuple[str, ...]] = {}
     num_samples = 0
@@ -103,7 +105,8 @@ def _write_samples(folder: Path, manifest: Manifest, path: Path) -> tuple[int, t
         for line in read_sample_lines(folder, manifest):
             record = line.value
             num_samples += 1
-            answer, verdict = score(record, record.target, cells[record.cell])
+            cell = cells[record.cell]
+            answer, verdict = score(record, record.target, cell, wordings[cell.task])
             if (answer, verdict) == (record.answer, record.verdict):
                 file.write(line.text)
                 continue

@@ -5,6 +5,9 @@ from typing import Any, Final
 
 from harnessapi.values import Mode
 
+from harness.tasks import find_task
+from harness.tasks.foreign import TaskSource
+from harness.tasks.task import Task
 from harness.way import Prompting, Style
 
 DEFAULT_NUM_EXAMPLES: Final = 3
@@ -31,6 +34,17 @@ class RunOptions:
     parameter: dict[str, dict[str, int]] = field(default_factory=dict, hash=False)
     # What every endpoint is told besides the text, over what its own table says.
     request: dict[str, Any] = field(default_factory=dict, hash=False)
+    # By name, the tasks that are not ours.
+    task_source: dict[str, TaskSource] = field(default_factory=dict, hash=False)
+
+    def task_kind(self, name: str) -> type[Task]:
+        """The class of a task of the run. Raises InputError where it is gone."""
+        return find_task(self.task_spec(name))
+
+    def task_spec(self, name: str) -> str:
+        """As a command would name it."""
+        source = self.task_source.get(name)
+        return name if source is None else source.spec
 
     @property
     def mode(self) -> Mode | None:

@@ -49,7 +49,8 @@ def summarize(folder: Path, visit: Callable[[SampleRecord], None] = _pass_by) ->
     """
     manifest = read_manifest(folder)
     repeats = manifest.options.repeats
-    found = {cell.key: Accumulator(lenient_judge(cell), repeats=repeats) for cell in manifest.cells}
+    judges = {cell.key: lenient_judge(cell, manifest.wording(cell.task)) for cell in manifest.cells}
+    found = {key: Accumulator(judge, repeats=repeats) for key, judge in judges.items()}
     addresses: dict[str, str] = {}
     failed = read_failed(folder)
     for record in read_samples(folder, manifest):

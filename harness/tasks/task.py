@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
+from itertools import islice
 from typing import ClassVar, Final
 
 from harnessapi.values import Mode
@@ -18,6 +19,8 @@ from harness_retrieval.abbreviations import Abbreviation
 
 # The marker of the answer and the end.
 _MARKS: Final = 2
+# Half of all contexts are of either split: a task that draws so many in vain draws one of them.
+_MAX_DRAWS: Final = 10_000
 
 
 class UnsupportedError(InputError, ValueError):
@@ -131,7 +134,8 @@ class Task(ABC):
     def sample(self, split: Split, seed: int, index: int) -> Sample:
         """The sample at this address: a pure function of its arguments and the parameters.
 
-        Its context decides the split, so the splits are disjoint.
+        Its context decides the split, so the splits are disjoint. Raises InputError where the
+        task draws none.
         """
         address = Address(
             task=self.name,
@@ -141,15 +145,18 @@ class Task(ABC):
             index=index,
         )
         generator = address.random()
-        draws = self.draws(generator)
-        while True:
-            problem = next(draws)
+        for problem in islice(self.draws(generator), _MAX_DRAWS):
             context = f"{self.heading} {problem.text}"
             if Split.of(context) is not split:
                 continue
             asked = problem.drawn_question(generator)
             if asked is not None:
                 return Sample(address=address, context=context, problem=asked)
+        raise InputError(
+            f"{address.key}: draws() ended, or gave {_MAX_DRAWS:,} problems, without one that can "
+            f"be asked: of the split {split} none, for their contexts decide it. It has to go on, "
+            "with other contexts"
+        )
 
 
 @cache

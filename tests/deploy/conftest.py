@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import pytest
@@ -189,3 +190,25 @@ def machine(
         ports={name: first + number for number, name in enumerate(SERVERS)},
         wait_until=wait_until,
     )
+
+
+@pytest.fixture(scope="session")
+def wheel_file(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from a copy: a build leaves its folders beside the sources."""
+    copy = tmp_path_factory.mktemp("sources")
+    for name in ("harness", "proto", "retrieval", "servers", "training", "checkpoints"):
+        copytree(root / name, copy / name)
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        (copy / name).write_bytes((root / name).read_bytes())
+    program = "from setuptools import build_meta; build_meta.build_wheel('.')"
+    subprocess.run([sys.executable, "-c", program], cwd=copy, check=True, capture_output=True)
+    [path] = copy.glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh one, with the pip that comes with Python."""
+    folder = tmp_path_factory.mktemp("environment")
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    return folder

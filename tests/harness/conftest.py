@@ -18,6 +18,7 @@ from click.testing import CliRunner, Result
 from harnessapi.rpc.targets import parse_target
 from harnessapi.values import ModelDescription
 
+from harness import plugins
 from harness.cli import main
 from harness.cli.dependencies import Dependencies
 from harness.clients.grpc_client import Client
@@ -280,3 +281,27 @@ def stored_run(
 def stored() -> Any:
     """Makes runs on disk without a model: `cell`, `sample`, `run`."""
     return SimpleNamespace(cell=stored_cell, sample=stored_sample, run=stored_run)
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Path]]:
+    """Lays a package as an installer does: modules, and metadata with its entry points."""
+    site = tmp_path / "site"
+    site.mkdir()
+    monkeypatch.syspath_prepend(str(site))
+    plugins.brought.cache_clear()
+
+    def lay(package: str, text: str, *, group: str, **points: str) -> Path:
+        (site / package).mkdir()
+        (site / package / "__init__.py").write_text(text)
+        info = site / f"{package}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+        listed = "".join(f"{name} = {value}\n" for name, value in points.items())
+        (info / "entry_points.txt").write_text(f"[{group}]\n{listed}")
+        return site / package
+
+    yield lay
+    plugins.brought.cache_clear()
+    for name in [name for name in sys.modules if name.startswith("pkg_of_test")]:
+        del sys.modules[name]

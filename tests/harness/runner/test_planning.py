@@ -7,11 +7,12 @@ from harnessapi.values import Mode, ModelDescription
 from harness.endpoints.config import Endpoint
 from harness.endpoints.external import External
 from harness.errors import HarnessError
-from harness.runner.plan import plan_cells, select_tasks
+from harness.runner.plan import plan_cells
 from harness.runs.cell import Cell
 from harness.runs.refused import refused_lines
 from harness.runs.run_options import RunOptions
 from harness.tasks import TASKS, make_task
+from harness.tasks.choosing import choose_tasks
 from harness.way import Prompting, Style, Way
 
 PLAIN = Endpoint(name="rnn", checkpoint="x")
@@ -151,9 +152,9 @@ def test_a_language_model_has_room_to_think() -> None:
 
 
 def test_all_stands_for_every_task() -> None:
-    assert select_tasks(["all"]) == tuple(TASKS)
+    assert choose_tasks(["all"]).names == tuple(TASKS)
     with pytest.raises(HarnessError, match="did you mean assoc_recall"):
-        select_tasks(["assoc_recal"])
+        choose_tasks(["assoc_recal"])
 
 
 def test_what_a_grid_cannot_ask_is_refused_cell_by_cell_and_the_rest_is_planned() -> None:

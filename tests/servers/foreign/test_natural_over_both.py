@@ -216,7 +216,8 @@ async def test_every_task_is_answered_alike_over_grpc_and_http(
     tmp_path, tokenizers, language_kind: str, name: str
 ) -> None:
     writer = Writer()
-    ways = make_task(name).ways(Style.NATURAL)
+    task = make_task(name)
+    ways = task.ways(Style.NATURAL)
     requests = [(way, *pair) for way in ways for pair in asked(name, way, writer)]
     external = External(model="m", api=Api.COMPLETIONS)
     codec = make_codec(tokenizers[language_kind])
@@ -230,7 +231,7 @@ async def test_every_task_is_answered_alike_over_grpc_and_http(
             over_http = await closing.client.complete(request, timeout_s=600)
             assert facts(over_grpc) == facts(over_http)
             for completion in (over_grpc, over_http):
-                _, verdict = score(completion, sample.target, cell_of(name, way))
+                _, verdict = score(completion, sample.target, cell_of(name, way), task.wording)
                 assert verdict is Verdict.CORRECT
             expected = codec.encode_prompt(request.prompt.text).ids
             assert over_grpc.prompt_token_ids == expected
