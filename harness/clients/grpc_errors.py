@@ -1,4 +1,4 @@
-"""What gRPC says of a server or of a call that failed: what to look at, and whether to try again."""
+"""What gRPC says of a server, or of a call that failed: what to look at, and what to do."""
 
 from collections.abc import Callable
 from typing import Final

@@ -52,8 +52,8 @@ def parse_engine(table: Mapping[str, Any]) -> Engine:
     tokenizer = text_of(table, "tokenizer")
     if tokenizer is None:
         raise InputError(
-            f'protocol = "{protocol}" needs tokenizer = "FOLDER", which holds the tokenizer.json of '
-            "its model: the server is given token ids"
+            f'protocol = "{protocol}" needs tokenizer = "FOLDER", with the tokenizer.json of its '
+            "model in it: the server is given token ids"
         )
     api = parse_api(table)
     style = Style(choice_of(table, "style", Style) or Style.NATURAL)

@@ -1,4 +1,4 @@
-"""Asks for one completion turn by turn, whoever writes the turns, and makes the searches between."""
+"""Asks for one completion turn by turn, whoever writes them, and makes the searches between."""
 
 import asyncio
 import time
