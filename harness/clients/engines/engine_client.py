@@ -85,6 +85,8 @@ class EngineClient:
         self.cause = ""
         try:
             answer = await self._ask("HealthCheck", self._service.messages.HealthCheckRequest())
+        except RefusedError as error:
+            self.cause = error.detail
         except AttemptError as error:
             self.cause = explained(str(error), self._no_such("HealthCheck"))
         else:
