@@ -156,12 +156,14 @@ class EndpointFile:
 
 
 def require_checkpoints(endpoints: Iterable[Endpoint]) -> None:
-    """Raises InputError naming every local endpoint whose checkpoint is not there."""
+    """Raises InputError naming every endpoint whose checkpoint, or tokenizer, is not there."""
     missing = []
     for endpoint in endpoints:
         try:
             if endpoint.checkpoint is not None:
                 endpoint.checkpoint_folder()
+            if endpoint.engine is not None:
+                endpoint.tokenizer_folder()
         except InputError as error:
             missing.append(str(error))
     if missing:
