@@ -26,7 +26,8 @@ def endpoints_file(address: str) -> str:
     """The text of an endpoints.toml with both."""
     folder = CHECKPOINT.resolve()
     return (
-        f'[{_OURS}]\ncheckpoint = "{folder}"\nretrieval = true\n\n'
+        f'[{_OURS}]\ncheckpoint = "{folder}"\nretrieval = true\n'
+        "start_timeout_s = 600\n\n"
         f'[{_THEIRS}]\naddress = "{address}"\nprotocol = "vllm"\ntokenizer = "{folder}"\n'
         'style = "symbolic"\nretrieval = true\n'
     )

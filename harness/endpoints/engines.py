@@ -1,5 +1,6 @@
 """The part of endpoints.toml about gRPC servers of others, which take and give token ids."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -22,6 +23,10 @@ REQUEST_KEYS: Final = (
     "headers",
     "headers_env",
 )
+
+
+# What gRPC keeps for itself begins with grpc-, and for bytes ends in -bin.
+_METADATA: Final = re.compile(r"(?!grpc-)[a-z0-9_.-]+(?<!-bin)")
 
 
 class EngineProtocol(StrEnum):
@@ -80,6 +85,9 @@ def check_engine_request(options: RequestOptions, engine: Engine) -> None:
     for name in options.given():
         if name not in REQUEST_KEYS:
             raise InputError(f"{name} needs an address that begins with http:// or https://")
+    for name in (*options.headers, *options.headers_env):
+        if not _METADATA.fullmatch(name.lower()):
+            raise InputError(f"headers: {name} cannot be the name of gRPC metadata")
     if options.sampling_seed is not None and engine.protocol is EngineProtocol.SGLANG:
         raise InputError("sampling_seed: SGLang's gRPC requests have no seed")
     if options.system_prompt is not None and engine.api is Api.COMPLETIONS:

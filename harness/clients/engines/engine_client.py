@@ -6,7 +6,7 @@ A request is one attempt, its turns and searches are a Dialogue's, as over HTTP.
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -31,11 +31,14 @@ from harness.clients.openai.http_errors import is_over_context
 from harness.endpoints.engines import Engine
 from harness.endpoints.external import Api, chosen_api
 from harness.endpoints.request_options import DEFAULT_REQUEST, RequestOptions
+from harness.errors import InputError
 from harness.sample import Prompt
 from harness.way import Style
 from harness_retrieval.types import Retriever
 
 _PROBE_TIMEOUT_S: Final = 5.0
+# Whoever stops a run does not wait for longer.
+_ABORT_TIMEOUT_S: Final = 2.0
 _MAX_RECENT: Final = 2000
 # Whoever is answered so is answered so in every request.
 _REFUSALS: Final = frozenset({grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED})
@@ -64,8 +67,7 @@ class EngineClient:
         self._api = chosen_api(engine.api, has_chat_template=self._tokens.has_chat_template)
         secrets = request.secret_headers()
         self._mask = Mask(secrets.values())
-        headers = {**request.headers, **secrets}
-        self._metadata = tuple((name.lower(), value) for name, value in headers.items())
+        self._metadata = _metadata({**request.headers, **secrets})
         self._service = SERVICES[engine.protocol]
         self._channel = grpc.aio.insecure_channel(target.name, options=channel_options(target))
         self._stub = self._service.make_stub(self._channel)
@@ -120,10 +122,9 @@ class EngineClient:
         )
 
     async def count_tokens(self, prompt: Prompt, *, timeout_s: float) -> int:
-        """By the tokenizer, without asking. Raises RefusedError for what it cannot read."""
-        del timeout_s
+        """The server is given the prompt, to go on for one token: then it is known to take it."""
         request = CompletionRequest(prompt=prompt, mode=None, max_new_tokens=1)
-        return len(await self._token_ids(self._dialogue(request).body()))
+        return (await self.complete(request, timeout_s=timeout_s)).num_prompt_tokens
 
     async def complete(
         self,
@@ -192,11 +193,13 @@ class EngineClient:
         is_running = True
         try:
             async for response in call:
+                if not is_running:
+                    continue  # nothing more is due but the call's own end
                 is_running = response.WhichOneof("response") != "complete"
                 chunk = text.read(response)
                 texts.append(chunk.text)
                 yield chunk
-                if text.is_over:
+                if text.is_over and is_running:
                     break
             else:
                 is_running = False
@@ -216,7 +219,7 @@ class EngineClient:
 
     async def _send_abort(self, request_id: str) -> None:
         try:
-            await self._ask("Abort", self._service.abort(request_id))
+            await self._ask("Abort", self._service.abort(request_id), timeout_s=_ABORT_TIMEOUT_S)
         except AttemptError as error:
             # Whatever else is wrong, the next request shows it.
             if error.code == "UNIMPLEMENTED" and not self._lacks_abort:
@@ -229,11 +232,10 @@ class EngineClient:
             return await asyncio.to_thread(self._tokens.encode_chat, body["messages"])
         return await asyncio.to_thread(self._tokens.encode, body["prompt"])
 
-    async def _ask(self, rpc: str, message: Any) -> Any:
+    async def _ask(self, rpc: str, message: Any, *, timeout_s: float = _PROBE_TIMEOUT_S) -> Any:
+        call = getattr(self._stub, rpc)
         try:
-            return await getattr(self._stub, rpc)(
-                message, timeout=_PROBE_TIMEOUT_S, metadata=self._metadata
-            )
+            return await call(message, timeout=timeout_s, metadata=self._metadata)
         except grpc.aio.AioRpcError as error:
             raise self._fault(rpc, error) from None
 
@@ -250,3 +252,11 @@ class EngineClient:
             f"the server has no {self._service.name}/{rpc}: it is none of "
             f'protocol = "{self._engine.protocol}", or an older one'
         )
+
+
+def _metadata(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """Raises InputError for a value that gRPC does not send; it is not shown."""
+    for name, value in headers.items():
+        if not (value.isascii() and value.isprintable()):
+            raise InputError(f"headers: the value of {name} has to be a line of plain text")
+    return tuple((name.lower(), value) for name, value in headers.items())

@@ -14,8 +14,8 @@ class EngineText:
     """Takes the responses of one Generate stream in order; `is_over` once there is nothing more.
 
     A server repeats its last ids where it says why it ended; one that does not stream has them all
-    there. Stop strings are looked for here too: their tokens come with the others, and a server
-    without a tokenizer does not stop at them.
+    there. Its own count of the prompt goes before `num_prompt`. Stop strings are looked for here
+    too: their tokens come with the others, and a server without a tokenizer does not stop at them.
     """
 
     def __init__(
@@ -32,9 +32,11 @@ class EngineText:
     def read(self, response: Any) -> Chunk:
         """What a response brings."""
         if response.WhichOneof("response") != "complete":
+            self._num_prompt = response.chunk.prompt_tokens or self._num_prompt
             return self._read_ids(response.chunk.token_ids)
         self.is_over = True
         end = response.complete
+        self._num_prompt = end.prompt_tokens or self._num_prompt
         text = ""
         if self._num_generated == 0:
             text = self._read_ids(end.output_ids).text

@@ -258,7 +258,8 @@ async def test_a_chat_template_makes_messages_of_it_and_the_system_prompt_is_one
         assert (await client.get_model()).has_chat_template
         await client.complete(asked())
         num_tokens = await client.count_tokens(PROMPT, timeout_s=1)
-    [request] = server.calls.requests
+    request, counted = server.calls.requests
+    assert counted.sampling_params.max_tokens == 1
     assert text_of(request) == f"[system]Be brief.[user]{PROMPT.text}[reply]"
     assert num_tokens == len(request.tokenized.input_ids)
 
@@ -519,6 +520,17 @@ async def test_the_words_of_our_checkpoints_are_text_and_unknown_ones_are_refuse
         await client.close()
     [request_sent] = server.calls.requests
     assert not request_sent.sampling_params.skip_special_tokens
+
+
+def test_a_header_that_grpc_does_not_send_is_named_and_not_shown(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAR_KEY", "Schlüssel-eins")
+    engine = Engine(protocol=EngineProtocol.VLLM, tokenizer=".")
+    options = RequestOptions(headers_env={"X-Key": "FAR_KEY"})
+    with pytest.raises(InputError, match="the value of X-Key has to be") as caught:
+        EngineClient(parse_target("127.0.0.1:1"), engine, folder, None, options)
+    assert "eins" not in str(caught.value)
 
 
 def test_a_folder_without_a_tokenizer_is_named(tmp_path: Path) -> None:

@@ -147,6 +147,11 @@ def test_a_key_that_is_not_in_the_environment_is_named(
         (f"{ENGINE}tokenizer = 7\n", "tokenizer has to be a string"),
         (f"{ENGINE}tokenizer = 't'\nmodel = 'm'\n", "model needs an address that begins with http"),
         (f"{ENGINE}tokenizer = 't'\nextra_body = {{ x = 1 }}\n", "extra_body needs an address"),
+        (
+            f"{ENGINE}tokenizer = 't'\nheaders = {{ 'grpc-timeout' = '1' }}\n",
+            "grpc-timeout cannot be the name of gRPC metadata",
+        ),
+        (f"{ENGINE}tokenizer = 't'\nheaders = {{ 'a-bin' = '1' }}\n", "a-bin cannot be the name"),
         (f"{ENGINE}tokenizer = 't'\nthreads = 2\n", "threads is for a checkpoint"),
         (
             f"{ENGINE}tokenizer = 't'\nstyle = 'symbolic'\napi = 'chat'\n",
