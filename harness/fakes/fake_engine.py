@@ -21,6 +21,7 @@ from smg_grpc_proto import (
     vllm_engine_pb2_grpc,
 )
 
+from harness.clients.engines.prompt_tokens import PromptTokens
 from harness.endpoints.engines import EngineProtocol
 from harness.fakes.fake_openai import solve
 
@@ -128,11 +129,11 @@ class _Calls:
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not implemented!")
 
 
-class _VllmCalls(_Calls, vllm_engine_pb2_grpc.VllmEngineServicer):
+class _VllmCalls(_Calls, vllm_engine_pb2_grpc.VllmEngineServicer):  # type: ignore[misc]
     pass
 
 
-class _SglangCalls(_Calls, sglang_scheduler_pb2_grpc.SglangSchedulerServicer):
+class _SglangCalls(_Calls, sglang_scheduler_pb2_grpc.SglangSchedulerServicer):  # type: ignore[misc]
     pass
 
 
@@ -168,27 +169,23 @@ class FakeEngine:
         await self._server.stop(None)
 
 
-def solving(encode: Callable[[str], list[int]], decode: Callable[[list[int]], str]) -> EngineScript:
+def solving(tokens: PromptTokens) -> EngineScript:
     """Does assoc_recall in plain language, as the fake of OpenAI's API does."""
 
     def reply(request: Any, number: int) -> EngineReply:
-        prompt = decode(list(request.tokenized.input_ids))
+        stream = tokens.stream(())
+        prompt = stream.read(request.tokenized.input_ids) + stream.flush()
         asked = {"prompt": prompt, "stop": list(request.sampling_params.stop)}
         texts = solve(asked, number).texts
-        return EngineReply(chunks=tuple(tuple(encode(text)) for text in texts if text))
+        return EngineReply(chunks=tuple(tokens.encode(text) for text in texts if text))
 
     return reply
 
 
 async def _serve(folder: Path, protocol: EngineProtocol, address: str) -> None:
-    from tokenizers import Tokenizer  # noqa: PLC0415
-
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    script = solving(
-        lambda text: tokenizer.encode(text, add_special_tokens=False).ids, tokenizer.decode
-    )
-    facts = EngineFacts(vocab_size=tokenizer.get_vocab_size())
-    async with FakeEngine(protocol, script, facts, address=address):
+    tokens = PromptTokens(folder, shows_specials=False)
+    facts = EngineFacts(vocab_size=tokens.vocabulary_size)
+    async with FakeEngine(protocol, solving(tokens), facts, address=address):
         await asyncio.Event().wait()
 
 
