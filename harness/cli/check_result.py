@@ -49,7 +49,7 @@ def as_text(endpoint: Endpoint, checked: Checked) -> str:
 
 def _model_lines(endpoint: Endpoint, model: ModelDescription) -> list[str]:
     modes = ", ".join(model.modes) if endpoint.retrieval else "off"
-    if endpoint.external is not None:
+    if not endpoint.is_ours:
         limit = (
             "" if model.context_limit is None else f", {model.context_limit:,} tokens of context"
         )

@@ -172,7 +172,7 @@ class Connection:
     async def _check(self) -> None:
         if self.server is not None and self.server.gave_up is not None:
             raise EndpointLostError(f"endpoint '{self.endpoint.name}': {self.server.gave_up}")
-        if self.endpoint.external is not None:
+        if not self.endpoint.is_ours:
             return  # It has no digest: asking more of a busy server tells nothing.
         try:
             model = await self.client.get_model()

@@ -16,13 +16,8 @@ from harnessapi.rpc.targets import Target
 from harnessapi.values import ModelDescription
 
 from harness.clients.completion import Completion, CompletionRequest
-from harness.clients.faults import (
-    BROKEN_STREAM,
-    AttemptError,
-    DeadlineError,
-    RefusedError,
-    TransientError,
-)
+from harness.clients.faults import RefusedError
+from harness.clients.grpc_errors import attempt_error, explained
 from harness.clients.log_probs import LikelyCompletion, Score, read_score, score_request
 from harness.clients.model_client import UNWATCHED, Attempts, Watch, nobody_listens
 from harness.clients.transcript import Transcript
@@ -31,28 +26,9 @@ from harness.endpoints.request_options import DEFAULT_REQUEST, RequestOptions
 from harness.sample import Prompt
 
 _PROBE_TIMEOUT_S: Final = 5.0
-# What gRPC says of a message over the other end's limit, which no second attempt makes shorter.
-_TOO_LARGE: Final = "larger than max"
 # A result that is cut off is not what a prompt promised: the model's context is the limit.
 _MAX_INSERTED_TOKENS: Final = 65_536
-# What gRPC says of a server, by a part of it, and what to look at.
-_NO_GRPC: Final = (
-    "what answers there may not speak gRPC: the address of an OpenAI-compatible server begins "
-    "with http:// and has a model beside it"
-)
-_CAUSES: Final = (
-    ("Connection refused", "connection refused: nobody listens there"),
-    ("No such file or directory", "nobody listens there: there is no such socket"),
-    ("Domain name not found", "the name is not known"),
-    ("DNS resolution failed", "the name is not known"),
-    ("errors resolving", "the name is not known"),
-    ("http1.x", _NO_GRPC),
-    ("parsing HTTP/2", _NO_GRPC),
-    ("Socket closed", _NO_GRPC),
-    ("Connection reset", _NO_GRPC),
-    ("UNIMPLEMENTED", "it speaks gRPC, but is no model server of this harness"),
-    ("NOT_FOUND", "it speaks gRPC, but is no model server of this harness"),
-)
+OTHER_SERVICE: Final = "it speaks gRPC, but is no model server of this harness"
 
 
 class Client:
@@ -80,7 +56,7 @@ class Client:
     async def is_serving(self) -> bool:
         """Whether the server is there, and says that its model is warm."""
         said = await why_not_serving(self._channel, timeout_s=_PROBE_TIMEOUT_S) or ""
-        self.cause = explained(said)
+        self.cause = explained(said, OTHER_SERVICE)
         return not self.cause
 
     async def get_model(self) -> ModelDescription:
@@ -88,7 +64,7 @@ class Client:
         try:
             message = await self._stub.GetModel(pb.GetModelRequest(), timeout=_PROBE_TIMEOUT_S)
         except grpc.aio.AioRpcError as error:
-            raise _attempt_error(error) from None
+            raise attempt_error(error) from None
         self._has_chat_template = message.has_chat_template
         return description_from_wire(message)
 
@@ -100,7 +76,7 @@ class Client:
         try:
             answer = await self._stub.Tokenize(asked, timeout=min(timeout_s, _PROBE_TIMEOUT_S))
         except grpc.aio.AioRpcError as error:
-            raise _attempt_error(error) from None
+            raise attempt_error(error) from None
         return len(answer.token_ids)
 
     async def complete(
@@ -140,7 +116,7 @@ class Client:
         try:
             return read_score(await self._stub.Score(message, timeout=timeout_s))
         except grpc.aio.AioRpcError as error:
-            raise _attempt_error(error) from None
+            raise attempt_error(error) from None
 
     async def stream(
         self, message: pb.GenerateRequest, *, timeout_s: float
@@ -154,7 +130,7 @@ class Client:
             async for event in call:
                 yield event
         except grpc.aio.AioRpcError as error:
-            raise _attempt_error(error) from None
+            raise attempt_error(error) from None
         finally:
             call.cancel()
 
@@ -177,7 +153,7 @@ class Client:
                 watch.heard()
                 transcript.add(event, (time.perf_counter() - sent) * 1e3)
         except grpc.aio.AioRpcError as error:
-            raise _attempt_error(error) from None
+            raise attempt_error(error) from None
         return transcript.completion((time.perf_counter() - sent) * 1e3)
 
     def _is_chat(self, prompt: Prompt) -> bool:
@@ -240,26 +216,3 @@ def _word_results(options: pb.RetrievalOptions, prompt: Prompt) -> None:
         options.searched_text = prompt.searched
     if prompt.failed is not None:
         options.failed_text = prompt.failed
-
-
-def explained(cause: str) -> str:
-    """What is wrong with a server that is not serving, with what to look at where that is known."""
-    hints = (meaning for sign, meaning in _CAUSES if sign in cause)
-    hint = next(hints, None)
-    return cause if hint is None else f"{hint} ({cause})"
-
-
-def _attempt_error(error: grpc.aio.AioRpcError) -> AttemptError:
-    code, detail = error.code(), error.details() or ""
-    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE in detail:
-        return RefusedError(code.name, detail)
-    if code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED}:
-        return TransientError(code.name, detail)
-    # We cancel by cancelling the task, which never gets here: the server hung up midway.
-    if code is grpc.StatusCode.CANCELLED:
-        return TransientError(BROKEN_STREAM, detail)
-    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return DeadlineError(code.name, detail)
-    if code is grpc.StatusCode.INVALID_ARGUMENT:
-        return RefusedError(code.name, detail, is_of_one=True)
-    return AttemptError(code.name, detail)

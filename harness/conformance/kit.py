@@ -7,7 +7,8 @@ from typing import Final
 from harnessapi.rpc.probe import why_not_serving
 from harnessapi.rpc.targets import Target
 
-from harness.clients.grpc_client import explained
+from harness.clients.grpc_client import OTHER_SERVICE
+from harness.clients.grpc_errors import explained
 from harness.conformance.promise import Finding, Judgement, Promise, finding
 from harness.conformance.promises import PROMISES
 from harness.conformance.trial import Trial
@@ -55,7 +56,7 @@ async def _reach(trial: Trial, target: Target, timeout_s: float) -> None:
         cause = await why_not_serving(trial.channel, timeout_s=_PROBE_TIMEOUT_S)
         raise UnreachableError(
             f"{target}: no connection after {timeout_s:g} s: "
-            f"{explained(cause or 'it answers only now')}"
+            f"{explained(cause or 'it answers only now', OTHER_SERVICE)}"
         ) from None
 
 

@@ -11,6 +11,14 @@ from typing import Any, Final
 from harnessapi.rpc.targets import TargetError, parse_target
 from harnessapi.values import ModelDescription
 
+from harness.endpoints.engines import KEYS as ENGINE_KEYS
+from harness.endpoints.engines import (
+    SHARED_KEYS,
+    Engine,
+    check_engine_request,
+    parse_engine,
+    refuse_engine_keys,
+)
 from harness.endpoints.external import KEYS as EXTERNAL_KEYS
 from harness.endpoints.external import (
     Api,
@@ -46,6 +54,7 @@ _KEYS: Final = (
     "retrieval",
     *SERVING_KEYS,
     *EXTERNAL_KEYS,
+    *ENGINE_KEYS,
     *REQUEST_KEYS,
 )
 
@@ -66,6 +75,8 @@ class Endpoint:
     api: Api | None = None
     # How an address is asked that is a web address.
     external: External | None = None
+    # How an address is asked that has a protocol of its own.
+    engine: Engine | None = None
     # What it is told besides the text.
     request: RequestOptions = DEFAULT_REQUEST
     # Where a relative checkpoint is looked for, in this order.
@@ -81,12 +92,25 @@ class Endpoint:
         """The checkpoint or the address, as the file has it; a web address with its model."""
         if self.external is not None:
             return f"{self.address} {self.external.model}"
+        if self.engine is not None:
+            return f"{self.address} {self.engine.protocol}"
         return self.checkpoint or self.address or ""
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether a server of this harness stands behind it."""
+        return self.external is None and self.engine is None
+
+    @property
+    def style(self) -> Style | None:
+        """What the model of another's server reads; None: ours say so themselves."""
+        other = self.external or self.engine
+        return None if other is None else other.style
 
     def with_request(self, options: RequestOptions) -> "Endpoint":
         """The endpoint with these options over its own. Raises InputError where it has no such."""
         try:
-            _check_request(options, self.external)
+            _check_request(options, self.external, self.engine)
         except InputError as error:
             raise InputError(f"endpoint '{self.name}': {error}") from None
         return replace(self, request=options.over(self.request))
@@ -97,16 +121,24 @@ class Endpoint:
             return None
         if self.external is not None:
             return self.external.api
-        return chosen_api(self.api, has_chat_template=model.has_chat_template)
+        api = self.api if self.engine is None else self.engine.api
+        return chosen_api(api, has_chat_template=model.has_chat_template)
 
     def checkpoint_folder(self) -> Path:
         """The folder of a local endpoint's checkpoint. Raises InputError saying where it looked."""
-        candidates = [folder / (self.checkpoint or "") for folder in self.folders]
+        return self._folder(self.checkpoint or "", "checkpoint")
+
+    def tokenizer_folder(self) -> Path:
+        """The folder of an engine's tokenizer. Raises InputError saying where it looked."""
+        return self._folder("" if self.engine is None else self.engine.tokenizer, "tokenizer")
+
+    def _folder(self, path: str, what: str) -> Path:
+        candidates = [folder / path for folder in self.folders]
         for candidate in candidates:
             if candidate.is_dir():
                 return candidate.resolve()
         looked = ", nor at ".join(dict.fromkeys(str(path) for path in candidates))
-        raise InputError(f"endpoint '{self.name}': no checkpoint at {looked}")
+        raise InputError(f"endpoint '{self.name}': no {what} at {looked}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,12 +174,14 @@ class EndpointFile:
 
 
 def require_checkpoints(endpoints: Iterable[Endpoint]) -> None:
-    """Raises InputError naming every local endpoint whose checkpoint is not there."""
+    """Raises InputError naming every endpoint whose checkpoint, or tokenizer, is not there."""
     missing = []
     for endpoint in endpoints:
         try:
             if endpoint.checkpoint is not None:
                 endpoint.checkpoint_folder()
+            if endpoint.engine is not None:
+                endpoint.tokenizer_folder()
         except InputError as error:
             missing.append(str(error))
     if missing:
@@ -226,18 +260,24 @@ def _parse(path: Path, name: str, table: Any, folders: tuple[Path, ...]) -> Endp
     address = _value(where, table, "address", str)
     if (checkpoint is None) == (address is None):
         raise InputError(f"{where} needs either a checkpoint or an address")
-    external, api = None, None
+    external, engine, api = None, None, None
     try:
         serving = parse_serving(table)
         if address is not None and is_web_address(address):
+            refuse_engine_keys(table, "is for an address that begins with grpc://")
             external = parse_external(table)
+        elif address is not None and "protocol" in table:
+            _refuse_external_keys(table, allowed=SHARED_KEYS)
+            engine = parse_engine(table)
+            parse_target(address)
         else:
-            _refuse_external_keys(table)
+            _refuse_external_keys(table, allowed=("api",))
+            refuse_engine_keys(table, "is for the address of a server of vLLM or SGLang")
             api = parse_api(table)
             if address is not None:
                 parse_target(address)
         request = parse_request_options(table)
-        _check_request(request, external)
+        _check_request(request, external, engine)
     except InputError as error:
         raise InputError(f"{where} {error}") from None
     except TargetError as error:
@@ -250,14 +290,19 @@ def _parse(path: Path, name: str, table: Any, folders: tuple[Path, ...]) -> Endp
         serving=serving,
         api=api,
         external=external,
+        engine=engine,
         request=request,
         folders=folders,
     )
 
 
-def _check_request(options: RequestOptions, external: External | None) -> None:
+def _check_request(
+    options: RequestOptions, external: External | None, engine: Engine | None
+) -> None:
     """Raises InputError for what the kind of endpoint cannot be told."""
-    if external is None:
+    if engine is not None:
+        check_engine_request(options, engine)
+    elif external is None:
         for name in options.given():
             if name not in OWN_KEYS:
                 raise InputError(f"{name} needs an address that begins with http:// or https://")
@@ -265,9 +310,9 @@ def _check_request(options: RequestOptions, external: External | None) -> None:
         raise InputError('system_prompt needs api = "chat": completions have no messages')
 
 
-def _refuse_external_keys(table: dict[str, Any]) -> None:
+def _refuse_external_keys(table: dict[str, Any], *, allowed: tuple[str, ...]) -> None:
     for key in EXTERNAL_KEYS:
-        if key in table and key != "api":
+        if key in table and key not in allowed:
             raise InputError(f"{key} needs an address that begins with http:// or https://")
 
 

@@ -66,23 +66,23 @@ def is_web_address(address: str) -> bool:
 def parse_external(table: Mapping[str, Any]) -> External:
     """From the table of an endpoint with a web address. Raises InputError naming what is wrong."""
     _check_address(table["address"])
-    model = _text(table, "model")
+    model = text_of(table, "model")
     if model is None:
         raise InputError('needs model = "NAME" beside its web address')
-    variable = _text(table, "api_key_env")
+    variable = text_of(table, "api_key_env")
     if variable is not None and not VARIABLE.fullmatch(variable):
         raise InputError(
             "api_key_env has to name an environment variable, in capitals; "
             "the key itself does not belong in the file"
         )
-    header = _text(table, "api_key_header") or _AUTHORIZATION
+    header = text_of(table, "api_key_header") or _AUTHORIZATION
     if not _HEADER.fullmatch(header):
         raise InputError("api_key_header has to be the name of a header")
     api = parse_api(table) or Api.CHAT
-    style = Style(_choice(table, "style", Style) or Style.NATURAL)
+    style = Style(choice_of(table, "style", Style) or Style.NATURAL)
     if style is Style.SYMBOLIC and api is Api.CHAT:
         raise InputError('style = "symbolic" needs api = "completions": it has no messages')
-    family = _text(table, "family") or "external"
+    family = text_of(table, "family") or "external"
     return External(
         model=model,
         api=api,
@@ -103,7 +103,7 @@ def parse_api(table: Mapping[str, Any]) -> Api | None:
 
     Raises InputError for another word.
     """
-    value = _choice(table, "api", Api)
+    value = choice_of(table, "api", Api)
     return None if value is None else Api(value)
 
 
@@ -125,7 +125,8 @@ def _check_address(address: str) -> None:
         raise InputError(f"address {address!r}: it ends before /chat/completions or /completions")
 
 
-def _text(table: Mapping[str, Any], key: str) -> str | None:
+def text_of(table: Mapping[str, Any], key: str) -> str | None:
+    """A key's string; None where it is not given. Raises InputError for anything else."""
     value = table.get(key)
     if value is not None and (not isinstance(value, str) or not value):
         # A value is not shown: it may be a key in the wrong place.
@@ -133,8 +134,9 @@ def _text(table: Mapping[str, Any], key: str) -> str | None:
     return value
 
 
-def _choice(table: Mapping[str, Any], key: str, kind: type[StrEnum]) -> str | None:
-    value = _text(table, key)
+def choice_of(table: Mapping[str, Any], key: str, kind: type[StrEnum]) -> str | None:
+    """A key's word, one of a kind; None where it is not given. Raises InputError naming all."""
+    value = text_of(table, key)
     names = [member.value for member in kind]
     if value is not None and value not in names:
         raise InputError(str(unknown_name(key, value, names)))

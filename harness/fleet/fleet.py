@@ -27,6 +27,7 @@ from harness.fleet.plans import (
     server_key,
 )
 from harness_retrieval.remote import RemoteRetriever
+from harness_retrieval.types import Retriever
 
 # The kernel's limit is 108 with the closing zero; some systems have less.
 _MAX_SOCKET_PATH: Final = 100
@@ -74,7 +75,7 @@ async def open_fleet(
     try:
         for key, plan in _plan_models(endpoints, model_server, folder).items():
             servers[key] = LocalServer(plan, say)
-        if any(endpoint.external and endpoint.retrieval for endpoint in endpoints):
+        if any(not endpoint.is_ours and endpoint.retrieval for endpoint in endpoints):
             search = LocalServer(_plan_search(folder), say)
         all_servers = [*servers.values(), *([search] if search else [])]
         _, failed = await _settle({server: _start(server) for server in all_servers})
@@ -93,18 +94,38 @@ def _server(
     """The process of ours that an endpoint needs: of its checkpoint, or of its searches."""
     if endpoint.checkpoint is not None:
         return servers[server_key(endpoint)]
-    return search if endpoint.external and endpoint.retrieval else None
+    return search if not endpoint.is_ours and endpoint.retrieval else None
 
 
 def _client(endpoint: Endpoint, server: LocalServer | None) -> ModelClient:
-    if endpoint.external is None:
+    if endpoint.is_ours:
         target = server.plan.target if server else parse_target(endpoint.address or "")
         return Client(target, endpoint.api, endpoint.request)
+    retriever = RemoteRetriever(server.plan.target.name) if server else None
+    if endpoint.external is None:
+        return _engine_client(endpoint, retriever)
     # Here and not at the top: who asks nobody over HTTP does not wait for its library.
     from harness.clients.openai.openai_client import ExternalClient  # noqa: PLC0415
 
-    retriever = RemoteRetriever(server.plan.target.name) if server else None
     return ExternalClient(endpoint.address or "", endpoint.external, retriever, endpoint.request)
+
+
+def _engine_client(endpoint: Endpoint, retriever: Retriever | None) -> ModelClient:
+    if endpoint.engine is None:
+        raise RuntimeError(f"{endpoint.name} is no engine's")
+    try:
+        # Here and not at the top: an extra has what it needs.
+        from harness.clients.engines.engine_client import EngineClient  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"endpoint '{endpoint.name}': protocol = \"{endpoint.engine.protocol}\" needs "
+            f"{error.name}, of the extra `engine-grpc`: pip install 'recall-harness[engine-grpc]'"
+        ) from None
+    target, folder = parse_target(endpoint.address or ""), endpoint.tokenizer_folder()
+    try:
+        return EngineClient(target, endpoint.engine, folder, retriever, endpoint.request)
+    except InputError as error:
+        raise InputError(f"endpoint '{endpoint.name}': {error}") from None
 
 
 def _plan_search(folder: Path) -> ServerPlan:

@@ -205,7 +205,7 @@ def _styles_read(endpoint: Endpoint, model: ModelDescription | None) -> tuple[st
     """What an endpoint reads; None: it is not known before it is asked."""
     if model is not None:
         return model.styles
-    return None if endpoint.external is None else (endpoint.external.style,)
+    return None if endpoint.style is None else (endpoint.style,)
 
 
 def _default_max_new_tokens(task: Task, way: Way) -> int:

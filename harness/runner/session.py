@@ -187,17 +187,17 @@ def _paced_connection(plan: SessionPlan, connection: Connection, listener: Liste
     def say(text: str) -> None:
         listener.say(f"endpoint '{connection.endpoint.name}': {text}", is_warning=True)
 
-    is_external = connection.endpoint.external is not None
+    is_ours = connection.endpoint.is_ours
     pace = Pace(
         ceiling=plan.concurrency,
         # Ours say that they are full, and have room for many.
-        first=FIRST_LIMIT if is_external else None,
+        first=None if is_ours else FIRST_LIMIT,
         requests_per_minute=plan.requests_per_minute,
         clock=plan.clock,
         say=say,
     )
     # Ours end a completion where their context does.
-    limit = connection.model.context_limit if is_external else None
+    limit = None if is_ours else connection.model.context_limit
     connection.client.say = say
     return replace(connection, clock=plan.clock, pace=pace, room=ContextRoom(limit, say))
 

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
 import torch
+from harnessapi.text.chat_template import TemplateError
+from harnessapi.text.template_files import read_chat_template, template_files
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -31,7 +33,6 @@ from harness_servers.checkpoints.checkpoint_files import (
 )
 from harness_servers.checkpoints.codec import Codec
 from harness_servers.checkpoints.model_card import CARD, read_trained_tasks
-from harness_servers.checkpoints.template_files import read_chat_template, template_files
 from harness_servers.checkpoints.weight_files import WeightFiles, find_weights
 from harness_servers.errors import CheckpointError
 from harness_servers.models import model_class
@@ -77,7 +78,7 @@ def load_with(
     """Reads and checks the whole folder. Raises CheckpointError, naming file and value."""
     try:
         return _load(folder, load_model, parse)
-    except CheckpointError as error:
+    except (CheckpointError, TemplateError) as error:
         raise CheckpointError(f"checkpoint {folder}: {error}") from error
 
 

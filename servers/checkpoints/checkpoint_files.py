@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from harnessapi.text.chat_template import ChatTemplate
 from tokenizers import Tokenizer
 
-from harness_servers.checkpoints.chat_template import ChatTemplate
 from harness_servers.checkpoints.checkpoint_config import CheckpointConfig
 from harness_servers.checkpoints.codec import Codec
 from harness_servers.errors import CheckpointError

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from harnessapi.text.chat_template import ChatTemplate, TemplateError
+from harnessapi.text.text_stream import TextStream, TokenTexts
 from harnessapi.values import Markers
 from tokenizers import Encoding, Tokenizer
 
-from harness_servers.checkpoints.chat_template import ChatTemplate
-from harness_servers.checkpoints.text_stream import TextStream, TokenTexts
 from harness_servers.errors import InvalidRequestError
 
 # A tokenizer that gives this back reads written language: our prompts, and what models reply.
@@ -107,7 +107,10 @@ class Codec:
                 "the prompt is a conversation; the checkpoint has no chat template: send a text "
                 '(api = "completions" in endpoints.toml)'
             )
-        text = self.chat_template.render(messages)
+        try:
+            text = self.chat_template.render(messages)
+        except TemplateError as error:
+            raise InvalidRequestError(str(error)) from error
         return self._encode(text, adds_specials=False, max_tokens=max_tokens)
 
     def encode(self, text: str) -> Encoded:

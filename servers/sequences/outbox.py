@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
+from harnessapi.text.text_stream import TextStream
 from harnessapi.values import Part
 
-from harness_servers.checkpoints.text_stream import TextStream
 from harness_servers.generation import Delta, Event, TokenLogProb
 
 

@@ -6,6 +6,7 @@ Knows tokens and text, but no batch, slot or clock.
 from dataclasses import replace
 from typing import Final
 
+from harnessapi.text.stops import StopFinder
 from harnessapi.values import FinishReason, Outcome, Part
 
 from harness_retrieval.channel import SearchChannel, SearchLimits
@@ -13,7 +14,6 @@ from harness_retrieval.types import SearchRequest, SearchResult
 from harness_servers.checkpoints.codec import Codec, Encoded
 from harness_servers.generation import Job, Retrieval, RetrievalStep
 from harness_servers.sequences.outbox import Outbox
-from harness_servers.sequences.stops import StopFinder
 
 # A result may be millions of characters: so many of them are tokenized, between two steps of all
 # sequences; and no more for each token that may be inserted.

@@ -48,6 +48,8 @@ class Dialogue:
         self.total_ms = 0.0
         self.context_id = uuid.uuid4().hex
         self.repeat = request.repeat
+        # Of the first turn, where whoever has it written makes the tokens.
+        self.prompt_token_ids: tuple[int, ...] = ()
         self._prompt = request.prompt
         self._mode = request.mode
         self._api = api
@@ -189,6 +191,7 @@ class Dialogue:
         if self.finish_reason is None:
             raise RuntimeError("the completion is not finished")
         return Completion(
+            prompt_token_ids=self.prompt_token_ids,
             transcript=tuple(self._pieces),
             searches=tuple(self._searches),
             finish_reason=self.finish_reason,

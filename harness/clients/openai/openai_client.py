@@ -1,6 +1,5 @@
 """Talks to one OpenAI-compatible server; a request is one attempt. HTTP ends here."""
 
-import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,14 +12,14 @@ from harness.clients.completion import Completion, CompletionRequest
 from harness.clients.faults import (
     BROKEN_STREAM,
     AttemptError,
-    DeadlineError,
     RefusedError,
     TransientError,
 )
 from harness.clients.incoming import Mask
 from harness.clients.model_client import UNWATCHED, Attempts, Watch, nobody_listens
+from harness.clients.openai.asking import Asking, read_turn
 from harness.clients.openai.chunk import read_chunk
-from harness.clients.openai.dialogue import Dialogue, Search
+from harness.clients.openai.dialogue import Dialogue
 from harness.clients.openai.http_client import cause, open_http
 from harness.clients.openai.http_errors import (
     error_from_response,
@@ -32,7 +31,7 @@ from harness.endpoints.external import Api, External
 from harness.endpoints.request_options import DEFAULT_REQUEST, RequestOptions
 from harness.sample import Prompt
 from harness.way import Style
-from harness_retrieval.types import Retriever, RetrieverUnavailableError, SearchRequest
+from harness_retrieval.types import Retriever
 
 _PROBE_TIMEOUT: Final = httpx.Timeout(5.0)
 _LIMIT: Final = "max_tokens"
@@ -66,6 +65,7 @@ class ExternalClient:
         secrets = [*request.secret_headers().values(), *([] if key is None else [key])]
         self._mask = Mask(secrets)
         self._http = open_http(address, external, request)
+        self._asking = Asking(retriever, self._write)
 
     async def close(self) -> None:
         """Lets go of the connections."""
@@ -125,33 +125,8 @@ class ExternalClient:
         dialogue = Dialogue(
             request, self._external.api, self._mask, system_prompt=self._request.system_prompt
         )
-        try:
-            yield lambda timeout_s, watch: self._attempt(dialogue, timeout_s, watch)
-        except DeadlineError as fault:
-            # Whoever keeps the time has cut a reply off.
-            fault.raw = dialogue.recent()
-            raise
-        finally:
-            if dialogue.has_searched and self._retriever is not None:
-                self._retriever.close_contexts([dialogue.context_id])
-
-    async def _attempt(
-        self, dialogue: Dialogue, timeout_s: float | None, watch: Watch
-    ) -> Completion:
-        began = time.perf_counter()
-        try:
-            async with asyncio.timeout(timeout_s):
-                while dialogue.finish_reason is None:
-                    if dialogue.due is None:
-                        await watch.sending()
-                        await self._write(dialogue, watch)
-                    if dialogue.due is not None:
-                        await self._search(dialogue, dialogue.due)
-        except TimeoutError:
-            raise DeadlineError("DEADLINE_EXCEEDED", f"not done after {timeout_s} s") from None
-        finally:
-            dialogue.total_ms += (time.perf_counter() - began) * 1e3
-        return dialogue.completion()
+        with self._asking.attempts(dialogue) as attempts:
+            yield attempts
 
     async def _write(self, dialogue: Dialogue, watch: Watch) -> None:
         """One turn, without what the server does not take. Raises AttemptError."""
@@ -218,7 +193,8 @@ class ExternalClient:
                     mask=self._mask,
                 )
                 dialogue.recent = reply.recent
-                await _read_turn(dialogue, reply, sent, watch)
+                chunks = (read_chunk(event) async for event in reply.events())
+                await read_turn(dialogue, chunks, sent, watch, is_done=lambda: reply.is_done)
         except (AttemptError, httpx.RequestError) as error:
             fault = error if isinstance(error, AttemptError) else self._fault(error)
             if dialogue.num_turns and is_over_context(fault):
@@ -226,18 +202,6 @@ class ExternalClient:
                 return
             fault.raw = dialogue.recent()
             raise fault from None
-
-    async def _search(self, dialogue: Dialogue, search: Search) -> None:
-        began = time.perf_counter()
-        result = search
-        if isinstance(result, SearchRequest):
-            if self._retriever is None:
-                raise AttemptError("NO_RETRIEVER", "a search was asked for without a channel")
-            try:
-                [result] = await asyncio.to_thread(self._retriever.search, [result])
-            except RetrieverUnavailableError as error:
-                raise TransientError("UNAVAILABLE", str(error)) from None
-        dialogue.insert(result, (time.perf_counter() - began) * 1e3)
 
     def _body(self, dialogue: Dialogue) -> dict[str, Any]:
         options = self._request
@@ -273,24 +237,6 @@ class ExternalClient:
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
             return TransientError("UNAVAILABLE", self._described(error))
         return TransientError(BROKEN_STREAM, self._described(error), is_away=False)
-
-
-async def _read_turn(dialogue: Dialogue, reply: ServerReply, sent: float, watch: Watch) -> None:
-    """Up to the end, or to a search where the server sends the end marker itself."""
-    turn = dialogue.begin_turn()
-    search = None
-    async for event in reply.events():
-        chunk = read_chunk(event)
-        watch.heard()
-        text = turn.add(chunk)
-        # An empty first chunk is not a token.
-        if dialogue.ttft_ms is None and (chunk.text or chunk.reasoning):
-            dialogue.ttft_ms = (time.perf_counter() - sent) * 1e3
-        search = dialogue.feed(text)
-        if search is not None:
-            break
-    turn.is_done = reply.is_done
-    dialogue.end_turn(turn, search)
 
 
 def _listed(answer: httpx.Response) -> list[Mapping[str, Any]]:

@@ -1,8 +1,15 @@
 from pathlib import Path
 
 import pytest
+from harnessapi.values import ModelDescription
 
-from harness.endpoints.config import PACKAGED_FILE, load_endpoints, require_api_keys
+from harness.endpoints.config import (
+    PACKAGED_FILE,
+    load_endpoints,
+    require_api_keys,
+    require_checkpoints,
+)
+from harness.endpoints.engines import Engine, EngineProtocol
 from harness.endpoints.external import Api, External
 from harness.endpoints.serving import START_TIMEOUT_S
 from harness.errors import HarnessError
@@ -10,6 +17,7 @@ from harness.fleet.plans import model_arguments, server_key
 from harness.way import Style
 
 WEB = 'address = "https://h/v1"'
+ENGINE = "[a]\naddress = 'grpc://h:1'\nprotocol = 'vllm'\n"
 
 
 def write(folder: Path, text: str) -> Path:
@@ -71,6 +79,29 @@ def test_a_web_address_is_asked_in_natural_language_over_chat(tmp_path: Path) ->
     assert (endpoint.retrieval, endpoint.place) == (True, "https://h/v1 m")
 
 
+def test_an_engine_is_asked_as_its_tokenizer_allows_and_has_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "words").mkdir()
+    path = write(tmp_path, f"{ENGINE}tokenizer = 'words'\nheaders = {{ X-Team = 'a' }}\n")
+    [endpoint] = load_endpoints(path, tmp_path).endpoints
+    assert endpoint.engine == Engine(protocol=EngineProtocol.VLLM, tokenizer="words")
+    assert endpoint.tokenizer_folder() == tmp_path / "words"
+    assert (endpoint.place, endpoint.is_ours) == ("grpc://h:1 vllm", False)
+    talks, writes = (
+        ModelDescription(name="m", family="", styles=("natural",), has_chat_template=has)
+        for has in (True, False)
+    )
+    assert (endpoint.api_for(talks), endpoint.api_for(writes)) == (Api.CHAT, Api.COMPLETIONS)
+
+
+def test_an_engine_with_one_of_our_checkpoints_is_given_a_text(tmp_path: Path) -> None:
+    path = write(tmp_path, f"{ENGINE}tokenizer = 't'\nstyle = 'symbolic'\n")
+    [endpoint] = load_endpoints(path, tmp_path).endpoints
+    assert endpoint.engine is not None
+    assert (endpoint.engine.api, endpoint.style) == (Api.COMPLETIONS, Style.SYMBOLIC)
+    with pytest.raises(HarnessError, match=f"'a': no tokenizer at {tmp_path}/t"):
+        require_checkpoints([endpoint])
+
+
 @pytest.mark.parametrize("key", ["sk-Abc123", "sk_abc123", ""])
 def test_a_key_in_the_file_is_refused_and_not_repeated(tmp_path: Path, key: str) -> None:
     path = write(tmp_path, f'[gpt]\n{WEB}\nmodel = "m"\napi_key_env = "{key}"\n')
@@ -112,6 +143,32 @@ def test_a_key_that_is_not_in_the_environment_is_named(
         ("[a]\naddress = 'h:1'\nmodel = 'm'\n", "model needs an address that begins with http"),
         ("[a]\ncheckpoint = 'x'\nmodel = 'm'\n", "model needs an address that begins with http"),
         ("[a]\ncheckpoint = 'x'\napi = 'caht'\n", "unknown api 'caht'; did you mean chat"),
+        (f"{ENGINE}", 'protocol = "vllm" needs tokenizer = "FOLDER"'),
+        (f"{ENGINE}tokenizer = 7\n", "tokenizer has to be a string"),
+        (f"{ENGINE}tokenizer = 't'\nmodel = 'm'\n", "model needs an address that begins with http"),
+        (f"{ENGINE}tokenizer = 't'\nextra_body = {{ x = 1 }}\n", "extra_body needs an address"),
+        (
+            f"{ENGINE}tokenizer = 't'\nheaders = {{ 'grpc-timeout' = '1' }}\n",
+            "grpc-timeout cannot be the name of gRPC metadata",
+        ),
+        (f"{ENGINE}tokenizer = 't'\nheaders = {{ 'a-bin' = '1' }}\n", "a-bin cannot be the name"),
+        (f"{ENGINE}tokenizer = 't'\nthreads = 2\n", "threads is for a checkpoint"),
+        (
+            f"{ENGINE}tokenizer = 't'\nstyle = 'symbolic'\napi = 'chat'\n",
+            'needs api = "completions"',
+        ),
+        (
+            f"{ENGINE}tokenizer = 't'\napi = 'completions'\nsystem_prompt = 'Hi'\n",
+            'system_prompt needs api = "chat"',
+        ),
+        ("[a]\naddress = 'h:1'\nprotocol = 'vlm'\n", "unknown protocol 'vlm'; did you mean vllm"),
+        (
+            "[a]\naddress = 'h:1'\nprotocol = 'sglang'\ntokenizer = 't'\nsampling_seed = 1\n",
+            "sampling_seed: SGLang's gRPC requests have no seed",
+        ),
+        ("[a]\ncheckpoint = 'x'\nprotocol = 'vllm'\n", "protocol is for the address of a server"),
+        ("[a]\naddress = 'h:1'\ntokenizer = 't'\n", "tokenizer is for the address of a server"),
+        (f"[a]\n{WEB}\nmodel = 'm'\nprotocol = 'vllm'\n", "protocol is for an address that"),
         ("[all]\ncheckpoint = 'x'\n", "'all'"),
         ("a = 3\n", "a = 3"),
         ("", "no endpoints"),

@@ -5,6 +5,7 @@ import contextlib
 
 import pytest
 from harnessapi.rpc.targets import parse_target
+from harnessapi.text.text_stream import TextStream
 from harnessapi.values import FinishReason, Mode
 
 from harness.clients.completion import CompletionRequest
@@ -14,7 +15,6 @@ from harness.sample import Prompt
 from harness_retrieval.local import LocalRetriever
 from harness_servers.backends.engine_backend import EngineBackend
 from harness_servers.checkpoints.codec import Codec
-from harness_servers.checkpoints.text_stream import TextStream
 from harness_servers.engine.engine_options import EngineOptions
 from harness_servers.errors import FailedError
 from harness_servers.generation import Retrieval, Stopping

@@ -4,11 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from harnessapi.text.chat_template import ChatTemplate, TemplateError
+from harnessapi.text.template_files import read_chat_template
 
-from harness_servers.checkpoints.chat_template import ChatTemplate
 from harness_servers.checkpoints.codec import Codec
-from harness_servers.checkpoints.template_files import read_chat_template
-from harness_servers.errors import CheckpointError, InvalidRequestError
 
 # In the manner of what these models are published with.
 TEMPLATES = {
@@ -106,7 +105,7 @@ def render(folder: Path, messages: list[dict[str, str]]) -> str | None:
     assert template is not None
     try:
         return template.render(messages)
-    except InvalidRequestError:
+    except TemplateError:
         return None
 
 
@@ -179,7 +178,7 @@ def test_without_a_template_there_is_none(tmp_path, tokenizers) -> None:
 )
 def test_a_template_that_cannot_be_taken_is_named(tmp_path, config: str, message: str) -> None:
     (tmp_path / "tokenizer_config.json").write_text(config)
-    with pytest.raises(CheckpointError, match=message):
+    with pytest.raises(TemplateError, match=message):
         read_chat_template(tmp_path)
 
 
@@ -211,7 +210,7 @@ def test_a_hostile_template_ends_with_an_error_and_the_next_one_is_rendered(
     is_wrong = "messages[ }}" in template
     limit_s = 2.0 if "takes over" in message else 600.0
     hostile = ChatTemplate(template if is_wrong else switch, {}, render_limit_s=limit_s)
-    with pytest.raises(InvalidRequestError, match=message):
+    with pytest.raises(TemplateError, match=message):
         hostile.render([{"role": "user", "content": "ill"}])
     if not is_wrong:
         assert hostile.render([{"role": "user", "content": "well"}]) == "done"

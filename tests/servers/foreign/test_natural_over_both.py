@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from harnessapi.rpc.targets import parse_target
+from harnessapi.text.chat_template import ChatTemplate
 from harnessapi.values import FinishReason, Mode, ModelDescription, Part
 
 from harness.clients.completion import Completion, CompletionRequest, TextPiece
@@ -34,7 +35,6 @@ from harness.way import Prompting, Style, Way
 from harness_retrieval.local import LocalRetriever
 from harness_servers.backends.relay.relay_backend import RelayBackend
 from harness_servers.backends.relay.token_source import Continuation, Written
-from harness_servers.checkpoints.chat_template import ChatTemplate
 from harness_servers.checkpoints.codec import Codec
 from harness_servers.engine.engine_options import EngineOptions
 from harness_servers.rpc.inference_server import serve

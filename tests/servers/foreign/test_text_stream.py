@@ -3,10 +3,9 @@
 from functools import cache
 
 import pytest
+from harnessapi.text.text_stream import TextStream, TokenTexts
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from harness_servers.checkpoints.text_stream import TextStream, TokenTexts
 
 PIECES = st.one_of(
     st.just([1]),

@@ -1,7 +1,6 @@
+from harnessapi.text.stops import StopFinder
 from hypothesis import given
 from hypothesis import strategies as st
-
-from harness_servers.sequences.stops import StopFinder
 
 STOPS = st.lists(st.text("ab", min_size=1, max_size=5), min_size=1, max_size=16)
 

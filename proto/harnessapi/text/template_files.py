@@ -1,12 +1,11 @@
 """Finds a checkpoint's chat template in its files, as transformers does."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from harness_servers.checkpoints.chat_template import ChatTemplate
-from harness_servers.checkpoints.checkpoint_files import read_json
-from harness_servers.errors import CheckpointError
+from harnessapi.text.chat_template import ChatTemplate, TemplateError
 
 _TOKENIZER_CONFIG: Final = "tokenizer_config.json"
 _SPECIAL_TOKENS: Final = "special_tokens_map.json"
@@ -26,7 +25,7 @@ _MAX_CHARACTERS: Final = 2**20
 
 
 def read_chat_template(folder: Path) -> ChatTemplate | None:
-    """The template that transformers would take; None where there is none. Raises CheckpointError.
+    """The template that transformers would take; None where there is none. Raises TemplateError.
 
     Files (chat_template.jinja, and named ones beside it) go before tokenizer_config.json.
     """
@@ -36,10 +35,10 @@ def read_chat_template(folder: Path) -> ChatTemplate | None:
         return None
     if _DEFAULT not in templates:
         names = ", ".join(sorted(templates))
-        raise CheckpointError(f"no chat template is called {_DEFAULT!r}; there are: {names}")
+        raise TemplateError(f"no chat template is called {_DEFAULT!r}; there are: {names}")
     text = templates[_DEFAULT]
     if len(text) > _MAX_CHARACTERS:
-        raise CheckpointError(
+        raise TemplateError(
             f"the chat template has {len(text)} characters; at most {_MAX_CHARACTERS} are taken"
         )
     tokens = {**_read_object(folder / _SPECIAL_TOKENS), **config}
@@ -61,7 +60,7 @@ def _templates_of_files(folder: Path) -> dict[str, str]:
     try:
         return {name: file.read_text(encoding="utf-8") for name, file in files.items()}
     except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"a chat template cannot be read: {error}") from error
+        raise TemplateError(f"a chat template cannot be read: {error}") from error
 
 
 def _templates_of_config(config: Mapping[str, Any]) -> dict[str, str]:
@@ -74,7 +73,7 @@ def _templates_of_config(config: Mapping[str, Any]) -> dict[str, str]:
     try:
         return {str(entry["name"]): _text(entry["template"]) for entry in entries}
     except (KeyError, TypeError) as error:
-        raise CheckpointError(
+        raise TemplateError(
             f"{_TOKENIZER_CONFIG}: chat_template is neither a text nor a list of named ones"
         ) from error
 
@@ -94,9 +93,12 @@ def _variables(tokens: Mapping[str, Any]) -> dict[str, str]:
 def _read_object(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         return {}
-    value = read_json(path)
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise TemplateError(f"{path.name} is not JSON: {error}") from error
     if not isinstance(value, dict):
-        raise CheckpointError(f"{path.name} does not hold an object")
+        raise TemplateError(f"{path.name} does not hold an object")
     return value
 
 

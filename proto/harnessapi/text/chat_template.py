@@ -13,13 +13,15 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from harness_servers.errors import InvalidRequestError
-
-_WORKER: Final = "harness_servers.checkpoints.template_worker"
+_WORKER: Final = "harnessapi.text.template_worker"
 # A rendering takes milliseconds; the first one waits for the process to start.
 _RENDER_LIMIT_S: Final = 10.0
 _START_LIMIT_S: Final = 60.0
 _MAX_ANSWER_BYTES: Final = 2**28
+
+
+class TemplateError(ValueError):
+    """A template cannot be read, or does not word a conversation; says why."""
 
 
 class ChatTemplate:
@@ -36,7 +38,7 @@ class ChatTemplate:
     def render(self, messages: Sequence[Mapping[str, str]]) -> str:
         """The text that the model reads, up to where its reply begins.
 
-        Blocks for as long as the template takes. Raises InvalidRequestError with what it said.
+        Blocks for as long as the template takes. Raises TemplateError with what it said.
         """
         with self._lock:
             worker = self._worker
@@ -44,12 +46,12 @@ class ChatTemplate:
                 worker = self._worker = self._start()
             answer = _exchange(worker, {"messages": list(messages)}, self._render_limit_s)
         if answer is None:
-            raise InvalidRequestError(
+            raise TemplateError(
                 f"the chat template was stopped: it takes over {self._render_limit_s:g} s or too "
                 "much memory for this conversation"
             )
         if "error" in answer:
-            raise InvalidRequestError(f"the chat template refuses it: {answer['error']}")
+            raise TemplateError(f"the chat template refuses it: {answer['error']}")
         return str(answer["text"])
 
     def _start(self) -> "subprocess.Popen[bytes]":
@@ -61,7 +63,7 @@ class ChatTemplate:
         )
         weakref.finalize(self, _end, worker)
         if _exchange(worker, self._order, _START_LIMIT_S) is None:
-            raise InvalidRequestError("the process for chat templates does not start")
+            raise TemplateError("the process for chat templates does not start")
         return worker
 
 
