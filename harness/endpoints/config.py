@@ -54,8 +54,8 @@ class Endpoint:
     retrieval: bool = False
     # How a checkpoint's server is started.
     serving: Serving = field(default_factory=Serving)
-    # How a language model gets its prompts over gRPC; None: as it can, a message where it has a
-    # chat template.
+    # How a language model gets its prompts over gRPC; None: as it can, a conversation where it has
+    # a chat template.
     api: Api | None = None
     # How an address is asked that is a web address.
     external: External | None = None
@@ -215,7 +215,7 @@ def _check_request(options: RequestOptions, external: External | None) -> None:
         for name in options.given():
             if name not in OWN_KEYS:
                 raise InputError(f"{name} needs an address that begins with http:// or https://")
-    elif options.system_prompt is not None and external.api is Api.COMPLETIONS:
+    elif options.system_prompt is not None and not external.api.is_chat:
         raise InputError('system_prompt needs api = "chat": completions have no messages')
 
 

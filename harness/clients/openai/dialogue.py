@@ -19,6 +19,7 @@ from harness.clients.completion import (
     SearchStep,
     TextPiece,
 )
+from harness.clients.conversation import conversation
 from harness.clients.incoming import Mask
 from harness.clients.openai.turn import Turn
 from harness.endpoints.external import Api
@@ -58,8 +59,8 @@ class Dialogue:
         # What the channel becomes with the turn that is written now.
         self._reading = self._channel
         self._text = request.prompt.text
-        system = [] if system_prompt is None else [{"role": "system", "content": system_prompt}]
-        self._messages = [*system, {"role": "user", "content": self._text}]
+        messages = conversation(request.prompt, api, system_prompt, results_are_messages=True)
+        self._messages = [message._asdict() for message in messages]
         self._pieces: list[TextPiece] = []
         self._searches: list[SearchStep] = []
         self._turns: list[Turn] = []
@@ -92,7 +93,7 @@ class Dialogue:
     def body(self) -> dict[str, Any]:
         """What the next turn's request says about the text."""
         stops = [] if self._channel is None else [MARKERS.end]
-        if self._api is Api.CHAT:
+        if self._api.is_chat:
             body: dict[str, Any] = {"messages": self._messages}
         else:
             body = {"prompt": self._text}
