@@ -193,6 +193,14 @@ class Prompt:
     exchanges: tuple[Exchange, ...] = ()
     asked: str | None = None
 
+    @property
+    def least_words(self) -> int:
+        """Words that a model is given in any case, as a text or as a conversation."""
+        if self.asked is None:
+            return len(self.text.split())
+        said = [text for one in self.exchanges for text in (one.asked, one.reply)]
+        return min(len(text.split()) for text in (self.text, " ".join([*said, self.asked])))
+
     def word_result(self, result: str) -> str:
         """What is inserted for a result."""
         return f"{self.result_start}{result}{self.result_end}"

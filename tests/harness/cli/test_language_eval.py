@@ -23,13 +23,14 @@ def stored(workplace) -> tuple[dict, list[dict]]:
 @pytest.mark.parametrize(
     ("has_template", "api", "expected"),
     [
-        (True, None, "chat"),
+        (True, None, "turns"),
         (True, "completions", "completions"),
         (False, None, "completions"),
         (True, "chat", "chat"),
+        (True, "turns", "turns"),
     ],
 )
-def test_a_model_with_a_chat_template_is_asked_with_a_message_unless_its_endpoint_says_otherwise(
+def test_a_model_with_a_chat_template_is_asked_in_turns_unless_its_endpoint_says_otherwise(
     workplace, has_template: bool, api: str | None, expected: str
 ) -> None:
     workplace.script(**{**LANGUAGE, "has_chat_template": has_template})
@@ -40,9 +41,9 @@ def test_a_model_with_a_chat_template_is_asked_with_a_message_unless_its_endpoin
     assert manifest["endpoints"][0]["api"] == expected
     assert {sample["verdict"] for sample in samples} == {"correct"}
     # The fake counts words: a message has one more, its role.
-    extra = expected == "chat"
-    for sample in samples:
-        assert len(sample["prompt_token_ids"]) == len(sample["prompt"].split()) + extra
+    num_words = {len(s["prompt_token_ids"]) - len(s["prompt"].split()) for s in samples}
+    without = len("Problems 1 to 3 are solved below; solve problem 4.".split())
+    assert num_words == {{"completions": 0, "chat": 1, "turns": 7 - without}[expected]}
 
 
 def test_a_run_is_not_finished_by_asking_otherwise(workplace) -> None:
