@@ -11,7 +11,7 @@ from harness.cli.task_parameters import read_parameters
 from harness.endpoints.config import EndpointFile, require_api_keys, require_checkpoints
 from harness.endpoints.request_options import parse_request_options, read_request_options
 from harness.runner.plan import plan_cells, select_tasks
-from harness.runner.resumption import resume_refused
+from harness.runner.resumption import as_begun, resume_refused
 from harness.runner.session import SessionPlan
 from harness.runs.manifest import Manifest, read_manifest
 from harness.runs.run_options import RunOptions, option_differences
@@ -83,7 +83,11 @@ def _resume(
     if is_complete:
         store.close()
     return PreparedRun(
-        session=replace(session, manifest=manifest),
+        session=replace(
+            session,
+            manifest=manifest,
+            endpoints=tuple(as_begun(one, manifest) for one in session.endpoints),
+        ),
         folder=folder,
         store=None if is_complete else store,
     )

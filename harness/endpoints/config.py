@@ -54,8 +54,8 @@ class Endpoint:
     retrieval: bool = False
     # How a checkpoint's server is started.
     serving: Serving = field(default_factory=Serving)
-    # How a language model gets its prompts over gRPC; None: as it can, a conversation where it has
-    # a chat template.
+    # How a language model gets its prompts, where the file says so; None: in a conversation, but a
+    # model of ours without a chat template as a text.
     api: Api | None = None
     # How an address is asked that is a web address.
     external: External | None = None
@@ -180,14 +180,13 @@ def _parse(path: Path, name: str, table: Any, folders: tuple[Path, ...]) -> Endp
     address = _value(where, table, "address", str)
     if (checkpoint is None) == (address is None):
         raise InputError(f"{where} needs either a checkpoint or an address")
-    external, api = None, None
+    external = None
     try:
-        serving = parse_serving(table)
+        serving, api = parse_serving(table), parse_api(table)
         if address is not None and is_web_address(address):
             external = parse_external(table)
         else:
             _refuse_external_keys(table)
-            api = parse_api(table)
             if address is not None:
                 parse_target(address)
         request = parse_request_options(table)
