@@ -119,6 +119,8 @@ def table(found: list[dict[str, Any]], sizes: list[int]) -> str:
     """Of docs/natural.md: accuracy and samples by size, of each endpoint, task and way."""
     cells: dict[str, dict[int, str]] = {}
     for row in found:
+        if not row["n"]:
+            continue
         key = " | ".join(str(row[name]) for name in ("endpoint", "task", "prompting"))
         unsaid = "".join(
             f", {row[name]} {word}"
