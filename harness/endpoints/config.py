@@ -70,8 +70,8 @@ class Endpoint:
     retrieval: bool = False
     # How a checkpoint's server is started.
     serving: Serving = field(default_factory=Serving)
-    # How a language model gets its prompts over gRPC; None: as it can, a message where it has a
-    # chat template.
+    # How a language model gets its prompts, where the file says so; None: in a conversation, but a
+    # model of ours without a chat template as a text.
     api: Api | None = None
     # How an address is asked that is a web address.
     external: External | None = None
@@ -260,9 +260,9 @@ def _parse(path: Path, name: str, table: Any, folders: tuple[Path, ...]) -> Endp
     address = _value(where, table, "address", str)
     if (checkpoint is None) == (address is None):
         raise InputError(f"{where} needs either a checkpoint or an address")
-    external, engine, api = None, None, None
+    external, engine = None, None
     try:
-        serving = parse_serving(table)
+        serving, api = parse_serving(table), parse_api(table)
         if address is not None and is_web_address(address):
             refuse_engine_keys(table, "is for an address that begins with grpc://")
             external = parse_external(table)
@@ -273,7 +273,6 @@ def _parse(path: Path, name: str, table: Any, folders: tuple[Path, ...]) -> Endp
         else:
             _refuse_external_keys(table, allowed=("api",))
             refuse_engine_keys(table, "is for the address of a server of vLLM or SGLang")
-            api = parse_api(table)
             if address is not None:
                 parse_target(address)
         request = parse_request_options(table)
@@ -306,7 +305,7 @@ def _check_request(
         for name in options.given():
             if name not in OWN_KEYS:
                 raise InputError(f"{name} needs an address that begins with http:// or https://")
-    elif options.system_prompt is not None and external.api is Api.COMPLETIONS:
+    elif options.system_prompt is not None and not external.api.is_chat:
         raise InputError('system_prompt needs api = "chat": completions have no messages')
 
 

@@ -62,7 +62,7 @@ def parse_engine(table: Mapping[str, Any]) -> Engine:
         )
     api = parse_api(table)
     style = Style(choice_of(table, "style", Style) or Style.NATURAL)
-    if style is Style.SYMBOLIC and api is Api.CHAT:
+    if style is Style.SYMBOLIC and api is not None and api.is_chat:
         raise InputError('style = "symbolic" needs api = "completions": it has no messages')
     return Engine(
         protocol=protocol,

@@ -20,10 +20,18 @@ _SECRET_NAME: Final = re.compile(r"key|token|secret|sig|password|auth", re.IGNOR
 
 
 class Api(StrEnum):
-    """Which of the two APIs is spoken: messages to and fro, or text that is gone on with."""
+    """How written language is given: as messages to and fro, or as a text that is gone on with."""
 
+    # A conversation: the worked problems are its earlier turns, the last message asks.
+    TURNS = "turns"
+    # The whole prompt as one message.
     CHAT = "chat"
     COMPLETIONS = "completions"
+
+    @property
+    def is_chat(self) -> bool:
+        """With messages."""
+        return self is not Api.COMPLETIONS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,7 +39,7 @@ class External:
     """How an OpenAI-compatible server is asked. The key itself is in the environment alone."""
 
     model: str
-    api: Api = Api.CHAT
+    api: Api = Api.TURNS
     api_key_env: str | None = None
     # Where the key goes: Bearer in Authorization, or alone in another header (Azure: api-key).
     api_key_header: str = _AUTHORIZATION
@@ -78,9 +86,9 @@ def parse_external(table: Mapping[str, Any]) -> External:
     header = text_of(table, "api_key_header") or _AUTHORIZATION
     if not _HEADER.fullmatch(header):
         raise InputError("api_key_header has to be the name of a header")
-    api = parse_api(table) or Api.CHAT
+    api = parse_api(table) or Api.TURNS
     style = Style(choice_of(table, "style", Style) or Style.NATURAL)
-    if style is Style.SYMBOLIC and api is Api.CHAT:
+    if style is Style.SYMBOLIC and api.is_chat:
         raise InputError('style = "symbolic" needs api = "completions": it has no messages')
     family = text_of(table, "family") or "external"
     return External(
@@ -95,7 +103,7 @@ def parse_external(table: Mapping[str, Any]) -> External:
 
 def chosen_api(api: Api | None, *, has_chat_template: bool) -> Api:
     """How a model of ours is asked in written language, where `api` is what endpoints.toml says."""
-    return api or (Api.CHAT if has_chat_template else Api.COMPLETIONS)
+    return api or (Api.TURNS if has_chat_template else Api.COMPLETIONS)
 
 
 def parse_api(table: Mapping[str, Any]) -> Api | None:

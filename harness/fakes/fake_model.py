@@ -66,7 +66,7 @@ def _prompt_text(request: pb.GenerateRequest | pb.TokenizeRequest) -> str:
     """The prompt as it is worded: a message has a turn's mark around it."""
     if not request.HasField("messages"):
         return request.text
-    return "".join(f"{one.role}: {one.content}" for one in request.messages.messages)
+    return " ".join(f"{one.role}: {one.content}" for one in request.messages.messages)
 
 
 def no_fault(_call: int) -> Fault | None:

@@ -17,6 +17,8 @@ class Reply:
 
     texts: tuple[str | None, ...] = ("Answer: bab",)
     finish_reason: str | None = "stop"
+    # The stop string that ended it, as vLLM says; None: the server does not.
+    stop_reason: str | None = None
     # Token counts; None: the server gives none.
     usage: tuple[int, int] | None = (100, 7)
     status: int = 200
@@ -169,6 +171,8 @@ def events_of(reply: Reply, *, is_chat: bool) -> list[Any]:
     if reply.finish_reason is not None:
         last: dict[str, Any] = {"delta": {}} if is_chat else {"text": ""}
         events.append({"choices": [{**last, "finish_reason": reply.finish_reason}]})
+        if reply.stop_reason is not None:
+            events[-1]["choices"][0]["stop_reason"] = reply.stop_reason
     if reply.usage is not None:
         prompt, completion = reply.usage
         counts = {"prompt_tokens": prompt, "completion_tokens": completion}

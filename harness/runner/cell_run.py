@@ -101,7 +101,7 @@ async def check_prompt(run: CellRun, listener: Listener) -> None:
             "one token for each piece of text that comes",
             is_warning=True,
         )
-    num_words = len(prompt.text.split())
+    num_words = prompt.least_words
     # No tokenizer in use takes several words for one token.
     if 0 < num_tokens < num_words:
         raise InputError(

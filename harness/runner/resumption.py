@@ -1,8 +1,11 @@
 """What a run that goes on has to have in common with how it began, and what it may gain."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
+from harness.endpoints.config import Endpoint
+from harness.endpoints.external import Api
 from harness.errors import InputError
 from harness.runs.manifest import EndpointRecord, Manifest
 from harness.tasks.foreign import TaskSource
@@ -10,6 +13,23 @@ from harness.tasks.foreign import TaskSource
 _DIGESTS: Final = ("checkpoint_digest", "tokenizer_digest")
 # What there is to compare of a server that has no digests.
 _NAMES: Final = ("name", "engine")
+
+
+def as_begun(endpoint: Endpoint, stored: Manifest) -> Endpoint:
+    """Asked in the form that the run has, where endpoints.toml names none: the default was another.
+
+    A run that does not say is of a time when messages were one.
+    """
+    found = [one.api for one in stored.endpoints if one.name == endpoint.name]
+    if not found or endpoint.api is not None:
+        return endpoint
+    began = found[0] or (Api.CHAT if endpoint.external else None)
+    if began is None or began not in {*Api}:
+        return endpoint
+    api = Api(began)
+    if endpoint.external is None:
+        return replace(endpoint, api=api)
+    return replace(endpoint, external=replace(endpoint.external, api=api))
 
 
 def manifest_changes(stored: Manifest, planned: Manifest) -> dict[str, Any]:

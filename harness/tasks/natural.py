@@ -6,7 +6,7 @@ from typing import Final
 
 from harnessapi.values import Mode
 
-from harness.sample import Prompt, Sample, Split
+from harness.sample import Exchange, Prompt, Sample, Split
 from harness.scoring.marked import ANSWER_LABEL
 from harness.steps import Answer, Found, Query, Step
 from harness.tasks import vocabulary as words
@@ -45,12 +45,18 @@ def render_natural(task: Task, sample: Sample, way: Way, examples: Sequence[Samp
     parts, mode = [task.instruction], way.retrieval
     if mode is not None:
         parts.append(f"{_CHANNEL} {_QUERIES[mode]}{_short_queries(task, mode)}")
-    parts.append(_HOW[way.prompting] + _outline(len(examples)))
-    for number, example in enumerate(examples, start=1):
-        parts.append(f"{_problem(example, number, mode)}{write(example.steps(way))}")
-    asked = _problem(sample, len(examples) + 1, mode)
+    how = _HOW[way.prompting]
+    *worked, asked = [
+        _problem(one, number, mode) for number, one in enumerate([*examples, sample], start=1)
+    ]
+    solved = [
+        f"{problem}{write(example.steps(way))}"
+        for problem, example in zip(worked, examples, strict=True)
+    ]
+    first, *later = [problem.rstrip("\n") for problem in (*worked, asked)]
+    messages = ["\n\n".join([*parts, how, first]), *later]
     return Prompt(
-        text="\n\n".join([*parts, asked]),
+        text="\n\n".join([*parts, how + _outline(len(examples)), *solved, asked]),
         # On one line, as the symbolic style has them: the worked queries are made for that.
         searched=f"{_context(sample, mode)} {_question(sample)}".rstrip() + " ",
         joint="",
@@ -59,7 +65,17 @@ def render_natural(task: Task, sample: Sample, way: Way, examples: Sequence[Samp
         failed=words.FAILED,
         is_language=True,
         stops=(f"\n{_HEADING}",),
+        exchanges=tuple(
+            _exchange(message, example, way)
+            for message, example in zip(messages[:-1], examples, strict=True)
+        ),
+        asked=messages[-1],
     )
+
+
+def _exchange(asked: str, example: Sample, way: Way) -> Exchange:
+    steps = list(example.steps(way))
+    return Exchange(asked=asked, reply=write(steps), turns=write_turns(steps))
 
 
 def worked_examples(task: Task, seed: int, num_examples: int) -> tuple[Sample, ...]:
@@ -112,6 +128,18 @@ def write(steps: Iterable[Step]) -> str:
     """A worked completion as a language model would write it, the results of searches in it."""
     *chain, answer = map(step_text, steps)
     return f"{' '.join(chain)}\n{answer}" if chain else answer
+
+
+def write_turns(steps: Iterable[Step]) -> tuple[str, ...]:
+    """The same in a conversation: each result is a message of its own, between the model's."""
+    turns, written = [], list[Step]()
+    for step in steps:
+        if isinstance(step, Found):
+            turns += [" ".join(map(step_text, written)), step_text(step)]
+            written = []
+        else:
+            written.append(step)
+    return (*turns, write(written))
 
 
 def found_text(step: Found) -> str:

@@ -29,7 +29,7 @@ from harness.clients.openai.chunk import Chunk
 from harness.clients.openai.dialogue import Dialogue
 from harness.clients.openai.http_errors import is_over_context
 from harness.endpoints.engines import Engine
-from harness.endpoints.external import Api, chosen_api
+from harness.endpoints.external import chosen_api
 from harness.endpoints.request_options import DEFAULT_REQUEST, RequestOptions
 from harness.errors import InputError
 from harness.sample import Prompt
@@ -145,7 +145,7 @@ class EngineClient:
 
     def _dialogue(self, request: CompletionRequest) -> Dialogue:
         system = self._request.system_prompt
-        if system is not None and self._api is not Api.CHAT:
+        if system is not None and not self._api.is_chat:
             raise RefusedError(
                 "NO_CONVERSATION", "system_prompt needs messages; this model is asked with a text"
             )
@@ -228,7 +228,7 @@ class EngineClient:
 
     async def _token_ids(self, body: dict[str, Any]) -> tuple[int, ...]:
         """Of the text or the messages of a turn, read beside the event loop."""
-        if self._api is Api.CHAT:
+        if self._api.is_chat:
             return await asyncio.to_thread(self._tokens.encode_chat, body["messages"])
         return await asyncio.to_thread(self._tokens.encode, body["prompt"])
 

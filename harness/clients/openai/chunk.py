@@ -31,6 +31,8 @@ class Chunk:
     # What the server gives apart as the model's reasoning.
     reasoning: str = ""
     finish_reason: str | None = None
+    # The stop string that ended it, where the server says which (vLLM does).
+    stopped_at: str = ""
     num_prompt: int | None = None
     num_generated: int | None = None
     num_reasoning: int | None = None
@@ -55,6 +57,7 @@ def read_chunk(event: Mapping[str, Any]) -> Chunk:
         text=_text(choice.get("text")) or content or _text(delta.get("refusal")),
         reasoning=apart or _reasoning(delta),
         finish_reason=_reason(choice.get("finish_reason")),
+        stopped_at=_name(choice.get("stop_reason")),
         num_prompt=_count(counts.get("prompt_tokens")),
         num_generated=_count(counts.get("completion_tokens")),
         num_reasoning=_count(apart_counts.get("reasoning_tokens")),

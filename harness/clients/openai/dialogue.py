@@ -19,6 +19,7 @@ from harness.clients.completion import (
     SearchStep,
     TextPiece,
 )
+from harness.clients.conversation import conversation
 from harness.clients.incoming import Mask
 from harness.clients.openai.turn import Turn
 from harness.endpoints.external import Api
@@ -60,8 +61,8 @@ class Dialogue:
         # What the channel becomes with the turn that is written now.
         self._reading = self._channel
         self._text = request.prompt.text
-        system = [] if system_prompt is None else [{"role": "system", "content": system_prompt}]
-        self._messages = [*system, {"role": "user", "content": self._text}]
+        messages = conversation(request.prompt, api, system_prompt, results_are_messages=True)
+        self._messages = [message._asdict() for message in messages]
         self._pieces: list[TextPiece] = []
         self._searches: list[SearchStep] = []
         self._turns: list[Turn] = []
@@ -94,7 +95,7 @@ class Dialogue:
     def body(self) -> dict[str, Any]:
         """What the next turn's request says about the text."""
         stops = [] if self._channel is None else [MARKERS.end]
-        if self._api is Api.CHAT:
+        if self._api.is_chat:
             body: dict[str, Any] = {"messages": self._messages}
         else:
             body = {"prompt": self._text}
@@ -126,29 +127,34 @@ class Dialogue:
         """
         turn.end()
         text, thought = turn.text, turn.reasoning
-        channel = self._reading
+        channel, goes_on = self._reading, False
         if search is not None and channel is not None:
             # What it wrote without the result is dropped.
             text = text.removesuffix(channel.unread)
         elif not turn.is_truncated and channel is not None:
             if channel.in_query:
-                text = self._joined(text, MARKERS.end)
-                search = self.feed(self._joined("", MARKERS.end))
+                # Inside a query a stop string is none, where the server says that it was one.
+                goes_on = turn.stopped_at in self._prompt.stops
+                end = turn.stopped_at if goes_on else MARKERS.end
+                text = self._joined(text, end)
+                search = self.feed(self._joined("", end))
             elif _ends_in_query(turn):
                 # The query is read where it was written, and goes back without the thought.
                 thought, start, query = thought.rpartition(MARKERS.start)
                 text = self._joined(start + query, MARKERS.end)
                 search = self.feed(text)
         # Whether at the end of the text or at a stop string, the API does not say.
-        self.finish_reason = turn.finish_reason if search is None else None
-        if search is None and self._api is Api.COMPLETIONS:
+        self.finish_reason = turn.finish_reason if search is None and not goes_on else None
+        if search is None and not goes_on and self._api is Api.COMPLETIONS:
             cut = _before_stops(text, self._prompt.stops)
             if cut != text:
                 # A server that does not take stop strings went on.
                 text, self.finish_reason = cut, FinishReason.STOP
         self.due = search
         self._channel = channel
-        self._num_left -= turn.num_generated
+        self._num_left -= max(turn.num_generated, goes_on)
+        if goes_on and self._num_left <= 0:
+            self.finish_reason = FinishReason.LENGTH
         self._turns.append(turn)
         written = [(Part.ANSWER, text)] if search is None else _query_pieces(text)
         pieces = [(Part.REASONING, thought), *written]

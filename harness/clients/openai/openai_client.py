@@ -37,7 +37,11 @@ _PROBE_TIMEOUT: Final = httpx.Timeout(5.0)
 _LIMIT: Final = "max_tokens"
 _OTHER_LIMIT: Final = "max_completion_tokens"
 _MAX_LISTED: Final = 20
-_PATHS: Final = {Api.CHAT: "/chat/completions", Api.COMPLETIONS: "/completions"}
+_PATHS: Final = {
+    Api.TURNS: "/chat/completions",
+    Api.CHAT: "/chat/completions",
+    Api.COMPLETIONS: "/completions",
+}
 # A compressed stream comes late and in lumps.
 _HEADERS: Final = {"Accept-Encoding": "identity"}
 

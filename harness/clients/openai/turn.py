@@ -21,6 +21,8 @@ class Turn:
         self.reasoning = ""
         self.model = ""
         self.fingerprint = ""
+        # The stop string that ended it; empty: the server does not say.
+        self.stopped_at = ""
         # `[DONE]` came.
         self.is_done = False
         self._max_tokens = max_tokens
@@ -50,6 +52,7 @@ class Turn:
             self._num_reasoning = chunk.num_reasoning
         self.model = chunk.model or self.model
         self.fingerprint = chunk.fingerprint or self.fingerprint
+        self.stopped_at = chunk.stopped_at or self.stopped_at
         if chunk.finish_reason is not None:
             self._finish_reason = chunk.finish_reason or self._finish_reason or ""
             fault = error_from_end(chunk.finish_reason)

@@ -143,7 +143,7 @@ async def test_whatever_bytes_come_each_sample_is_scored_or_errored(
         good = solve(request, number)
         if number == 1:
             return good
-        stream = b"".join(encode(events_of(good, is_chat=api is Api.CHAT)))
+        stream = b"".join(encode(events_of(good, is_chat=api.is_chat)))
         return replace(good, stream=pieces(mutated(stream, generator), generator))
 
     async with FakeOpenAi(script) as server:

@@ -186,6 +186,34 @@ async def test_searches_look_at_the_asked_context_alone() -> None:
     assert completion.searches[0].inserted_text == "gik"
 
 
+async def test_a_stop_string_inside_a_query_is_none_where_the_server_says_which_it_was() -> None:
+    inside = Reply(texts=("<search> fem = gik\nAnswer: gik\n",), stop_reason="\n[Problem")
+    at_the_end = Reply(texts=(" 5]",), stop_reason="</search>")
+    replies = (inside, at_the_end, Reply(texts=("\nAnswer: dok\n",), stop_reason="\n[Problem"))
+    async with FakeOpenAi(in_turn(*replies)) as server:
+        completion = await complete(server, request(Mode.REGEX), Api.COMPLETIONS)
+    query = "<search> fem = gik\nAnswer: gik\n\n[Problem"
+    assert server.requests[1]["prompt"] == PROMPT.text + query
+    assert [search.query for search in completion.searches] == [
+        "fem = gik\nAnswer: gik\n\n[Problem 5]"
+    ]
+    assert completion.transcript[-1].text == "\nAnswer: dok\n"
+    assert completion.finish_reason == FinishReason.STOP
+
+
+@pytest.mark.parametrize("usage", [(100, 7), (100, 0), None])
+async def test_a_query_that_never_ends_takes_all_tokens_and_no_more(
+    usage: tuple[int, int] | None,
+) -> None:
+    inside = Reply(texts=("<search> fem",), stop_reason="\n[Problem", usage=usage)
+    async with FakeOpenAi(in_turn(inside)) as server:
+        asked = request(Mode.REGEX, limit=20)
+        completion = await complete(server, asked, Api.COMPLETIONS)
+    assert completion.finish_reason == FinishReason.LENGTH
+    assert not completion.searches
+    assert len(server.requests) <= 20
+
+
 async def test_searches_end_with_the_tokens() -> None:
     async with FakeOpenAi(in_turn(SEARCHING[0])) as server:
         completion = await complete(server, request(Mode.DENSE, limit=20))

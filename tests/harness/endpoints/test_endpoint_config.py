@@ -71,11 +71,11 @@ def test_unknown_endpoints_suggest_near_ones(tmp_path: Path) -> None:
         load_endpoints(None, tmp_path).select(["rnn-rga"])
 
 
-def test_a_web_address_is_asked_in_natural_language_over_chat(tmp_path: Path) -> None:
+def test_a_web_address_is_asked_in_natural_language_by_turns(tmp_path: Path) -> None:
     path = write(tmp_path, f'[gpt]\n{WEB}\nmodel = "m"\napi_key_env = "KEY"\nretrieval = true\n')
     [endpoint] = load_endpoints(path, tmp_path).select(["gpt"])
     assert endpoint.external == External(model="m", api_key_env="KEY")
-    assert (endpoint.external.api, endpoint.external.style) == (Api.CHAT, Style.NATURAL)
+    assert (endpoint.external.api, endpoint.external.style) == (Api.TURNS, Style.NATURAL)
     assert (endpoint.retrieval, endpoint.place) == (True, "https://h/v1 m")
 
 

@@ -254,7 +254,7 @@ async def test_a_conversation_is_worded_by_the_template_and_searched_all_the_sam
 ) -> None:
     writer = Writer()
     codec = make_codec(tokenizers["byte_level"], ChatTemplate(CHATML, {}))
-    async with served(codec, writer, f"unix:{tmp_path}/s") as ours:
+    async with served(codec, writer, f"unix:{tmp_path}/s", Api.CHAT) as ours:
         for sample, request in asked("assoc_recall", SEARCH, writer):
             # What a model of conversation writes ends by itself.
             writer.parts[request.prompt.text][-1] = f"\nAnswer: {sample.target}{END_OF_TURN}"
@@ -270,6 +270,33 @@ async def test_a_conversation_is_worded_by_the_template_and_searched_all_the_sam
             assert completion.finish_reason == FinishReason.EOS
             num_tokens = await ours.count_tokens(request.prompt, timeout_s=600)
             assert num_tokens == len(completion.prompt_token_ids)
+
+
+async def test_worked_problems_are_turns_of_the_conversation_over_grpc_and_http(
+    tmp_path, tokenizers
+) -> None:
+    codec = make_codec(tokenizers["byte_level"], ChatTemplate(CHATML, {}))
+    writer = Writer()
+    reply = f"Answer: right{END_OF_TURN}"
+    async with (
+        served(codec, writer, f"unix:{tmp_path}/s") as ours,
+        FakeOpenAi(lambda _request, _number: Reply(texts=("Answer: ", "right"))) as fake,
+        contextlib.aclosing(Closing(fake, External(model="m"))) as closing,
+    ):
+        for _, request in asked("assoc_recall", Way.parse("direct natural"), writer):
+            writer.parts = {request.prompt.asked or "": [reply]}
+            over_grpc = await ours.complete(request, timeout_s=600)
+            over_http = await closing.client.complete(request, timeout_s=600)
+            assert over_grpc.transcript == over_http.transcript
+            messages = fake.requests[-1]["messages"]
+            assert [one["role"] for one in messages] == ["user", "assistant"] * 3 + ["user"]
+            turns = "".join(
+                f"<|im_start|>{one['role']}\n{one['content']}<|im_end|>\n" for one in messages
+            )
+            prompt = codec.decode(over_grpc.prompt_token_ids)
+            assert prompt == f"{turns}<|im_start|>assistant\n"
+            num_tokens = await ours.count_tokens(request.prompt, timeout_s=600)
+            assert num_tokens == len(over_grpc.prompt_token_ids)
 
 
 async def test_an_endpoint_says_how_a_model_with_a_template_is_asked(tmp_path, tokenizers) -> None:
