@@ -133,34 +133,41 @@ class SearchChannel:
     def _read(self, text: str) -> SearchRequest | SearchResult | None:
         if self.awaits_result:
             raise RuntimeError(f"context {self._context_id!r} was fed while a result is due")
-        rest = self._held + text
+        text = self._held + text
+        place = 0
         while True:
-            before, marker, after = self._cut_at_marker(rest)
+            start, marker = self._next_marker(text, place)
             if not marker:
-                self._hold_back(rest)
+                self._hold_back(text[place:])
                 return None
+            before, place = text[place:start], start + len(marker)
             if marker == self._markers.end:
                 self._decide(before + marker, is_query=True)
                 self._query_pieces.append(before)
-                self.unread = after
+                self.unread = text[place:]
                 return self._finish_query()
             self._decide(before, is_query=self.in_query)
             self._decide(marker, is_query=True)
             self._begin_query(before)
-            rest = after
 
     def _decide(self, text: str, *, is_query: bool) -> None:
         if text:
             self.decided.append((is_query, text))
 
-    def _cut_at_marker(self, text: str) -> tuple[str, str, str]:
-        """Text before the first marker that means something now, the marker, the text after it."""
-        before, marker, after = text.partition(self._markers.start)
-        if self._state is _State.IN_QUERY:
-            before_end, end, after_end = text.partition(self._markers.end)
-            if end and len(before_end) < len(before):
-                return before_end, end, after_end
-        return before, marker, after
+    def _next_marker(self, text: str, place: int) -> tuple[int, str]:
+        """Where the first marker from there on begins that means something now; "": none does.
+
+        However many there are, no part of the text is looked through for each of them.
+        """
+        markers = self._markers
+        start = text.find(markers.start, place)
+        if self.in_query:
+            # One that begins before that.
+            last = len(text) if start < 0 else start + len(markers.end) - 1
+            end = text.find(markers.end, place, last)
+            if end >= 0:
+                return end, markers.end
+        return start, markers.start if start >= 0 else ""
 
     def _hold_back(self, text: str) -> None:
         """Keeps the end of `text` that may be the beginning of a marker; the rest is text."""

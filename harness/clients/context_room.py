@@ -12,20 +12,22 @@ from typing import Final
 from harness.clients.completion import CompletionRequest
 from harness.sample import Prompt
 
+# Begins with a digit: a comma alone is none.
+_NUMBER: Final = r"\d[\d,]*"
 # OpenAI and vLLM; Text Generation Inference; llama.cpp and others.
 _LIMITS: Final = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
-        r"maximum context length (?:is|of)\D{0,5}([\d,]+)",
-        r"max_new_tokens`? must be <= ([\d,]+)",
-        r"context (?:length|size|window)\D{0,20}([\d,]+)",
+        rf"maximum context length (?:is|of)\D{{0,5}}({_NUMBER})",
+        rf"max_new_tokens`? must be <= ({_NUMBER})",
+        rf"context (?:length|size|window)\D{{0,20}}({_NUMBER})",
     )
 )
 _PROMPTS: Final = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
-        r"([\d,]+)`? (?:in the messages|in your prompt|input tokens|`?inputs)",
-        r"resulted in ([\d,]+) tokens",
+        rf"({_NUMBER})`? (?:in the messages|in your prompt|input tokens|`?inputs)",
+        rf"resulted in ({_NUMBER}) tokens",
     )
 )
 # Prompts of one cell are about as long as the first.

@@ -78,10 +78,19 @@ DEFAULT_REQUEST: Final = RequestOptions()
 
 
 def environment(variable: str) -> str:
-    """What an environment variable holds. Raises InputError where it is not set, or empty."""
+    """What an environment variable holds, for a header.
+
+    Raises InputError where it is not set, or empty, or no header can hold it.
+    """
     value = os.environ.get(variable, "").strip()
     if not value:
         raise InputError(f"the environment variable {variable} is not set")
+    if not (value.isascii() and value.isprintable()):
+        # Sent, it would be told of in clear.
+        raise InputError(
+            f"the environment variable {variable} holds a line break, or a character that no "
+            "HTTP header can: it has to be one line of ASCII"
+        )
     return value
 
 

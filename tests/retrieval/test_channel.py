@@ -199,3 +199,13 @@ def test_however_a_stream_is_split_the_requests_are_the_same(text: str, cuts: li
 @given(st.text(alphabet="ab", max_size=60))
 def test_markers_that_begin_alike_are_told_apart_however_they_are_split(text: str) -> None:
     assert drive([text], "aab", "abb") == drive(list(text), "aab", "abb")
+
+
+def test_a_piece_of_nothing_but_start_markers_is_read_in_one_go() -> None:
+    # One server's delta may be a megabyte; looked through for each marker it would take minutes.
+    following = channel("bab dad ;")
+    assert following.feed("<search>" * 200_000 + "bab") is None
+    asked = following.feed("</search>")
+    assert isinstance(asked, SearchRequest)
+    assert asked.query == "bab"
+    assert len(asked.text) == len("bab dad ;" + "<search>" * 199_999)

@@ -58,9 +58,9 @@ def read_chunk(event: Mapping[str, Any]) -> Chunk:
         reasoning=apart or _reasoning(delta),
         finish_reason=_reason(choice.get("finish_reason")),
         stopped_at=_name(choice.get("stop_reason")),
-        num_prompt=_count(counts.get("prompt_tokens")),
-        num_generated=_count(counts.get("completion_tokens")),
-        num_reasoning=_count(apart_counts.get("reasoning_tokens")),
+        num_prompt=read_count(counts.get("prompt_tokens")),
+        num_generated=read_count(counts.get("completion_tokens")),
+        num_reasoning=read_count(apart_counts.get("reasoning_tokens")),
         model=_name(event.get("model")),
         fingerprint=_name(event.get("system_fingerprint")),
     )
@@ -141,7 +141,7 @@ def _reason(value: Any) -> str | None:
     return _name(value.strip())
 
 
-def _count(value: Any) -> int | None:
+def read_count(value: Any) -> int | None:
     """A whole number of tokens, however it is written; None for anything else."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
         value = int(value)

@@ -92,8 +92,8 @@ _NOT_TAKEN: Final = re.compile(
     re.IGNORECASE,
 )
 _PAGE: Final = re.compile(r"\s*<(?:!doctype html|html)\b", re.IGNORECASE)
-# What is between these is no text to read.
-_TAG: Final = re.compile(r"<(style|script)\b.*?</\1\s*>|<[^>]*>", re.IGNORECASE | re.DOTALL)
+# What is between these is no text to read. No tag is looked through twice for its end.
+_TAG: Final = re.compile(r"<(style|script)\b.*?(?:</\1\s*>|\Z)|<[^<>]*>", re.IGNORECASE | re.DOTALL)
 _MAX_DETAIL: Final = 1000
 _MAX_WORDS: Final = 200
 

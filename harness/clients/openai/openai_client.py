@@ -1,5 +1,7 @@
 """Talks to one OpenAI-compatible server; a request is one attempt. HTTP ends here."""
 
+import asyncio
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,6 +12,7 @@ from harnessapi.values import Mode, ModelDescription
 
 from harness.clients.completion import Completion, CompletionRequest
 from harness.clients.faults import (
+    BAD_RESPONSE,
     BROKEN_STREAM,
     AttemptError,
     RefusedError,
@@ -18,7 +21,7 @@ from harness.clients.faults import (
 from harness.clients.incoming import Mask
 from harness.clients.model_client import UNWATCHED, Attempts, Watch, nobody_listens
 from harness.clients.openai.asking import Asking, read_turn
-from harness.clients.openai.chunk import read_chunk
+from harness.clients.openai.chunk import read_chunk, read_count
 from harness.clients.openai.dialogue import Dialogue
 from harness.clients.openai.http_client import cause, open_http
 from harness.clients.openai.http_errors import (
@@ -26,6 +29,7 @@ from harness.clients.openai.http_errors import (
     is_over_context,
     refused_parameter,
 )
+from harness.clients.openai.reply_bytes import read_body, read_pieces
 from harness.clients.openai.server_reply import ServerReply
 from harness.endpoints.external import Api, External
 from harness.endpoints.request_options import DEFAULT_REQUEST, RequestOptions
@@ -34,6 +38,11 @@ from harness.way import Style
 from harness_retrieval.types import Retriever
 
 _PROBE_TIMEOUT: Final = httpx.Timeout(5.0)
+# Of a list of models, the longest that is read, and waited for.
+_MAX_LIST_BYTES: Final = 2**23
+_MAX_LISTING_S: Final = 10.0
+# httpx reads also the redirects that it does not follow, and not every host is a name.
+_HTTP_FAULTS: Final = (httpx.RequestError, httpx.InvalidURL, UnicodeError)
 _LIMIT: Final = "max_tokens"
 _OTHER_LIMIT: Final = "max_completion_tokens"
 _MAX_LISTED: Final = 20
@@ -78,11 +87,12 @@ class ExternalClient:
     async def is_serving(self) -> bool:
         """Whether somebody is there; a list of models is a convenience, and may be slow or busy."""
         try:
-            await self._http.get("/models", timeout=_PROBE_TIMEOUT)
+            async with self._http.stream("GET", "/models", timeout=_PROBE_TIMEOUT):
+                pass
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
             self.cause = self._described(error)
             return False
-        except (httpx.RequestError, httpx.InvalidURL):
+        except _HTTP_FAULTS:
             pass
         return True
 
@@ -93,16 +103,24 @@ class ExternalClient:
         """
         listed: list[Mapping[str, Any]] = []
         try:
-            answer = await self._http.get("/models", timeout=_PROBE_TIMEOUT)
+            async with (
+                asyncio.timeout(_MAX_LISTING_S),
+                self._http.stream(
+                    "GET", "/models", timeout=_PROBE_TIMEOUT, headers=_HEADERS
+                ) as answer,
+            ):
+                encoding = answer.headers.get("content-encoding", "").strip().lower()
+                pieces = read_pieces(answer.aiter_raw(), encoding)
+                body = (await read_body(pieces, _MAX_LIST_BYTES)).decode(errors="replace")
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise TransientError("UNAVAILABLE", self._described(error)) from None
-        except httpx.RequestError:
+        except (TimeoutError, AttemptError, *_HTTP_FAULTS):
             pass  # Completions may work all the same.
         else:
             # A key may be good for completions and not for the list: 403 is no refusal yet.
             if answer.status_code == 401:
-                raise self._error(answer, answer.text)
-            listed = _listed(answer)
+                raise self._error(answer, body)
+            listed = _listed(body)
         names = (model.get("id") for model in listed)
         self.listed = tuple(self._mask(name) for name in names if isinstance(name, str))
         return _description(self._external, listed, has_channel=self._retriever is not None)
@@ -199,7 +217,7 @@ class ExternalClient:
                 dialogue.recent = reply.recent
                 chunks = (read_chunk(event) async for event in reply.events())
                 await read_turn(dialogue, chunks, sent, watch, is_done=lambda: reply.is_done)
-        except (AttemptError, httpx.RequestError) as error:
+        except (AttemptError, *_HTTP_FAULTS) as error:
             fault = error if isinstance(error, AttemptError) else self._fault(error)
             if dialogue.num_turns and is_over_context(fault):
                 dialogue.end_full()
@@ -237,17 +255,19 @@ class ExternalClient:
     def _described(self, error: httpx.RequestError) -> str:
         return self._mask(cause(error, self._address))
 
-    def _fault(self, error: httpx.RequestError) -> AttemptError:
+    def _fault(self, error: Exception) -> AttemptError:
+        if not isinstance(error, httpx.RequestError):
+            return AttemptError(BAD_RESPONSE, self._mask(f"it redirects to no address: {error}"))
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
             return TransientError("UNAVAILABLE", self._described(error))
         return TransientError(BROKEN_STREAM, self._described(error), is_away=False)
 
 
-def _listed(answer: httpx.Response) -> list[Mapping[str, Any]]:
+def _listed(body: str) -> list[Mapping[str, Any]]:
     """The server's list of models; empty where it has none."""
     try:
-        data = answer.json()["data"]
-    except (ValueError, KeyError, TypeError):
+        data = json.loads(body)["data"]
+    except (ValueError, KeyError, TypeError, RecursionError):
         return []
     return [model for model in data if isinstance(model, dict)] if isinstance(data, list) else []
 
@@ -256,12 +276,13 @@ def _description(
     external: External, listed: list[Mapping[str, Any]], *, has_channel: bool
 ) -> ModelDescription:
     own = next((model for model in listed if model.get("id") == external.model), {})
-    limit = own.get("max_model_len")
+    # None, and what some write for it: 0, -1.
+    limit = read_count(own.get("max_model_len")) or None
     return ModelDescription(
         name=external.model,
         family=external.family,
         engine=f"OpenAI {external.api}",
-        context_limit=limit if isinstance(limit, int) else None,
+        context_limit=limit,
         modes=tuple(Mode) if has_channel else (),
         styles=(external.style.value,),
     )

@@ -26,14 +26,14 @@ async def read_pieces(raw: AsyncIterator[bytes], encoding: str) -> AsyncIterator
         yield piece
 
 
-async def read_body(pieces: AsyncIterator[bytes]) -> bytes:
-    """The first MAX_BODY_BYTES of it."""
+async def read_body(pieces: AsyncIterator[bytes], most: int = MAX_BODY_BYTES) -> bytes:
+    """The first `most` bytes of it."""
     body = bytearray()
     async for piece in pieces:
         body += piece
-        if len(body) >= MAX_BODY_BYTES:
+        if len(body) >= most:
             break
-    return bytes(body[:MAX_BODY_BYTES])
+    return bytes(body[:most])
 
 
 async def _decompressed(raw: AsyncIterator[bytes], encoding: str) -> AsyncIterator[bytes]:
@@ -43,8 +43,11 @@ async def _decompressed(raw: AsyncIterator[bytes], encoding: str) -> AsyncIterat
     async for piece in raw:
         left = piece
         while left:
+            if decompressor.eof:
+                # gzip may have several members: a server that flushes often makes them.
+                decompressor = zlib.decompressobj(_WINDOW_BITS)
             try:
                 yield decompressor.decompress(left, _PIECE_BYTES)
             except zlib.error as error:
                 raise AttemptError(BAD_RESPONSE, f"it is not {encoding}: {error}") from None
-            left = decompressor.unconsumed_tail
+            left = decompressor.unused_data or decompressor.unconsumed_tail

@@ -92,12 +92,13 @@ class Turn:
     @property
     def num_generated(self) -> int:
         """Tokens as the server counts them, else one for each piece of text."""
-        return self._num_pieces if self._num_counted is None else self._num_counted
+        # Of a text 0 is no count; and what takes no tokens could go on without end.
+        return self._num_counted or self._num_pieces
 
     @property
     def is_estimated(self) -> bool:
         """The server gave no counts."""
-        return self._num_counted is None
+        return self._num_counted is None or self._num_counted < min(1, self._num_pieces)
 
     @property
     def usage(self) -> TurnUsage:

@@ -1,0 +1,97 @@
+"""What a server says beside its replies: its list of models, its headers, its counts."""
+
+import gzip
+from typing import Any
+
+import pytest
+from harnessapi.values import FinishReason, Mode
+
+from harness.clients.completion import CompletionRequest
+from harness.clients.faults import AttemptError
+from harness.clients.openai.openai_client import ExternalClient
+from harness.endpoints.external import External
+from harness.errors import InputError
+from harness.fakes.fake_openai import FakeOpenAi, Reply, encode, events_of
+from harness.sample import Prompt
+from harness_retrieval.local import LocalRetriever
+
+PROMPT = Prompt(text="Context: bab dok ;\nQuestion: bab\n", searched="bab dok ; ", joint="")
+NOWHERE = Reply(status=302, headers={"location": "http://xn--/v1"}, body="-")
+
+
+def said(_request: dict[str, Any], _number: int) -> Reply:
+    return Reply(texts=("Answer: dok",))
+
+
+def client(server: FakeOpenAi, **options: Any) -> ExternalClient:
+    return ExternalClient(server.address, External(model="m", **options), LocalRetriever())
+
+
+def asked(mode: Mode | None = None) -> CompletionRequest:
+    return CompletionRequest(prompt=PROMPT, mode=mode, max_new_tokens=50)
+
+
+@pytest.mark.parametrize(
+    "listing",
+    [
+        Reply(body='{"data":' + "[" * 100_000),
+        Reply(body='{"data": [{"id": "m", "max_model_len": -1}]}'),
+        Reply(body='{"data": [{"id": "m", "max_model_len": 1e30}]}'),
+        Reply(body='{"data": [{"id": "m", "max_model_len": 100000000000000000000}]}'),
+        Reply(body='{"data": [{"id": "m", "max_model_len": true}]}'),
+        Reply(body='{"data": [' + " " * 2**24 + '{"id": "m", "max_model_len": 64}]}'),
+        NOWHERE,
+    ],
+)
+async def test_an_odd_list_of_models_is_none(listing: Reply) -> None:
+    async with FakeOpenAi(said, listing) as server:
+        it = client(server)
+        assert await it.is_serving()
+        assert (await it.get_model()).context_limit is None
+        assert (await it.complete(asked())).reply_text == "Answer: dok"
+        await it.close()
+
+
+async def test_a_redirect_to_what_is_no_name_is_a_fault_of_the_one_reply() -> None:
+    async with FakeOpenAi(lambda *_: NOWHERE) as server:
+        it = client(server)
+        with pytest.raises(AttemptError, match="it redirects to no address"):
+            await it.complete(asked())
+        await it.close()
+
+
+async def test_gzip_in_several_members_is_one_stream() -> None:
+    stream = b"".join(encode(events_of(Reply(texts=("Answer: dok",)), is_chat=True)))
+    members = [
+        gzip.compress(stream[:40]) + gzip.compress(stream[40:90]),
+        gzip.compress(stream[90:]),
+    ]
+    reply = Reply(headers={"content-encoding": "gzip"}, stream=members)
+    async with FakeOpenAi(lambda *_: reply) as server:
+        it = client(server)
+        assert (await it.complete(asked())).reply_text == "Answer: dok"
+        await it.close()
+
+
+async def test_a_server_that_counts_no_tokens_of_a_text_cannot_be_asked_for_ever() -> None:
+    search = Reply(texts=("<search> bab",), usage=(100, 0))
+    async with FakeOpenAi(lambda *_: search) as server:
+        it = client(server)
+        completion = await it.complete(asked(Mode.DENSE))
+        await it.close()
+    assert completion.finish_reason == FinishReason.LENGTH
+    assert completion.num_generated_tokens == completion.num_searches == 50
+    assert completion.are_counts_estimated
+
+
+@pytest.mark.parametrize(
+    "key", ["sk-first-line\nsk-second-line", "sk-geheim-schlüssel", "sk-\x07bell"]
+)
+async def test_a_key_that_no_header_can_hold_is_refused_and_not_shown(
+    key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ODD_KEY", key)
+    async with FakeOpenAi(said) as server:
+        with pytest.raises(InputError, match="variable ODD_KEY holds a line break") as caught:
+            client(server, api_key_env="ODD_KEY")
+    assert "sk-" not in str(caught.value)
