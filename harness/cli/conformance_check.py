@@ -59,10 +59,11 @@ async def _target(
     known = {one.name: one for one in read_endpoints(endpoints_file).endpoints}
     if place not in known:
         try:
-            yield parse_target(place)
+            target = parse_target(place)
         except TargetError as error:
             names = ", ".join(known)
             raise InputError(f"{error}, nor one of the endpoints {names}") from None
+        yield target
         return
     endpoint = known[place]
     if endpoint.external is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from harness.cli.check_result import Checked, as_object, as_text
+from harness.cli.conformance_check import check_conformance
 from harness.cli.dependencies import Dependencies, dependencies, read_endpoints
 from harness.cli.lazy import LazyCommand, LazyGroup
 from harness.cli.shared_options import ENDPOINT_NAME, ENDPOINTS_FILE
@@ -108,9 +109,6 @@ def check_command(
 def _check_conformance(
     ctx: click.Context, place: str, endpoints_file: Path | None, *, wait_s: float, as_json: bool
 ) -> None:
-    # Here and not at the top: who asks one question does not wait for all of them.
-    from harness.cli.conformance_check import check_conformance  # noqa: PLC0415
-
     given = dependencies(ctx)
     is_kept = check_conformance(place, endpoints_file, given, wait_s=wait_s, as_json=as_json)
     ctx.exit(0 if is_kept else 2)

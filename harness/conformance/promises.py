@@ -6,6 +6,7 @@ from harness.conformance.expecting import expect_same
 from harness.conformance.promise import Promise
 from harness.conformance.promises_of_limits import ENDS, LIMITS
 from harness.conformance.promises_of_refusals import REFUSALS
+from harness.conformance.promises_of_results import RESULTS
 from harness.conformance.promises_of_sampling import SAMPLING
 from harness.conformance.promises_of_scores import SCORES
 from harness.conformance.promises_of_search import SEARCH
@@ -29,6 +30,7 @@ PROMISES: Final[tuple[Promise, ...]] = (
     *TEXT,
     *LIMITS,
     *SEARCH,
+    *RESULTS,
     *SCORES,
     *REFUSALS,
     *ENDS,

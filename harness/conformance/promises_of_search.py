@@ -1,6 +1,5 @@
 """Promises of searches, where a model has a search channel and makes use of it."""
 
-from collections.abc import Callable
 from typing import Any, Final
 
 from harnessapi.inference.v1 import inference_pb2 as pb
@@ -31,7 +30,6 @@ _ASKED: Final[dict[str, Any]] = {
     "failed_text": "",
 }
 _NOTHING: Final[dict[str, Any]] = {}
-_NO_PATTERN: Final = "("
 # What a search that was really made comes to; the others need none.
 _SEARCHED: Final = {Outcome.FOUND, Outcome.NOT_FOUND, Outcome.TOO_COSTLY}
 
@@ -69,7 +67,7 @@ async def _steps(trial: Trial) -> str:
             exchange = await trial.ask(request, f"a prompt that promises a search, {mode}")
             if exchange.error is not None:
                 continue  # its words, or its length, may not be this model's
-            _check_steps(exchange)
+            check_steps(exchange)
             if exchange.steps:
                 trial.searched[mode] = exchange
                 break
@@ -79,7 +77,7 @@ async def _steps(trial: Trial) -> str:
     return f"searches: {', '.join(found)}"
 
 
-def _check_steps(exchange: Exchange) -> None:
+def check_steps(exchange: Exchange) -> None:
     """Raises BrokenPromise where a step lacks its query, or its result, or has another mode."""
     expect_same("the last event", (exchange.kinds or ["nothing"])[-1], "finished")
     owed = 0
@@ -138,82 +136,6 @@ def _asked_text(request: pb.GenerateRequest) -> str:
     return request.text
 
 
-async def _invalid(trial: Trial) -> str:
-    """The model's own query, as an abbreviation of what is no pattern."""
-
-    def change(request: pb.GenerateRequest, query: str) -> None:
-        request.retrieval.ClearField("abbreviations")
-        request.retrieval.abbreviations.add(query=query, pattern=_NO_PATTERN)
-
-    exchange = await _search_again(trial, Mode.REGEX, change, f"the pattern {_NO_PATTERN}")
-    step = exchange.steps[0]
-    expect_same("expanded_query", step.expanded_query, _NO_PATTERN)
-    _expect_failed(trial, exchange, Outcome.INVALID_QUERY)
-    return f"INVALID_QUERY, and {_inserted(exchange)!r} was inserted"
-
-
-async def _limit(trial: Trial) -> str:
-    def change(request: pb.GenerateRequest, _query: str) -> None:
-        request.retrieval.max_searches = 0
-
-    mode = next(iter(trial.searched))
-    exchange = await _search_again(trial, mode, change, "max_searches 0")
-    _expect_failed(trial, exchange, Outcome.LIMIT_REACHED)
-    expect_same("Finished.num_searches", exchange.finished.num_searches, 0)
-    return f"LIMIT_REACHED, and {_inserted(exchange)!r} was inserted"
-
-
-async def _cut(trial: Trial) -> str:
-    def change(request: pb.GenerateRequest, _query: str) -> None:
-        request.retrieval.max_inserted_tokens = 1
-
-    long = {
-        mode: one for mode, one in trial.searched.items() if one.steps[0].num_inserted_tokens > 1
-    }
-    if not long:
-        raise NoOccasion("no result has more than one token")
-    exchange = await _search_again(trial, next(iter(long)), change, "max_inserted_tokens 1")
-    step = exchange.steps[0]
-    expect_same("num_inserted_tokens of a step", step.num_inserted_tokens, 1)
-    expect(step.truncated, "truncated is not set where the result was cut")
-    return "one token of the result, truncated"
-
-
-async def _search_again(
-    trial: Trial, mode: Mode, change: Callable[[pb.GenerateRequest, str], None], what: str
-) -> Exchange:
-    if mode not in trial.searched:
-        raise NoOccasion(f"the model made no search by {mode}")
-    before = trial.searched[mode]
-    request = pb.GenerateRequest()
-    request.CopyFrom(before.request)
-    change(request, before.steps[0].query)
-    exchange = await trial.complete(request, what)
-    _check_steps(exchange)
-    expect(bool(exchange.steps), f"{what}: no RetrievalStep, where there was one before")
-    return exchange
-
-
-def _expect_failed(trial: Trial, exchange: Exchange, outcome: Outcome) -> None:
-    step = exchange.steps[0]
-    found = OUTCOMES.member(step.outcome)
-    expect(found is outcome, f"outcome is {(found or Outcome.FOUND).name}, not {outcome.name}")
-    failed = exchange.request.retrieval
-    text = failed.failed_text if failed.HasField("failed_text") else _channel(trial).failed_text
-    inserted = _inserted(exchange)
-    expect(text.strip() in inserted, f"{inserted!r} was inserted, not {text!r}")
-
-
-def _channel(trial: Trial) -> pb.SearchChannel:
-    return trial.model.search_channel
-
-
-def _inserted(exchange: Exchange) -> str:
-    """The text that the first search inserted."""
-    texts = [delta.text for delta in exchange.deltas if delta.channel == pb.CHANNEL_INSERTED]
-    return texts[0] if texts else ""
-
-
 _STEPS: Final = ("search-steps",)
 SEARCH: Final = (
     Promise(
@@ -238,24 +160,6 @@ SEARCH: Final = (
         name="search-found",
         right="what a search FOUND stands in the context",
         attempt=_found,
-        needs=_STEPS,
-    ),
-    Promise(
-        name="search-invalid",
-        right="a query that is no pattern is INVALID_QUERY, and the failed text is inserted",
-        attempt=_invalid,
-        needs=_STEPS,
-    ),
-    Promise(
-        name="search-limit",
-        right="past max_searches a query is LIMIT_REACHED, and the failed text is inserted",
-        attempt=_limit,
-        needs=_STEPS,
-    ),
-    Promise(
-        name="search-cut",
-        right="no more than max_inserted_tokens are inserted, and truncated says so",
-        attempt=_cut,
         needs=_STEPS,
     ),
 )

@@ -1,5 +1,6 @@
 """Promises of the server as such: health, its methods, and what it says of its model."""
 
+import asyncio
 import re
 from typing import Final
 
@@ -17,6 +18,8 @@ from harness.conformance.verdicts import BrokenPromise, NotOffered
 from harness.conformance.wordings import texts_for
 from harness.way import Style
 
+_NOT_YET: Final = {"NOT_SERVING", "UNKNOWN"}
+_POLL_S: Final = 0.2
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _MAX_STATED: Final = 2**40
 # Numbers that cannot be zero.
@@ -24,9 +27,12 @@ _COUNTS: Final = ("num_parameters", "vocabulary_size", "num_slots", "max_prompt_
 
 
 async def _health(trial: Trial) -> str:
-    trial.doing = "grpc.health.v1.Health/Check"
-    said = await why_not_serving(trial.channel, timeout_s=trial.wait_s)
-    expect(said is None, f"Health/Check: {said}")
+    """A server that is still warming up is waited for."""
+    trial.doing = "Health/Check"
+    while said := await why_not_serving(trial.channel, timeout_s=trial.wait_s):
+        expect(said in _NOT_YET, f"Health/Check: {said}")
+        trial.doing = f"SERVING; Health/Check says {said}"
+        await asyncio.sleep(_POLL_S)
     return "SERVING"
 
 

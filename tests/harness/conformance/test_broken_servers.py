@@ -15,7 +15,7 @@ from harness.fakes.defects import DEFECTS
 from harness.fakes.quirk import Quirk
 
 # These keep the kit waiting: they are asked side by side.
-HANGING = ("leaks-late", "leaks-slots", "too-many-slots")
+HANGING = ("leaks-late", "leaks-slots", "too-many-slots", "unhealthy")
 # Longer than any answer of the toy takes.
 WAIT_S = 600.0
 # What a server that hangs is given: as long as the others need at the very most.
