@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
-from harness.tasks import make_task
+from harness.tasks import find_task, make_task
 from harness.way import Way
 
 
@@ -74,7 +74,7 @@ class Recipe:
     def trained_tasks(self) -> tuple[str, ...]:
         """All tasks of its mixtures, in the order of their first stage."""
         parts = (part for stage in self.stages for part in stage.mixture)
-        return tuple(dict.fromkeys(part.task for part in parts))
+        return tuple(dict.fromkeys(find_task(part.task).name for part in parts))
 
     @property
     def name(self) -> str:

@@ -14,6 +14,7 @@ from harness.runs.cell import Cell
 from harness.runs.refused import Refused, nothing_left
 from harness.runs.run_options import RunOptions
 from harness.tasks import build_task
+from harness.tasks.foreign import naming
 from harness.tasks.parameters import parameters_of
 from harness.tasks.promises import check_samples
 from harness.tasks.task import Task
@@ -53,9 +54,7 @@ def plan_cells(
         endpoints, _sizes(options), options.prompting or (None,)
     ):
         try:
-            task = build_task(options.task_kind(name), size=size, **options.parameter.get(name, {}))
-            if name in options.task_source:
-                _check_foreign(task)
+            task = _task(options, name, size)
             cells.append(_cell(options, endpoint, task, prompting, models.get(endpoint.name)))
         except InputError as error:
             refused.append(
@@ -75,6 +74,17 @@ def plan_cells(
             "and an endpoint with a search channel"
         )
     return Plan(cells=tuple(dict.fromkeys(cells)), refused=tuple(refused))
+
+
+def _task(options: RunOptions, name: str, size: int) -> Task:
+    """Raises InputError for what it does not have; other people's are checked at the size."""
+    kind, parameters = options.task_kind(name), options.parameter.get(name, {})
+    if name not in options.task_source:
+        return build_task(kind, size=size, **parameters)
+    with naming(name, f"size {size}"):
+        task = build_task(kind, size=size, **parameters)
+    _check_foreign(task)
+    return task
 
 
 @cache
