@@ -14,7 +14,7 @@ from harnessapi.values import ModelDescription
 from harness.endpoints.engines import KEYS as ENGINE_KEYS
 from harness.endpoints.engines import (
     SHARED_KEYS,
-    Engine,
+    EngineServer,
     check_engine_request,
     parse_engine,
     refuse_engine_keys,
@@ -76,7 +76,7 @@ class Endpoint:
     # How an address is asked that is a web address.
     external: External | None = None
     # How an address is asked that has a protocol of its own.
-    engine: Engine | None = None
+    engine: EngineServer | None = None
     # What it is told besides the text.
     request: RequestOptions = DEFAULT_REQUEST
     # Where a relative checkpoint is looked for, in this order.
@@ -296,7 +296,7 @@ def _parse(path: Path, name: str, table: Any, folders: tuple[Path, ...]) -> Endp
 
 
 def _check_request(
-    options: RequestOptions, external: External | None, engine: Engine | None
+    options: RequestOptions, external: External | None, engine: EngineServer | None
 ) -> None:
     """Raises InputError for what the kind of endpoint cannot be told."""
     if engine is not None:

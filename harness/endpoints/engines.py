@@ -37,7 +37,7 @@ class EngineProtocol(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Engine:
+class EngineServer:
     """How vLLM's or SGLang's own gRPC server is asked."""
 
     protocol: EngineProtocol
@@ -51,7 +51,7 @@ class Engine:
     style: Style = Style.NATURAL
 
 
-def parse_engine(table: Mapping[str, Any]) -> Engine:
+def parse_engine(table: Mapping[str, Any]) -> EngineServer:
     """From the table of an endpoint that has a protocol. Raises InputError naming what is wrong."""
     protocol = EngineProtocol(choice_of(table, "protocol", EngineProtocol) or "")
     tokenizer = text_of(table, "tokenizer")
@@ -64,7 +64,7 @@ def parse_engine(table: Mapping[str, Any]) -> Engine:
     style = Style(choice_of(table, "style", Style) or Style.NATURAL)
     if style is Style.SYMBOLIC and api is not None and api.is_chat:
         raise InputError('style = "symbolic" needs api = "completions": it has no messages')
-    return Engine(
+    return EngineServer(
         protocol=protocol,
         tokenizer=tokenizer,
         api=Api.COMPLETIONS if style is Style.SYMBOLIC else api,
@@ -80,7 +80,7 @@ def refuse_engine_keys(table: Mapping[str, Any], reason: str) -> None:
             raise InputError(f"{key} {reason}")
 
 
-def check_engine_request(options: RequestOptions, engine: Engine) -> None:
+def check_engine_request(options: RequestOptions, engine: EngineServer) -> None:
     """Raises InputError for what the server cannot be told."""
     for name in options.given():
         if name not in REQUEST_KEYS:

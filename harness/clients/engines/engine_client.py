@@ -28,7 +28,7 @@ from harness.clients.openai.asking import Asking, read_turn
 from harness.clients.openai.chunk import Chunk
 from harness.clients.openai.dialogue import Dialogue
 from harness.clients.openai.http_errors import is_over_context
-from harness.endpoints.engines import Engine
+from harness.endpoints.engines import EngineServer
 from harness.endpoints.external import chosen_api
 from harness.endpoints.request_options import DEFAULT_REQUEST, RequestOptions
 from harness.errors import InputError
@@ -50,7 +50,7 @@ class EngineClient:
     def __init__(
         self,
         target: Target,
-        engine: Engine,
+        engine: EngineServer,
         tokenizer_folder: Path,
         retriever: Retriever | None,
         request: RequestOptions = DEFAULT_REQUEST,

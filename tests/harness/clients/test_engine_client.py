@@ -19,7 +19,7 @@ from harness.clients.connection import Backoff, Connection, connect
 from harness.clients.engines.engine_client import EngineClient
 from harness.clients.faults import AttemptError, DeadlineError, RefusedError, TransientError
 from harness.endpoints.config import Endpoint
-from harness.endpoints.engines import Engine, EngineProtocol
+from harness.endpoints.engines import EngineProtocol, EngineServer
 from harness.endpoints.external import Api
 from harness.endpoints.request_options import DEFAULT_REQUEST, RequestOptions
 from harness.errors import InputError, UnreachableError
@@ -95,7 +95,7 @@ def opened(folder: Path) -> Opening:
         options: RequestOptions = DEFAULT_REQUEST,
         is_asked: bool = True,
     ) -> AsyncIterator[tuple[FakeEngine, EngineClient]]:
-        engine = Engine(protocol=protocol, tokenizer=".", api=api)
+        engine = EngineServer(protocol=protocol, tokenizer=".", api=api)
         async with FakeEngine(protocol, script, facts) as server:
             target = parse_target(server.address)
             client = EngineClient(target, engine, folder, LocalRetriever(), options)
@@ -380,7 +380,7 @@ async def test_a_fault_is_tried_again_and_the_turns_before_it_are_kept(opened: O
             endpoint=Endpoint(
                 name="far",
                 address=server.address,
-                engine=Engine(protocol=EngineProtocol.VLLM, tokenizer="."),
+                engine=EngineServer(protocol=EngineProtocol.VLLM, tokenizer="."),
             ),
             client=client,
             model=await client.get_model(),
@@ -427,7 +427,9 @@ async def test_a_server_that_is_not_well_is_waited_for_and_says_why(
     facts = EngineFacts(is_healthy=False)
     async with opened(protocol, in_turn(EngineReply()), facts) as (server, client):
         endpoint = Endpoint(
-            name="far", address=server.address, engine=Engine(protocol=protocol, tokenizer=".")
+            name="far",
+            address=server.address,
+            engine=EngineServer(protocol=protocol, tokenizer="."),
         )
         with pytest.raises(UnreachableError, match="Engine is not alive"):
             await connect(endpoint, client, None, timeout_s=0)
@@ -452,7 +454,7 @@ async def test_an_rpc_that_a_server_lacks_is_named(
 
 async def test_the_services_are_not_taken_for_one_another(folder: Path) -> None:
     async with FakeEngine(EngineProtocol.VLLM, in_turn(EngineReply())) as server:
-        engine = Engine(protocol=EngineProtocol.SGLANG, tokenizer=".")
+        engine = EngineServer(protocol=EngineProtocol.SGLANG, tokenizer=".")
         client = EngineClient(parse_target(server.address), engine, folder, None)
         assert not await client.is_serving()
         await client.close()
@@ -460,7 +462,7 @@ async def test_the_services_are_not_taken_for_one_another(folder: Path) -> None:
 
 
 async def test_nobody_there_is_said_as_everywhere(folder: Path, free_port: Any) -> None:
-    engine = Engine(protocol=EngineProtocol.VLLM, tokenizer=".")
+    engine = EngineServer(protocol=EngineProtocol.VLLM, tokenizer=".")
     target = parse_target(f"127.0.0.1:{free_port()}")
     client = EngineClient(target, engine, folder, None)
     assert not await client.is_serving()
@@ -505,7 +507,7 @@ async def test_the_words_of_our_checkpoints_are_text_and_unknown_ones_are_refuse
     folder = Path(__file__).parents[3] / "checkpoints" / "transformer"
     words = Tokenizer.from_file(str(folder / "tokenizer.json"))
     answer = words.encode("<answer> dok", add_special_tokens=False).ids
-    engine = Engine(
+    engine = EngineServer(
         protocol=EngineProtocol.VLLM, tokenizer=".", api=Api.COMPLETIONS, style=Style.SYMBOLIC
     )
     script = in_turn(EngineReply(chunks=tuple((token,) for token in answer)))
@@ -526,7 +528,7 @@ def test_a_header_that_grpc_does_not_send_is_named_and_not_shown(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAR_KEY", "Schlüssel-eins")
-    engine = Engine(protocol=EngineProtocol.VLLM, tokenizer=".")
+    engine = EngineServer(protocol=EngineProtocol.VLLM, tokenizer=".")
     options = RequestOptions(headers_env={"X-Key": "FAR_KEY"})
     with pytest.raises(InputError, match="the value of X-Key has to be") as caught:
         EngineClient(parse_target("127.0.0.1:1"), engine, folder, None, options)
@@ -534,7 +536,7 @@ def test_a_header_that_grpc_does_not_send_is_named_and_not_shown(
 
 
 def test_a_folder_without_a_tokenizer_is_named(tmp_path: Path) -> None:
-    engine = Engine(protocol=EngineProtocol.VLLM, tokenizer=".")
+    engine = EngineServer(protocol=EngineProtocol.VLLM, tokenizer=".")
     target = parse_target("127.0.0.1:1")
     with pytest.raises(InputError, match=r"there is no tokenizer\.json in"):
         EngineClient(target, engine, tmp_path, None)

@@ -9,7 +9,7 @@ from harness.endpoints.config import (
     require_api_keys,
     require_checkpoints,
 )
-from harness.endpoints.engines import Engine, EngineProtocol
+from harness.endpoints.engines import EngineProtocol, EngineServer
 from harness.endpoints.external import Api, External
 from harness.endpoints.serving import START_TIMEOUT_S
 from harness.errors import HarnessError
@@ -83,7 +83,7 @@ def test_an_engine_is_asked_as_its_tokenizer_allows_and_has_a_folder(tmp_path: P
     (tmp_path / "words").mkdir()
     path = write(tmp_path, f"{ENGINE}tokenizer = 'words'\nheaders = {{ X-Team = 'a' }}\n")
     [endpoint] = load_endpoints(path, tmp_path).endpoints
-    assert endpoint.engine == Engine(protocol=EngineProtocol.VLLM, tokenizer="words")
+    assert endpoint.engine == EngineServer(protocol=EngineProtocol.VLLM, tokenizer="words")
     assert endpoint.tokenizer_folder() == tmp_path / "words"
     assert (endpoint.place, endpoint.is_ours) == ("grpc://h:1 vllm", False)
     talks, writes = (
