@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -17,6 +17,7 @@ from harnessapi.rpc.options import SERVER_OPTIONS
 from harnessapi.rpc.targets import bind, parse_target
 from harnessapi.values import Markers, Mode, ModelDescription
 
+from harness.fakes.made_up_log_probs import give_log_probs, made_up
 from harness_retrieval.abbreviations import Abbreviation, expand
 
 _PROBLEM: Final = "[Problem"
@@ -135,7 +136,7 @@ class FakeModel(inference_pb2_grpc.InferenceServiceServicer):
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Score")
         words = request.continuation_text.split()
         words = words or [f"w{one}" for one in request.continuation_ids.ids]
-        tokens = log_probs(words, request.top_log_probs)
+        tokens = made_up(words, request.top_log_probs)
         if request.WhichOneof("prompt") is None:
             tokens[0].ClearField("log_prob")
             tokens[0].ClearField("top")
@@ -159,7 +160,7 @@ class FakeModel(inference_pb2_grpc.InferenceServiceServicer):
             await self.may_answer.wait()
             events = _events(request, wrong=self._is_wrong(_prompt_text(request)))
             if request.HasField("top_log_probs"):
-                _give_log_probs(events, request.top_log_probs)
+                give_log_probs(events, request.top_log_probs)
             if fault is Fault.HUGE_COUNT:
                 events[-1].finished.num_generated_tokens = 2**64 - 1
             for event in events[:-1] if fault is Fault.BROKEN else events:
@@ -242,30 +243,6 @@ def _search(request: pb.GenerateRequest, key: str, result: str) -> list[pb.Gener
         pb.GenerateResponse(retrieval_step=step),
         _delta(pb.CHANNEL_INSERTED, f" {result}", 2),
     ]
-
-
-def log_probs(words: Sequence[str], num_top: int) -> list[pb.TokenLogProb]:
-    """A word's is by its length; the likeliest is always `likely`."""
-    return [
-        pb.TokenLogProb(
-            token=word,
-            log_prob=-len(word) / 8,
-            top=[
-                pb.TopLogProb(token=f"likely{rank or ''}", log_prob=-(rank + 1) / 16)
-                for rank in range(num_top)
-            ],
-        )
-        for word in words
-    ]
-
-
-def _give_log_probs(events: Iterable[pb.GenerateResponse], num_top: int) -> None:
-    """With every Delta that the model wrote; the answer ends with a token without text."""
-    for event in events:
-        delta = event.delta
-        if delta.text and delta.channel != pb.CHANNEL_INSERTED:
-            ends = ["<eos>"] if delta.channel == pb.CHANNEL_ANSWER else []
-            delta.log_probs.extend(log_probs([*delta.text.split(), *ends], num_top))
 
 
 def _delta(channel: pb.Channel.ValueType, text: str, num_tokens: int) -> pb.GenerateResponse:

@@ -20,11 +20,12 @@ def completion_log_probs(spans: Iterable[Span]) -> dict[str, list[Any]]:
     tops: list[dict[str, float] | None] = []
     offsets: list[int] = []
     for span in spans:
-        place = 0
+        end = 0
         for one in span.log_probs:
             # A token may come before its text, and its name need not be its text.
-            place = max(place, span.text.find(one.token, place))
-            offsets.append(span.start + place)
+            place = span.text.find(one.token, end)
+            offsets.append(span.start + (end if place < 0 else place))
+            end = end if place < 0 else place + len(one.token)
             tokens.append(one.token)
             values.append(_value(one))
             tops.append(_top(one))

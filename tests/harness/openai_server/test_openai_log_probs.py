@@ -113,3 +113,9 @@ def test_of_two_tokens_with_one_name_the_likelier_is_told() -> None:
     token = ScoredToken(token_id=0, token="a", log_prob=-1.0, top=top)
     found = completion_log_probs([Span(part=Part.ANSWER, text="a", log_probs=(token,))])
     assert found["top_logprobs"] == [{"a": -0.5}]
+
+
+def test_each_token_begins_behind_the_last_or_where_its_text_would() -> None:
+    tokens = [ScoredToken(token_id=0, token=name, log_prob=-1.0) for name in ("a", "a", "</s>")]
+    spans = [Span(part=Part.ANSWER, text=" a a", start=3, log_probs=tuple(tokens))]
+    assert completion_log_probs(spans)["text_offset"] == [4, 6, 7]
