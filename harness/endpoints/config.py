@@ -156,8 +156,10 @@ def load_endpoints(path: Path | None, working_directory: Path) -> EndpointFile:
     path = path or (local if local.is_file() else PACKAGED_FILE)
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"{path}: {error}") from None
+    except RecursionError:
+        raise InputError(f"{path}: its values are nested too deeply") from None
     folders: tuple[Path, ...] = (path.absolute().parent,)
     if path == PACKAGED_FILE:
         folders = (working_directory, PACKAGED_FILE.parent.parent)
@@ -173,6 +175,8 @@ def _parse(path: Path, name: str, table: Any, folders: tuple[Path, ...]) -> Endp
         raise InputError(f"{path}: {name} = {table!r}: an endpoint is a table, [{name}]")
     if name == "all" or "," in name:
         raise InputError(f"{where}: 'all' and names with a comma mean several endpoints")
+    if not name.strip() or not name.isprintable():
+        raise InputError(f"{path}: [{name!r}]: an endpoint's name is a line of text")
     for key in table:
         if key not in _KEYS:
             raise InputError(f"{where} {unknown_name('key', key, _KEYS)}")

@@ -288,7 +288,10 @@ class ExternalClient:
 
     def _fault(self, error: Exception) -> AttemptError:
         if not isinstance(error, httpx.RequestError):
-            return AttemptError(BAD_RESPONSE, self._mask(f"it redirects to no address: {error}"))
+            return AttemptError(
+                BAD_RESPONSE,
+                self._mask(f"its address, or one that it redirects to, is none: {error}"),
+            )
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
             return TransientError("UNAVAILABLE", self._described(error))
         return TransientError(BROKEN_STREAM, self._described(error), is_away=False)

@@ -55,7 +55,7 @@ async def test_an_odd_list_of_models_is_none(listing: Reply) -> None:
 async def test_a_redirect_to_what_is_no_name_is_a_fault_of_the_one_reply() -> None:
     async with FakeOpenAi(lambda *_: NOWHERE) as server:
         it = client(server)
-        with pytest.raises(AttemptError, match="it redirects to no address"):
+        with pytest.raises(AttemptError, match="it redirects to, is none"):
             await it.complete(asked())
         await it.close()
 
