@@ -242,8 +242,10 @@ def read_installed(name: str, one: EntryPoint) -> Endpoint:
 def _read(path: Path, folders: tuple[Path, ...]) -> tuple[Endpoint, ...]:
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"{path}: {error}") from None
+    except RecursionError:
+        raise InputError(f"{path}: its values are nested too deeply") from None
     return tuple(_parse(path, name, table, folders) for name, table in tables.items())
 
 
@@ -253,6 +255,8 @@ def _parse(path: Path, name: str, table: Any, folders: tuple[Path, ...]) -> Endp
         raise InputError(f"{path}: {name} = {table!r}: an endpoint is a table, [{name}]")
     if name == "all" or "," in name:
         raise InputError(f"{where}: 'all' and names with a comma mean several endpoints")
+    if not name.strip() or not name.isprintable():
+        raise InputError(f"{path}: [{name!r}]: an endpoint's name is a line of text")
     for key in table:
         if key not in _KEYS:
             raise InputError(f"{where} {unknown_name('key', key, _KEYS)}")

@@ -23,6 +23,8 @@ _SECRET_HEADER: Final = re.compile(r"auth|cookie|key|secret|token", re.IGNORECAS
 OWN_KEYS: Final = ("temperature", "top_p", "sampling_seed", "system_prompt")
 # These are the harness's business: others would break what it reads.
 _RESERVED: Final = ("messages", "model", "n", "prompt", "stream")
+# How a body is sent, and an answer read, is too.
+_RESERVED_HEADERS: Final = ("connection", "content-length", "host", "transfer-encoding", "upgrade")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,7 +123,7 @@ def _read_assignment(assignment: str, key: str, value: str) -> dict[str, Any]:
     for line in (f"{key} = {value}", f"{key} = {json.dumps(value)}"):
         try:
             return tomllib.loads(line)
-        except tomllib.TOMLDecodeError as error:
+        except (ValueError, RecursionError) as error:
             fault = error
     raise InputError(f"--request {assignment}: {fault}")
 
@@ -162,6 +164,13 @@ def _parameter(name: str, value: Any) -> str:
     return value
 
 
+def _limit(name: str, value: Any) -> str:
+    limit = _parameter(name, value)
+    if limit in _RESERVED:
+        raise InputError(f"{name} = {value!r}: that is what a request has besides its limit")
+    return limit
+
+
 def _parameters(name: str, value: Any) -> tuple[str, ...]:
     values = value if isinstance(value, list) else [value]
     return tuple(_parameter(name, each) for each in values)
@@ -185,6 +194,8 @@ def _headers(name: str, value: Any) -> dict[str, str]:
     for header, content in headers.items():
         if not _HEADER.fullmatch(header):
             raise InputError(f"{name}: {header!r} is not the name of a header")
+        if header.lower() in _RESERVED_HEADERS:
+            raise InputError(f"{name}.{header}: how a request is sent is the harness's business")
         if name == "headers_env":
             if not isinstance(content, str) or not VARIABLE.fullmatch(content):
                 raise InputError(
@@ -207,7 +218,7 @@ _CHECKS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "top_p": _number(1e-9, 1, "a number over 0, at most 1"),
     "sampling_seed": _seed,
     "system_prompt": _text,
-    "token_limit": _parameter,
+    "token_limit": _limit,
     "leave_out": _parameters,
     "extra_body": _json_table,
     "chat_template_kwargs": _json_table,

@@ -101,7 +101,8 @@ def plan_standing_fleet(
             program=program,
             arguments=(*model_arguments(endpoint), "--retrieval", search_target.name),
             target=parse_target(f"{host}:{port + number}"),
-            log=logs / f"{endpoint.name}.log",
+            # A name may have the form of a path: org/model.
+            log=logs / f"{endpoint.name.replace('/', '%2F')}.log",
             max_restarts=_MAX_RESTARTS,
             start_timeout_s=endpoint.start_timeout_s,
         )

@@ -91,6 +91,11 @@ _NOT_TAKEN: Final = re.compile(
     r"|unexpected|unknown|unrecognized|unsupported|use '\w+' instead",
     re.IGNORECASE,
 )
+_TOO_FEW: Final = re.compile(
+    r"higher max_\w*tokens|max_\w*tokens\b.{0,80}(?:at least|minimum|too small|>=)"
+    r"|(?:minimum|too small).{0,80}\bmax_\w*tokens",
+    re.IGNORECASE,
+)
 _PAGE: Final = re.compile(r"\s*<(?:!doctype html|html)\b", re.IGNORECASE)
 # What is between these is no text to read. No tag is looked through twice for its end.
 _TAG: Final = re.compile(r"<(style|script)\b.*?(?:</\1\s*>|\Z)|<[^<>]*>", re.IGNORECASE | re.DOTALL)
@@ -181,6 +186,13 @@ def refused_parameter(error: AttemptError, sent: Iterable[str]) -> str | None:
     if not _NOT_TAKEN.search(error.detail):
         return None
     return next((one for one in names if re.search(rf"\b{one}\b", error.detail)), None)
+
+
+def wants_more_tokens(error: AttemptError) -> bool:
+    """A refusal of a completion for being too short: so thinking models' servers take it."""
+    if not isinstance(error, RefusedError) or not error.is_of_one:
+        return False
+    return _TOO_FEW.search(error.detail) is not None
 
 
 def is_over_context(error: AttemptError) -> bool:

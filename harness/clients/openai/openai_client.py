@@ -28,6 +28,7 @@ from harness.clients.openai.http_errors import (
     error_from_response,
     is_over_context,
     refused_parameter,
+    wants_more_tokens,
 )
 from harness.clients.openai.reply_bytes import read_body, read_pieces
 from harness.clients.openai.server_reply import ServerReply
@@ -43,6 +44,8 @@ _MAX_LIST_BYTES: Final = 2**23
 _MAX_LISTING_S: Final = 10.0
 # httpx reads also the redirects that it does not follow, and not every host is a name.
 _HTTP_FAULTS: Final = (httpx.RequestError, httpx.InvalidURL, UnicodeError)
+# In so many a model has said something, whatever it thinks first.
+_THINKING_TOKENS: Final = 2048
 _LIMIT: Final = "max_tokens"
 _OTHER_LIMIT: Final = "max_completion_tokens"
 _MAX_LISTED: Final = 20
@@ -126,9 +129,21 @@ class ExternalClient:
         return _description(self._external, listed, has_channel=self._retriever is not None)
 
     async def count_tokens(self, prompt: Prompt, *, timeout_s: float) -> int:
-        """There is nothing to ask for it: the model is given the prompt, to go on for one token."""
-        request = CompletionRequest(prompt=prompt, mode=None, max_new_tokens=1)
-        return (await self.complete(request, timeout_s=timeout_s)).num_prompt_tokens
+        """There is nothing to ask for it: the model is given the prompt, to go on for one token.
+
+        A model that thinks first may be refused so few by its server: it is given more then.
+        """
+
+        async def asked_for(most: int) -> int:
+            request = CompletionRequest(prompt=prompt, mode=None, max_new_tokens=most)
+            return (await self.complete(request, timeout_s=timeout_s)).num_prompt_tokens
+
+        try:
+            return await asked_for(1)
+        except RefusedError as error:
+            if not wants_more_tokens(error):
+                raise
+        return await asked_for(_THINKING_TOKENS)
 
     async def complete(
         self,
@@ -257,7 +272,10 @@ class ExternalClient:
 
     def _fault(self, error: Exception) -> AttemptError:
         if not isinstance(error, httpx.RequestError):
-            return AttemptError(BAD_RESPONSE, self._mask(f"it redirects to no address: {error}"))
+            return AttemptError(
+                BAD_RESPONSE,
+                self._mask(f"its address, or one that it redirects to, is none: {error}"),
+            )
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
             return TransientError("UNAVAILABLE", self._described(error))
         return TransientError(BROKEN_STREAM, self._described(error), is_away=False)

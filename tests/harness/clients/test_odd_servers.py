@@ -1,6 +1,7 @@
 """What a server says beside its replies: its list of models, its headers, its counts."""
 
 import gzip
+import json
 from typing import Any
 
 import pytest
@@ -55,7 +56,7 @@ async def test_an_odd_list_of_models_is_none(listing: Reply) -> None:
 async def test_a_redirect_to_what_is_no_name_is_a_fault_of_the_one_reply() -> None:
     async with FakeOpenAi(lambda *_: NOWHERE) as server:
         it = client(server)
-        with pytest.raises(AttemptError, match="it redirects to no address"):
+        with pytest.raises(AttemptError, match="it redirects to, is none"):
             await it.complete(asked())
         await it.close()
 
@@ -95,3 +96,25 @@ async def test_a_key_that_no_header_can_hold_is_refused_and_not_shown(
         with pytest.raises(InputError, match="variable ODD_KEY holds a line break") as caught:
             client(server, api_key_env="ODD_KEY")
     assert "sk-" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Could not finish the message because max_tokens or model output limit was reached. "
+        "Please try again with higher max_tokens.",
+        "Invalid 'max_output_tokens': integer below minimum value. Expected a value >= 16.",
+        "max_tokens must be at least 16",
+    ],
+)
+async def test_a_prompt_is_counted_also_where_one_token_is_too_few(message: str) -> None:
+    def script(request: dict[str, Any], _number: int) -> Reply:
+        is_short = request["max_tokens"] < 16
+        body = json.dumps({"error": {"message": message, "type": "invalid_request_error"}})
+        return Reply(status=400, body=body) if is_short else Reply(usage=(123, 7))
+
+    async with FakeOpenAi(script) as server:
+        it = client(server)
+        assert await it.count_tokens(PROMPT, timeout_s=600) == 123
+        await it.close()
+    assert it.refused == {}

@@ -173,6 +173,10 @@ def test_a_key_that_is_not_in_the_environment_is_named(
         ("a = 3\n", "a = 3"),
         ("", "no endpoints"),
         ("[a", "endpoints.toml: "),
+        ("[a]\nthreads = " + "9" * 5000 + "\n", "4300 digits"),
+        ("[a]\nx = " + "[" * 5000 + "]" * 5000 + "\n", "nested too deeply"),
+        ('[""]\ncheckpoint = "x"\n', "name is a line of text"),
+        ('["a\\nb"]\ncheckpoint = "x"\n', "name is a line of text"),
     ],
 )
 def test_a_bad_file_is_refused_naming_file_key_and_value(
