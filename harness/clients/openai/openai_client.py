@@ -316,16 +316,21 @@ async def _read_turn(dialogue: Dialogue, reply: ServerReply, sent: float, watch:
     """Up to the end, or to a search where the server sends the end marker itself."""
     turn = dialogue.begin_turn()
     search = None
-    async for event in reply.events():
-        chunk = read_chunk(event)
-        watch.heard()
-        text = turn.add(chunk)
-        # An empty first chunk is not a token.
-        if dialogue.ttft_ms is None and (chunk.text or chunk.reasoning):
-            dialogue.ttft_ms = (time.perf_counter() - sent) * 1e3
-        search = dialogue.feed(text)
-        if search is not None:
-            break
+    try:
+        async for event in reply.events():
+            chunk = read_chunk(event)
+            watch.heard()
+            text = turn.add(chunk)
+            # An empty first chunk is not a token.
+            if dialogue.ttft_ms is None and (chunk.text or chunk.reasoning):
+                dialogue.ttft_ms = (time.perf_counter() - sent) * 1e3
+            search = dialogue.feed(text)
+            if search is not None:
+                break
+    except httpx.RequestError:
+        # Some close without the last chunk of HTTP: what is missing is nothing of the answer.
+        if not turn.has_ended:
+            raise
     turn.is_done = reply.is_done
     dialogue.end_turn(turn, search)
 

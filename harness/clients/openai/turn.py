@@ -63,6 +63,11 @@ class Turn:
         self.reasoning = "".join(self._reasonings) + self._reasoning_joiner.end()
 
     @property
+    def has_ended(self) -> bool:
+        """The server gave a reason."""
+        return bool(self._finish_reason)
+
+    @property
     def finish_reason(self) -> str:
         """As it came; where `[DONE]` ends a stream of empty ones, what the counts make of it.
 
