@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ from harness.clients.faults import (
 from harness.clients.incoming import Mask
 from harness.clients.model_client import UNWATCHED, Attempts, Watch, nobody_listens
 from harness.clients.openai.asking import Asking, read_turn
-from harness.clients.openai.chunk import read_chunk, read_count
+from harness.clients.openai.chunk import Chunk, read_chunk, read_count
 from harness.clients.openai.dialogue import Dialogue
 from harness.clients.openai.http_client import cause, open_http
 from harness.clients.openai.http_errors import (
@@ -230,8 +230,9 @@ class ExternalClient:
                     mask=self._mask,
                 )
                 dialogue.recent = reply.recent
-                chunks = (read_chunk(event) async for event in reply.events())
-                await read_turn(dialogue, chunks, sent, watch, is_done=lambda: reply.is_done)
+                await read_turn(
+                    dialogue, _chunks(reply), sent, watch, is_done=lambda: reply.is_done
+                )
         except (AttemptError, *_HTTP_FAULTS) as error:
             fault = error if isinstance(error, AttemptError) else self._fault(error)
             if dialogue.num_turns and is_over_context(fault):
@@ -279,6 +280,20 @@ class ExternalClient:
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
             return TransientError("UNAVAILABLE", self._described(error))
         return TransientError(BROKEN_STREAM, self._described(error), is_away=False)
+
+
+async def _chunks(reply: ServerReply) -> AsyncGenerator[Chunk]:
+    """Those of a reply; where it is cut off behind its end, what is missing is nothing of it."""
+    has_ended = False
+    try:
+        async for event in reply.events():
+            chunk = read_chunk(event)
+            has_ended = has_ended or bool(chunk.finish_reason)
+            yield chunk
+    except httpx.RequestError:
+        # Some close without the last chunk of HTTP.
+        if not has_ended:
+            raise
 
 
 def _listed(body: str) -> list[Mapping[str, Any]]:

@@ -118,3 +118,18 @@ async def test_a_prompt_is_counted_also_where_one_token_is_too_few(message: str)
         assert await it.count_tokens(PROMPT, timeout_s=600) == 123
         await it.close()
     assert it.refused == {}
+
+
+async def test_a_connection_that_is_cut_behind_the_end_costs_nothing() -> None:
+    *events, _usage, _done = events_of(Reply(texts=("Answer: dok",)), is_chat=True)
+    stream = b"".join(encode(events))
+    head = (
+        b"HTTP/1.1 200 X\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+    )
+    reply = Reply(wire=[head, b"%x\r\n%b\r\n" % (len(stream), stream)])
+    async with FakeOpenAi(lambda *_: reply) as server:
+        it = client(server)
+        completion = await it.complete(asked())
+        await it.close()
+    assert completion.reply_text == "Answer: dok"
+    assert (completion.finish_reason, completion.are_counts_estimated) == ("stop", True)
