@@ -47,6 +47,21 @@ def test_it_serves_endpoints_until_it_is_told_to_stop(workplace: Any, sign: int)
     assert workplace.fakes_running() == []
 
 
+def test_it_listens_on_a_unix_socket_and_takes_it_away(workplace: Any) -> None:
+    path = workplace.temporary / "face.sock"
+    process = workplace.start("serve", "openai", "--endpoint", "rnn", "--listen", f"unix:{path}")
+    try:
+        while f"rnn at unix:{path}" not in process.stderr.readline():
+            assert process.poll() is None, "it ended"
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), timeout=600) as http:
+            assert http.get("http://face/v1/models").json()["data"][0]["id"] == "rnn"
+    finally:
+        process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=600)
+    assert process.returncode == 0
+    assert not path.exists()
+
+
 def test_a_call_under_way_ends_with_the_server(workplace: Any) -> None:
     workplace.script(hang_from_call=1)
     process = workplace.start(*SERVE, "rnn")
