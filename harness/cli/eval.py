@@ -126,8 +126,8 @@ _PROMPTINGS: Final = click.Choice([prompting.value for prompting in Prompting])
     "--log-probs",
     type=click.IntRange(min=0, max=20),
     metavar="K",
-    help="Store how likely each generated token was, and the K likeliest of its place (0 to 20; "
-    "model servers over gRPC alone).  [default: neither]",
+    help="Store how likely each generated token was, and the K likeliest of its place; of model "
+    "servers over gRPC alone.  [default: neither]",
 )
 @click.option(
     "--requests-per-minute",
