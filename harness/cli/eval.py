@@ -123,6 +123,13 @@ _PROMPTINGS: Final = click.Choice([prompting.value for prompting in Prompting])
     help="Ask each sample K times, each with a seed of its own: mean, pass@k and agreement.",
 )
 @click.option(
+    "--log-probs",
+    type=click.IntRange(min=0, max=20),
+    metavar="K",
+    help="Store how likely each generated token was, and the K likeliest of its place; of model "
+    "servers over gRPC alone.  [default: neither]",
+)
+@click.option(
     "--requests-per-minute",
     type=click.FloatRange(min=0, min_open=True),
     help="At most so many to each endpoint, evenly spread.  [default: what it takes]",
@@ -164,6 +171,7 @@ def eval_command(ctx: click.Context, /, **values: Any) -> None:
       harness eval --endpoint rnn-rag --task needle,mqar -T keys=8 -T mqar.queries=4
       harness eval --endpoint gpt --task needle --requests-per-minute 60 --max-tokens-total 200000
       harness eval --endpoint gpt --task index --repeats 5 --request temperature=0.7
+      harness eval --endpoint rnn --task assoc_recall --prompting direct --log-probs 5
       harness eval --endpoint rnn-rag --task ./my_task.py:MyTask --size 4,16
       harness eval --resume 20260101T120000Z-1a2b
 

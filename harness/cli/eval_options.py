@@ -43,6 +43,7 @@ class EvalOptions:
     max_new_tokens: int | None
     deadline: float
     repeats: int
+    log_probs: int | None
     requests_per_minute: float | None
     max_tokens_total: int | None
     out: Path
@@ -166,6 +167,7 @@ def _run_options(options: EvalOptions, file: EndpointFile) -> RunOptions:
         max_new_tokens=options.max_new_tokens,
         examples=options.examples,
         repeats=options.repeats,
+        log_probs=options.log_probs,
         parameter=read_parameters(options.parameter, tasks.kinds),
         task_source=tasks.sources,
         request=read_request_options(options.request).given(),

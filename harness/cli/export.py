@@ -26,8 +26,9 @@ def export_command(runs: tuple[str, ...], out: Path, **files: Path | None) -> No
     """Write the samples of runs as one table: a row a sample, flat columns.
 
     Columns: run, endpoint and its model, task, size and how it was asked, seed, index and address,
-    prompt, target, answer, verdict, counts of tokens and searches, times, and the transcript as
-    text. Samples are read one at a time, so a run may be larger than the memory.
+    prompt, target, answer, verdict, counts of tokens and searches, times, the transcript as text,
+    and what --log-probs stored: a sum, and the tokens as JSON. Samples are read one at a time, so
+    a run may be larger than the memory.
 
     \b
       harness export 20260101T120000Z-1a2b --parquet samples.parquet

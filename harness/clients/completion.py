@@ -7,6 +7,7 @@ from typing import Annotated, Final
 from harnessapi.values import FinishReason, Mode, Part
 from msgspec import Meta, Struct
 
+from harness.clients.scored_token import ScoredToken
 from harness.sample import Prompt
 from harness_retrieval.abbreviations import Abbreviation
 
@@ -41,6 +42,8 @@ class CompletionRequest:
     abbreviations: tuple[Abbreviation, ...] = ()
     # Which time this sample is asked, from 0: each has a seed of its own.
     repeat: int = 0
+    # Log-probabilities of the generated tokens, with so many of the likeliest; None: not asked.
+    top_log_probs: int | None = None
 
 
 class TextPiece(Struct, frozen=True, kw_only=True, array_like=True):
@@ -126,6 +129,8 @@ class Completion(Counts, frozen=True, kw_only=True):
     # What the server calls its model and its configuration in the replies; each name once.
     reply_models: tuple[str, ...] = ()
     system_fingerprints: tuple[str, ...] = ()
+    # Of the generated tokens, in their order; None: not asked.
+    log_probs: tuple[ScoredToken, ...] | None = None
 
     @property
     def is_truncated(self) -> bool:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Final
 
 import grpc
@@ -91,17 +92,24 @@ class Client:
     ) -> Completion:
         """One attempt. Raises AttemptError: Transient, Deadline, Refused, or none of them."""
         message = _to_wire(request, self._request, self._messages(request.prompt))
-        return await self._complete(message, Transcript(), timeout_s, watch)
+        await watch.sending()
+        transcript = Transcript(has_log_probs=request.top_log_probs is not None)
+        sent = time.perf_counter()
+        try:
+            async for event in self._stub.Generate(message, timeout=timeout_s):
+                watch.heard()
+                transcript.add(event, (time.perf_counter() - sent) * 1e3)
+        except grpc.aio.AioRpcError as error:
+            raise attempt_error(error) from None
+        return transcript.completion((time.perf_counter() - sent) * 1e3)
 
     async def complete_with_log_probs(
         self, request: CompletionRequest, *, top_log_probs: int, timeout_s: float | None = None
     ) -> LikelyCompletion:
         """The same, with how likely each token was, and the so many likeliest of its place."""
-        message = _to_wire(request, self._request, self._messages(request.prompt))
-        message.top_log_probs = top_log_probs
-        transcript = Transcript()
-        completion = await self._complete(message, transcript, timeout_s, UNWATCHED)
-        return LikelyCompletion(completion=completion, log_probs=tuple(transcript.log_probs))
+        asked = replace(request, top_log_probs=top_log_probs)
+        completion = await self.complete(asked, timeout_s=timeout_s)
+        return LikelyCompletion(completion=completion, log_probs=completion.log_probs or ())
 
     async def score(
         self,
@@ -142,23 +150,6 @@ class Client:
         """Each begins anew: the server runs the searches, and keeps what it read."""
         yield lambda timeout_s, watch: self.complete(request, timeout_s=timeout_s, watch=watch)
 
-    async def _complete(
-        self,
-        message: pb.GenerateRequest,
-        transcript: Transcript,
-        timeout_s: float | None,
-        watch: Watch,
-    ) -> Completion:
-        await watch.sending()
-        sent = time.perf_counter()
-        try:
-            async for event in self._stub.Generate(message, timeout=timeout_s):
-                watch.heard()
-                transcript.add(event, (time.perf_counter() - sent) * 1e3)
-        except grpc.aio.AioRpcError as error:
-            raise attempt_error(error) from None
-        return transcript.completion((time.perf_counter() - sent) * 1e3)
-
     def _messages(self, prompt: Prompt) -> pb.Conversation | None:
         """None: it is given the text. Raises RefusedError for a system prompt beside a text."""
         api = chosen_api(self._api, has_chat_template=self._has_chat_template)
@@ -197,6 +188,7 @@ def _to_wire(
             seed=options.seed(request.repeat),
         ),
         stopping=pb.StoppingOptions(max_new_tokens=request.max_new_tokens),
+        top_log_probs=request.top_log_probs,
     )
     if messages is not None:
         message.messages.CopyFrom(messages)

@@ -1,32 +1,12 @@
-"""How likely a model found tokens, as its server says it: values free of protobuf."""
+"""How likely a model found tokens, as its server says it: to and from the wire."""
 
-import math
 from collections.abc import Iterable, Sequence
 
 from harnessapi.inference.v1 import inference_pb2 as pb
 from msgspec import Struct
 
 from harness.clients.completion import Completion
-
-
-class TopLogProb(Struct, frozen=True, kw_only=True):
-    """One of the likeliest tokens of a place."""
-
-    token_id: int
-    token: str
-    log_prob: float
-
-
-class ScoredToken(Struct, frozen=True, kw_only=True):
-    """A token as the vocabulary names it, its natural logarithm of a probability, and the likeliest
-
-    tokens of its place. `log_prob` None: nothing stands before it.
-    """
-
-    token_id: int
-    token: str
-    log_prob: float | None
-    top: tuple[TopLogProb, ...] = ()
+from harness.clients.scored_token import ScoredToken, TopLogProb, total_log_prob
 
 
 class Score(Struct, frozen=True, kw_only=True):
@@ -38,7 +18,7 @@ class Score(Struct, frozen=True, kw_only=True):
     @property
     def log_prob(self) -> float:
         """Of the whole continuation, but for a first token that nothing stands before."""
-        return math.fsum(one.log_prob for one in self.tokens if one.log_prob is not None)
+        return total_log_prob(self.tokens)
 
     @property
     def is_greedy(self) -> bool:

@@ -12,15 +12,19 @@ from harness.clients.completion import (
     TextPiece,
 )
 from harness.clients.faults import BROKEN_STREAM, DeadlineError, TransientError
-from harness.clients.log_probs import ScoredToken, read_log_probs
+from harness.clients.log_probs import read_log_probs
+from harness.clients.scored_token import ScoredToken
 
 
 class Transcript:
-    """Takes the events in order, with their time since sending; `completion` ends it."""
+    """Takes the events in order, with their time since sending; `completion` ends it.
 
-    def __init__(self) -> None:
-        # Of the generated tokens, where they were asked for.
-        self.log_probs: list[ScoredToken] = []
+    `has_log_probs`: they were asked for.
+    """
+
+    def __init__(self, *, has_log_probs: bool = False) -> None:
+        self._has_log_probs = has_log_probs
+        self._log_probs: list[ScoredToken] = []
         self._started: pb.Started | None = None
         self._finished: pb.Finished | None = None
         self._pieces: list[tuple[Part, list[str]]] = []
@@ -52,6 +56,7 @@ class Transcript:
                 TextPiece(part=part, text="".join(texts)) for part, texts in self._pieces
             ),
             searches=tuple(self._searches),
+            log_probs=tuple(self._log_probs) if self._has_log_probs else None,
             finish_reason=_finish_reason(finished.reason),
             times=CompletionTimes(
                 ttft_ms=self._ttft_ms,
@@ -63,7 +68,8 @@ class Transcript:
         )
 
     def _add_delta(self, delta: pb.Delta, elapsed_ms: float) -> None:
-        self.log_probs += read_log_probs(delta.log_probs)
+        if self._has_log_probs:
+            self._log_probs += read_log_probs(delta.log_probs)
         part = PARTS.member(delta.channel) or Part.REASONING
         # An inserted token is not the model's first, and a message without tokens is not a token.
         if self._ttft_ms is None and delta.num_tokens and part is not Part.INSERTED:

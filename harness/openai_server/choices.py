@@ -11,7 +11,8 @@ from harnessapi.rpc.enums import PARTS
 from harnessapi.values import FinishReason, Part
 
 from harness.clients.completion import COUNTS, Completion, Counts
-from harness.clients.log_probs import ScoredToken, read_log_probs
+from harness.clients.log_probs import read_log_probs
+from harness.clients.scored_token import ScoredToken
 from harness.openai_server.bodies import CompletionBody
 from harness.openai_server.errors import refused
 from harness.openai_server.to_wire import (

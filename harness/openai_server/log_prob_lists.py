@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, Final
 
-from harness.clients.log_probs import ScoredToken
+from harness.clients.scored_token import ScoredToken
 from harness.openai_server.choices import Span
 
 # JSON has no infinity; what OpenAI's servers say in its place.

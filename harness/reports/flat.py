@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from harnessapi.values import ModelDescription
+from msgspec import json
 from msgspec.structs import asdict
 
 from harness.clients.completion import COUNTS
+from harness.clients.scored_token import total_log_prob
 from harness.runs.cell import Cell
 from harness.runs.judging import Judge, lenient_judge
 from harness.runs.manifest import Manifest, read_manifest
@@ -60,6 +62,9 @@ COLUMNS: Final[dict[str, type]] = {
     "generated": str,
     # None in the symbolic style, which has no such verdict.
     "is_lenient": bool,
+    # Of all generated tokens together, and token by token as JSON; None where not asked for.
+    "log_prob": float,
+    "log_probs": str,
 }
 _OF_MODEL: Final = tuple(f.name for f in fields(ModelDescription) if f.name in COLUMNS)
 _OF_CELL: Final = tuple(f.name for f in fields(Cell) if f.name in COLUMNS)
@@ -81,6 +86,7 @@ def flat_rows(folder: Path) -> Iterator[Row]:
 def _row(manifest: Manifest, cell: Cell, judge: Judge | None, record: SampleRecord) -> Row:
     address = Address.from_key(record.address)
     model = manifest.model(cell.endpoint)
+    scored = record.log_probs
     found: dict[str, Any] = {
         **{name: getattr(model, name) for name in _OF_MODEL},
         **{name: getattr(cell, name) for name in _OF_CELL},
@@ -94,6 +100,8 @@ def _row(manifest: Manifest, cell: Cell, judge: Judge | None, record: SampleReco
         "is_lenient": None if judge is None else judge(record),
         "transcript": "".join(f"[{piece.part}]{piece.text}" for piece in record.transcript),
         "generated": record.generated_text,
+        "log_prob": None if scored is None else total_log_prob(scored),
+        "log_probs": None if scored is None else json.encode(scored).decode(),
     }
     return {name: _typed(found[name], kind) for name, kind in COLUMNS.items()}
 

@@ -64,6 +64,8 @@ class CellRun:
     examples: tuple[Sample, ...] = ()
     # So often each sample is asked.
     repeats: int = 1
+    # As a CompletionRequest's.
+    top_log_probs: int | None = None
     budget: Budget = field(default_factory=lambda: Budget(None))
 
     @property
@@ -204,6 +206,7 @@ class _Asking:
             max_new_tokens=run.cell.max_new_tokens,
             abbreviations=run.task.abbreviations,
             repeat=repeat,
+            top_log_probs=run.top_log_probs,
         )
         # The first time a sample is asked it waits as it did before there were repeats.
         name = f"{run.cell.key} {sample.address.key}" + (f" {repeat}" if repeat else "")

@@ -122,6 +122,8 @@ def _cell(
     prompting: Prompting | None,
     model: ModelDescription | None,
 ) -> Cell:
+    if options.log_probs is not None:
+        _require_log_probs(options.log_probs, endpoint, model)
     offered = _offered_modes(options, endpoint, model)
     usable = [mode for mode in task.retrieval_modes if mode in offered]
     if prompting is None:
@@ -145,6 +147,22 @@ def _cell(
         max_new_tokens=options.max_new_tokens or _default_max_new_tokens(task, way),
         parameters=options.parameter.get(task.name, {}),
     )
+
+
+def _require_log_probs(asked: int, endpoint: Endpoint, model: ModelDescription | None) -> None:
+    option = f"--log-probs {asked}: endpoint '{endpoint.name}'"
+    if not endpoint.is_ours:
+        raise InputError(
+            f"{option} ({endpoint.place}) is not asked for log-probabilities: model servers of "
+            "this harness's gRPC API alone are (a checkpoint, or grpc:// in endpoints.toml)"
+        )
+    if model is None:
+        return
+    most = model.max_top_log_probs
+    if most is None:
+        raise InputError(f"{option}: its model '{model.name}' gives no log-probabilities")
+    if asked > most:
+        raise InputError(f"{option}: its model '{model.name}' gives at most {most} a token")
 
 
 def _offered_modes(

@@ -1,6 +1,8 @@
 """Words the outcome of one sample as the line that is stored."""
 
+import math
 import time
+from collections.abc import Iterable
 
 import msgspec
 from msgspec.structs import asdict
@@ -8,6 +10,7 @@ from msgspec.structs import asdict
 from harness.clients.completion import CONTENT_FILTER, Completion, CompletionTimes
 from harness.clients.faults import NOT_STORABLE, AttemptError, FilteredError
 from harness.clients.incoming import well_formed
+from harness.clients.scored_token import ScoredToken
 from harness.runs.cell import Cell
 from harness.runs.judging import score
 from harness.runs.records import ErrorRecord, SampleRecord, SampleTimes
@@ -45,11 +48,21 @@ def sample_record(
         answer=answer,
         verdict=verdict,
     )
+    _require_finite(record.log_probs or ())
     try:
         msgspec.json.decode(msgspec.json.encode(record), type=SampleRecord)
     except (msgspec.MsgspecError, UnicodeEncodeError) as fault:
         raise AttemptError(NOT_STORABLE, str(fault)) from None
     return record
+
+
+def _require_finite(log_probs: Iterable[ScoredToken]) -> None:
+    """JSON has no infinities; what is written in their place would be read as something else."""
+    for one in log_probs:
+        for value in (one.log_prob, *(top.log_prob for top in one.top)):
+            if value is not None and not math.isfinite(value):
+                detail = f"a log-probability at token '{one.token}' is {value}: no number"
+                raise AttemptError(NOT_STORABLE, detail)
 
 
 def filtered_completion(error: FilteredError) -> Completion:

@@ -223,6 +223,7 @@ def _cell_run(plan: SessionPlan, cell: Cell, connection: Connection, budget: Bud
         deadline_s=plan.deadline_s,
         examples=_examples(plan.options, cell),
         repeats=plan.options.repeats,
+        top_log_probs=plan.options.log_probs,
         budget=budget,
     )
 

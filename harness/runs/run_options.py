@@ -30,6 +30,8 @@ class RunOptions:
     examples: int = DEFAULT_NUM_EXAMPLES
     # So often each sample is asked.
     repeats: int = 1
+    # Log-probabilities are stored, with so many of the likeliest tokens of each place; None: none.
+    log_probs: int | None = None
     # By task and name, those that were given.
     parameter: dict[str, dict[str, int]] = field(default_factory=dict, hash=False)
     # What every endpoint is told besides the text, over what its own table says.

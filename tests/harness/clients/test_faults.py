@@ -1,10 +1,12 @@
 """A run against a server of another's: what is retried, what errors, what stops it."""
 
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from harnessapi.inference.v1 import inference_pb2 as pb
 from harnessapi.inference.v1 import inference_pb2_grpc
 from harnessapi.rpc.server import RpcServer
 from harnessapi.rpc.targets import parse_target
@@ -17,15 +19,19 @@ from harness.errors import IncompleteError, InputError
 from harness.fakes.fake_model import FakeModel, Fault, Script
 from harness.fleet.plans import MODEL_SERVER
 from harness.runner.session import SessionPlan, run_session
+from harness.runs.manifest import read_manifest
 from harness.runs.run_options import RunOptions
 from harness.runs.store import RunStore, create_run
+from harness.runs.stored_samples import read_samples
 from harness.runs.summary import summarize
 from harness.sample import Prompt
 
 from .virtual_time import instant_clock
 
 
-def work(folder: Path, samples: int, concurrency: int = 8) -> SessionPlan:
+def work(
+    folder: Path, samples: int, concurrency: int = 8, log_probs: int | None = None
+) -> SessionPlan:
     return SessionPlan(
         options=RunOptions(
             endpoint=("far",),
@@ -37,6 +43,7 @@ def work(folder: Path, samples: int, concurrency: int = 8) -> SessionPlan:
             style=None,
             retrieval=None,
             max_new_tokens=None,
+            log_probs=log_probs,
         ),
         endpoints=(Endpoint(name="far", address=f"unix:{folder}/fake.sock", retrieval=True),),
         concurrency=concurrency,
@@ -91,6 +98,52 @@ async def test_a_completion_that_could_not_be_read_again_errors_its_sample(
     [cell] = summarize(store.folder).cells
     assert (cell.metrics.n, cell.metrics.errored) == (4, 1)
     assert '"code":"NOT_STORABLE"' in (store.folder / "errors.jsonl").read_text()
+
+
+async def test_log_probs_are_those_of_the_attempt_that_came_to_its_end(
+    serve: Any, tmp_path: Path
+) -> None:
+    model = FakeModel(
+        Script(max_top_log_probs=1), lambda call: Fault.BROKEN if call % 3 == 0 else None
+    )
+    store = create_run(tmp_path)
+    async with serve(model):
+        await run(tmp_path, store, samples=10, log_probs=1)
+    samples = [*read_samples(store.folder, read_manifest(store.folder))]
+    assert {sample.num_attempts > 1 for sample in samples} == {True, False}
+    for sample in samples:
+        assert sample.log_probs is not None
+        assert [one.token for one in sample.log_probs] == [*sample.generated_text.split(), "<eos>"]
+
+
+class Impossible(FakeModel):
+    """One call's last token, or the likeliest in its place, has a log-probability of -inf."""
+
+    def __init__(self, *, is_top: bool) -> None:
+        super().__init__(Script(max_top_log_probs=1))
+        self.is_top = is_top
+
+    async def Generate(  # noqa: N802
+        self, request: pb.GenerateRequest, context: Any
+    ) -> AsyncIterator[pb.GenerateResponse]:
+        async for event in super().Generate(request, context):
+            if self.num_calls == 3 and event.delta.log_probs:
+                last = event.delta.log_probs[-1]
+                (last.top[0] if self.is_top else last).log_prob = float("-inf")
+            yield event
+
+
+@pytest.mark.parametrize("is_top", [False, True])
+async def test_a_log_probability_that_json_has_not_errors_its_sample(
+    serve: Any, tmp_path: Path, is_top: bool
+) -> None:
+    store = create_run(tmp_path)
+    async with serve(Impossible(is_top=is_top)):
+        await run(tmp_path, store, samples=5, concurrency=1, log_probs=1)
+    [cell] = summarize(store.folder).cells
+    assert (cell.metrics.n, cell.metrics.errored) == (4, 1)
+    said = (store.folder / "errors.jsonl").read_text()
+    assert "is -inf: no number" in said
 
 
 async def test_an_errored_sample_is_stored_apart_and_asked_again(

@@ -7,7 +7,7 @@ import httpx
 from harnessapi.inference.v1 import inference_pb2 as pb
 from harnessapi.values import Part
 
-from harness.clients.log_probs import ScoredToken, TopLogProb
+from harness.clients.scored_token import ScoredToken, TopLogProb
 from harness.openai_server.choices import Span
 from harness.openai_server.log_prob_lists import completion_log_probs
 
