@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from harnessapi.values import Mode
 
-from harness.endpoints.config import PACKAGED_FILE, Endpoint, load_endpoints
+from harness.endpoints.config import PACKAGED_FILE, load_endpoints
+from harness.endpoints.endpoint import Endpoint
 from harness.sample import Sample, Split
 from harness.tasks import make_task
 from harness.tasks.prompts import make_prompt

@@ -15,7 +15,7 @@ from harness.clients.grpc_client import Client
 from harness.conformance.all_promises import PROMISES
 from harness.conformance.kit import hold
 from harness.conformance.promise import Finding, Judgement
-from harness.endpoints.config import Endpoint
+from harness.endpoints.endpoint import Endpoint
 from harness.errors import HarnessError, InputError, printable
 from harness.fleet.fleet import open_fleet
 

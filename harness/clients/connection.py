@@ -15,7 +15,7 @@ from harness.clients.context_room import ContextRoom
 from harness.clients.faults import AttemptError, FilteredError, RefusedError, TransientError
 from harness.clients.model_client import ModelClient
 from harness.clients.pace import Pace
-from harness.endpoints.config import Endpoint
+from harness.endpoints.endpoint import Endpoint
 from harness.errors import EndpointLostError, HarnessError, InputError, UnreachableError
 from harness.sample import Prompt
 

@@ -6,7 +6,7 @@ from typing import Final
 from harness.clients.completion import Completion, CompletionRequest
 from harness.clients.connection import Connection
 from harness.clients.faults import AttemptError, FilteredError, RefusedError
-from harness.endpoints.config import Endpoint
+from harness.endpoints.endpoint import Endpoint
 from harness.endpoints.request_options import RequestOptions
 from harness.errors import HarnessError, InputError, UnreachableError, shortened
 from harness.sample import Prompt, Sample, Split

@@ -9,7 +9,7 @@ from harness.clients.clock import Clock
 from harness.clients.connection import Connection
 from harness.clients.context_room import ContextRoom
 from harness.clients.pace import FIRST_LIMIT, Pace
-from harness.endpoints.config import Endpoint
+from harness.endpoints.endpoint import Endpoint
 from harness.errors import (
     EndpointLostError,
     IncompleteError,

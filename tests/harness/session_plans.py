@@ -3,7 +3,7 @@
 from typing import Any
 
 from harness.clients.clock import Clock
-from harness.endpoints.config import Endpoint
+from harness.endpoints.endpoint import Endpoint
 from harness.fleet.plans import MODEL_SERVER
 from harness.runner.session import SessionPlan
 from harness.runs.run_options import RunOptions

@@ -15,7 +15,7 @@ from harness.clients.faults import AttemptError, DeadlineError, RefusedError, Tr
 from harness.clients.grpc_client import Client
 from harness.clients.pace import Pace
 from harness.clients.transcript import Transcript
-from harness.endpoints.config import Endpoint
+from harness.endpoints.endpoint import Endpoint
 from harness.errors import HarnessError
 from harness.fakes.fake_model import FakeModel, Fault, Script
 from harness.sample import Prompt

@@ -14,7 +14,7 @@ from harness.clients.faults import AttemptError, DeadlineError, RefusedError, Tr
 from harness.clients.openai.http_errors import retry_after_s
 from harness.clients.openai.openai_client import ExternalClient
 from harness.clients.pace import Pace
-from harness.endpoints.config import Endpoint
+from harness.endpoints.endpoint import Endpoint
 from harness.endpoints.external import Api, External
 from harness.errors import InputError
 from harness.fakes.fake_openai import FakeOpenAi, Reply

@@ -14,7 +14,7 @@ from harness.clients.openai.chunk import read_chunk
 from harness.clients.openai.http_errors import error_from_event
 from harness.clients.openai.openai_client import ExternalClient
 from harness.clients.pace import Pace
-from harness.endpoints.config import Endpoint
+from harness.endpoints.endpoint import Endpoint
 from harness.endpoints.external import Api, External
 from harness.fakes.fake_openai import FakeOpenAi, Reply, encode
 from harness.sample import Prompt
