@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.environments import bare_environment
 from benchmarks.gguf_file import write_gguf
-from benchmarks.outside import llama_cpp, make_environment, vllm_openai
+from benchmarks.outside import llama_cpp, vllm_openai
 
 CHECKPOINT: Final = Path("checkpoints/transformer")
 # All that the transformer is trained on with and without a search; 50 samples of each of 12 cells
@@ -95,7 +96,7 @@ def main() -> None:
     options.folder.mkdir(parents=True, exist_ok=True)
     gguf = options.folder / "transformer.gguf"
     write_gguf(CHECKPOINT, gguf)
-    python = make_environment(options.folder / "environment", ["xllamacpp"])
+    python = bare_environment(options.folder / "environment", ["xllamacpp"])
     name = "transformer"
     sizes = {"context": _CONTEXT, "sequences": _SEQUENCES}
     with contextlib.ExitStack() as servers:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.endpoint_parity import CHECKPOINT, GRIDS, ask, compare, completions
-from benchmarks.outside import make_borrowing_environment, vllm_grpc
+from benchmarks.environments import borrowing_environment
+from benchmarks.outside import vllm_grpc
 
 _PACKAGES: Final = ("smg-grpc-proto==0.4.28", "smg-grpc-servicer==0.14.1")
 _OURS: Final = "ours"
@@ -51,7 +52,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("build/engine-parity"))
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
-    python = make_borrowing_environment(options.folder / "environment", _PACKAGES)
+    python = borrowing_environment(options.folder / "environment", _PACKAGES)
     log = options.folder / "vllm.log"
     sizes = {"context": _CONTEXT, "sequences": _SEQUENCES}
     with vllm_grpc(python, CHECKPOINT, "transformer", **sizes, log=log) as address:

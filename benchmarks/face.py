@@ -2,12 +2,7 @@
 
 import contextlib
 import json
-import os
-import socket
-import subprocess
 import sys
-import time
-import venv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +10,9 @@ from typing import Any, Final
 
 from harnessapi.values import Mode
 
-from harness.endpoints.config import PACKAGED_FILE, Endpoint, load_endpoints
+from benchmarks.processes import free_port, running, wait_started
+from harness.endpoints.config import PACKAGED_FILE, load_endpoints
+from harness.endpoints.endpoint import Endpoint
 from harness.sample import Sample, Split
 from harness.tasks import make_task
 from harness.tasks.prompts import make_prompt
@@ -31,10 +28,6 @@ _MAX_START_S: Final = 900
 _HARNESS: Final = (sys.executable, "-m", "harness")
 
 
-class FaceError(Exception):
-    """Something did not start; says which, and where to look."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Served:
     """`base_url` of the face; `endpoints`: a file with the addresses of the servers behind it."""
@@ -45,7 +38,7 @@ class Served:
 
 @contextlib.contextmanager
 def served(names: Sequence[str], folder: Path) -> Iterator[Served]:
-    """Starts the endpoints of the packaged file and the face. Raises FaceError."""
+    """Starts the endpoints of the packaged file and the face. Raises StartError."""
     folder.mkdir(parents=True, exist_ok=True)
     endpoints = folder / "endpoints.toml"
     endpoints.unlink(missing_ok=True)
@@ -53,12 +46,19 @@ def served(names: Sequence[str], folder: Path) -> Iterator[Served]:
         fleet = folder / "fleet.toml"
         fleet.write_text("".join(map(_table, load_endpoints(PACKAGED_FILE, ROOT).select(names))))
         up = ("up", *names, "--endpoints", str(fleet), "--logs", str(folder))
-        stack.enter_context(_running((*up, "--port", str(_free_port())), folder / "up.txt"))
-        _wait(lambda: endpoints.exists() and bool(endpoints.read_text()), folder / "up.txt")
+        log = folder / "up.txt"
+        child = stack.enter_context(running([*_HARNESS, *up, "--port", str(free_port())], log))
+        wait_started(
+            lambda: endpoints.exists() and bool(endpoints.read_text()),
+            child,
+            log,
+            within_s=_MAX_START_S,
+        )
         said = folder / "face.txt"
         face = ("serve", "openai", "--endpoint", ",".join(names), "--listen", "127.0.0.1:0")
-        stack.enter_context(_running((*face, "--endpoints", str(endpoints)), said))
-        _wait(lambda: " at http" in said.read_text(), said)
+        command = [*_HARNESS, *face, "--endpoints", str(endpoints)]
+        child = stack.enter_context(running(command, said))
+        wait_started(lambda: " at http" in said.read_text(), child, said, within_s=_MAX_START_S)
         yield Served(base_url=said.read_text().rpartition(" at ")[2].strip(), endpoints=endpoints)
 
 
@@ -69,58 +69,6 @@ def _table(endpoint: Endpoint) -> str:
         f'[{endpoint.name}]\ncheckpoint = "{endpoint.checkpoint_folder()}"\n'
         f"retrieval = {retrieval}\nstart_timeout_s = {_MAX_START_S}\n"
     )
-
-
-@contextlib.contextmanager
-def _running(arguments: Sequence[str], log: Path) -> Iterator[None]:
-    with log.open("w") as output:
-        child = subprocess.Popen(
-            [*_HARNESS, *arguments], cwd=ROOT, stdout=output, stderr=subprocess.STDOUT
-        )
-    try:
-        yield
-    finally:
-        child.terminate()
-        child.wait(timeout=60)
-
-
-def _wait(is_so: Any, log: Path) -> None:
-    end = time.monotonic() + _MAX_START_S
-    while not is_so():
-        if time.monotonic() > end:
-            raise FaceError(f"it did not start: see {log}")
-        time.sleep(0.1)
-
-
-def _free_port() -> int:
-    """The first of some in a row; the search service's is behind the models'."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return min(port, 60_000)
-
-
-def make_environment(folder: Path, packages: Sequence[str], *, with_torch: bool = True) -> Path:
-    """A virtual environment with these packages, what they need, and torch's CPU build: its python.
-
-    Made once; a folder that was left half done is gone on with.
-    """
-    installed = folder / "installed.txt"
-    if installed.exists() and installed.read_text() == " ".join(packages):
-        return folder / "bin" / "python"
-    python = folder / "bin" / "python"
-    if not python.exists():
-        venv.create(folder, with_pip=True)
-    constraints = folder / "constraints.txt"
-    if not with_torch:
-        constraints.touch()
-    elif not constraints.exists():
-        command = [str(ROOT / "tools" / "install-torch.sh"), "torch==2.13.0+cpu", str(constraints)]
-        subprocess.run(command, check=True, env={**os.environ, "PYTHON": str(python)})
-    install = [str(python), "-m", "pip", "install", "--quiet", "--constraint", str(constraints)]
-    subprocess.run([*install, *packages], check=True)
-    installed.write_text(" ".join(packages))
-    return python
 
 
 def samples(size: int, number: int) -> tuple[Task, list[Sample]]:

@@ -11,7 +11,8 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-from benchmarks.face import COT, ROOT, SEARCH, make_environment, prompts, served, write_lines
+from benchmarks.environments import whole_environment
+from benchmarks.face import COT, ROOT, SEARCH, prompts, served, write_lines
 
 _PACKAGES: Final = ("inspect-ai==0.3.285", "openai")
 _TASK: Final = Path(__file__).with_name("inspect_child.py")
@@ -26,7 +27,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=100)
     options = parser.parse_args()
     folder = ROOT / "build" / "inspect-face"
-    python = make_environment(options.environment, _PACKAGES, with_torch=False)
+    python = whole_environment(options.environment, _PACKAGES, with_torch=False)
     names = options.endpoint.split(",")
     with served(names, folder) as face:
         for name in names:

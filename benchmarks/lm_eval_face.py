@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from harnessapi.rpc.targets import parse_target
 
+from benchmarks.environments import whole_environment
 from benchmarks.face import (
     COT,
     DIRECT,
@@ -21,7 +22,6 @@ from benchmarks.face import (
     SEARCH,
     Served,
     choices,
-    make_environment,
     prompts,
     served,
     write_lines,
@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=100)
     options = parser.parse_args()
     folder = ROOT / "build" / "lm-eval-face"
-    python = make_environment(options.environment, _PACKAGES)
+    python = whole_environment(options.environment, _PACKAGES)
     names = options.endpoint.split(",")
     with served(names, folder) as face:
         for name in names:

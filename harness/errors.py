@@ -19,6 +19,12 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
+def shortened(text: str, most: int) -> str:
+    """On one line, and of a longer one the first `most` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[:most]}..."
+
+
 class HarnessError(Exception):
     """Anything that a user is told in one line instead of a traceback."""
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from harnessapi.values import ModelDescription
 
-from harness.endpoints.config import Endpoint
+from harness.endpoints.endpoint import Endpoint
 from harness.errors import HarnessError, printable
 from harness.runner.endpoint_check import Learnt
 

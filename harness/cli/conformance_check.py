@@ -12,10 +12,10 @@ from harnessapi.rpc.targets import Target, TargetError, parse_target
 from harness.cli.dependencies import Dependencies, read_endpoints
 from harness.cli.signals import run_until_signal
 from harness.clients.grpc_client import Client
+from harness.conformance.all_promises import PROMISES
 from harness.conformance.kit import hold
 from harness.conformance.promise import Finding, Judgement
-from harness.conformance.promises import PROMISES
-from harness.endpoints.config import Endpoint
+from harness.endpoints.endpoint import Endpoint
 from harness.errors import HarnessError, InputError, printable
 from harness.fleet.fleet import open_fleet
 

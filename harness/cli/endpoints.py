@@ -14,7 +14,8 @@ from harness.cli.shared_options import ENDPOINT_NAME, ENDPOINTS_FILE
 from harness.cli.signals import run_until_signal
 from harness.clients.connection import Connection
 from harness.conformance.kit import WAIT_S
-from harness.endpoints.config import Endpoint, installed_endpoints
+from harness.endpoints.endpoint import Endpoint
+from harness.endpoints.installed import installed_endpoints
 from harness.errors import HarnessError, UnreachableError, printable
 from harness.fleet.fleet import open_fleet
 from harness.plugins import package_of

@@ -11,7 +11,8 @@ from harnessapi.values import Mode
 from harness.cli.dependencies import Dependencies, dependencies, read_endpoints
 from harness.cli.shared_options import ENDPOINT_NAME, ENDPOINTS_FILE, QUIET, CommaList
 from harness.cli.signals import StoppedError, run_until_signal
-from harness.endpoints.config import Endpoint, require_checkpoints
+from harness.endpoints.config import require_checkpoints
+from harness.endpoints.endpoint import Endpoint
 from harness.errors import InputError, printable
 from harness.fleet.fleet import all_failed, open_fleet
 from harness.fleet.local_server import Say

@@ -7,7 +7,8 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from harness.endpoints.config import installed_endpoints, load_endpoints
+from harness.endpoints.config import load_endpoints
+from harness.endpoints.installed import installed_endpoints
 from harness.errors import HarnessError
 from harness.tasks import TASKS
 from harness.tasks.foreign import installed_tasks

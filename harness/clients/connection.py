@@ -15,12 +15,11 @@ from harness.clients.context_room import ContextRoom
 from harness.clients.faults import AttemptError, FilteredError, RefusedError, TransientError
 from harness.clients.model_client import ModelClient
 from harness.clients.pace import Pace
-from harness.endpoints.config import Endpoint
+from harness.endpoints.endpoint import Endpoint
 from harness.errors import EndpointLostError, HarnessError, InputError, UnreachableError
 from harness.sample import Prompt
 
 CONNECT_TIMEOUT_S: Final = 10.0
-MAX_CONCURRENCY: Final = 4096
 _Result = TypeVar("_Result")
 
 
@@ -40,14 +39,14 @@ class Connection:
     model: ModelDescription
     server: Server | None
     backoff: Backoff = field(default_factory=Backoff)
-    clock: Clock = field(default_factory=Clock)
     room: ContextRoom = field(default_factory=ContextRoom)
-    # Of the endpoint: all that it is asked goes through it. By default at once, on this clock.
-    pace: Pace = None  # type: ignore[assignment]
+    # Of the endpoint: all that it is asked goes through it, on its clock. By default at once.
+    pace: Pace = field(default_factory=Pace)
 
-    def __post_init__(self) -> None:
-        if self.pace is None:
-            object.__setattr__(self, "pace", Pace(ceiling=MAX_CONCURRENCY, clock=self.clock))
+    @property
+    def clock(self) -> Clock:
+        """That of the pace."""
+        return self.pace.clock
 
     async def complete(
         self, request: CompletionRequest, *, deadline_s: float, generator: random.Random

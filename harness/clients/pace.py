@@ -14,6 +14,7 @@ from harness.clients.faults import TransientError
 from harness.clients.learnt_rate import LearntRate
 from harness.clients.queue_sense import QueueSense, Sending
 
+MAX_CONCURRENCY: Final = 4096
 # A server of others' is sent so many at first, and twice as many after each round of answers.
 FIRST_LIMIT: Final = 8
 # So many faults without an answer between them are the endpoint's, not of single requests.
@@ -30,7 +31,7 @@ class Pace:
     def __init__(
         self,
         *,
-        ceiling: int,
+        ceiling: int = MAX_CONCURRENCY,
         first: int | None = None,
         requests_per_minute: float | None = None,
         clock: Clock | None = None,
@@ -40,7 +41,7 @@ class Pace:
         self.num_requests = self.num_turned_away = self.most_at_once = self.num_running = 0
         # When something last came back, for any request.
         self.heard_at_s = float("-inf")
-        self._clock = clock or Clock()
+        self.clock = clock or Clock()
         self._backoff = backoff or Backoff(initial_s=0.4, max_s=32.0)
         self._say = say
         self._generator = random.Random(0)
@@ -84,10 +85,10 @@ class Pace:
                     await self._changed.wait()
                     continue
                 waited_until_s = self._opens_at_s
-                wait_s = waited_until_s - self._clock.now_s()
+                wait_s = waited_until_s - self.clock.now_s()
                 if wait_s > 0:
-                    await self._clock.sleep(wait_s)
-            now_s = self._clock.now_s()
+                    await self.clock.sleep(wait_s)
+            now_s = self.clock.now_s()
             sending = Sending(sent_at_s=now_s)
             self.num_requests += 1
             self.num_running += 1
@@ -107,7 +108,7 @@ class Pace:
 
     def heard(self, sending: Sending) -> None:
         """Something of the answer came."""
-        self.heard_at_s = self._clock.now_s()
+        self.heard_at_s = self.clock.now_s()
         if sending.heard_at_s is None:
             sending.heard_at_s = self.heard_at_s
             self._rate.let_in(self.heard_at_s)
@@ -116,7 +117,7 @@ class Pace:
 
     def answered(self, sending: Sending) -> None:
         """The answer is whole."""
-        now_s = self._clock.now_s()
+        now_s = self.clock.now_s()
         self.heard(sending)
         self._num_faults = 0
         total_s = now_s - sending.sent_at_s
@@ -132,7 +133,7 @@ class Pace:
 
     def turned_away(self, sending: Sending, error: TransientError) -> None:
         """A refusal for now: all wait, then one request tries."""
-        now_s = self._clock.now_s()
+        now_s = self.clock.now_s()
         self.num_turned_away += 1
         if self.num_turned_away == 1:
             self._say(f"it turns requests away, and is asked more slowly: {error}")
@@ -154,7 +155,7 @@ class Pace:
         """
         self._num_faults += 1
         if self._num_faults >= _OUTAGE:
-            self._close(self._clock.now_s() + wait_s)
+            self._close(self.clock.now_s() + wait_s)
 
     @property
     def _is_full(self) -> bool:
@@ -168,7 +169,7 @@ class Pace:
 
     def _reopen(self) -> None:
         """One is let in again: so many were, in the time from the last opening to this one."""
-        now_s = self._clock.now_s()
+        now_s = self.clock.now_s()
         self._rate.reopened(now_s, is_rate_limit=self._is_rate)
         self._opens_at_s = max(self._opens_at_s, now_s + self.spacing_s)
         self._is_closed = self._is_rate = False

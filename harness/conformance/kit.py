@@ -9,8 +9,8 @@ from harnessapi.rpc.targets import Target
 
 from harness.clients.grpc_client import OTHER_SERVICE
 from harness.clients.grpc_errors import explained
+from harness.conformance.all_promises import PROMISES
 from harness.conformance.promise import Finding, Judgement, Promise, finding
-from harness.conformance.promises import PROMISES
 from harness.conformance.trial import Trial
 from harness.conformance.verdicts import BrokenPromise, NoOccasion, NotOffered
 from harness.errors import UnreachableError

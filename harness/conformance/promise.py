@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Final
 
 from harness.conformance.trial import Trial
-from harness.errors import printable
+from harness.errors import printable, shortened
 
 # Of what a stranger's server says, as much as a line can use.
 _MAX_SHOWN: Final = 300
@@ -52,5 +52,4 @@ def finding(promise: Promise, verdict: Judgement, seen: str) -> Finding:
 
 def shown(text: str) -> str:
     """One printable line of bounded length."""
-    line = printable(" ".join(text[: 2 * _MAX_SHOWN].split()))
-    return line if len(line) <= _MAX_SHOWN else f"{line[:_MAX_SHOWN]}..."
+    return shortened(printable(text[: 2 * _MAX_SHOWN]), _MAX_SHOWN)

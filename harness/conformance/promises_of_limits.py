@@ -7,8 +7,14 @@ from typing import Any, Final
 import grpc
 from harnessapi.inference.v1 import inference_pb2 as pb
 
-from harness.conformance.exchange import Exchange, readable, reason_name, status_text, texts_of
 from harness.conformance.expecting import expect, expect_same
+from harness.conformance.observed_stream import (
+    ObservedStream,
+    readable,
+    reason_name,
+    status_text,
+    texts_of,
+)
 from harness.conformance.promise import Promise
 from harness.conformance.promises_of_stream import BEGINNINGS
 from harness.conformance.trial import Trial
@@ -25,21 +31,21 @@ _IGNORING: Final = 24
 async def _length(trial: Trial) -> str:
     for most in (1, 5):
         asked = f"max_new_tokens {most}"
-        exchange = await trial.complete(trial.short(most), asked)
-        num_tokens = exchange.finished.num_generated_tokens
-        told = f"{asked}: {num_tokens} tokens, then {exchange.reason}"
-        is_eos = exchange.reason == "EOS" and num_tokens <= most
-        is_full = exchange.reason == "CONTEXT_FULL" and trial.room <= most
-        expect(is_eos or is_full or (exchange.reason == "LENGTH" and num_tokens == most), told)
+        observed = await trial.complete(trial.short(most), asked)
+        num_tokens = observed.finished.num_generated_tokens
+        told = f"{asked}: {num_tokens} tokens, then {observed.reason}"
+        is_eos = observed.reason == "EOS" and num_tokens <= most
+        is_full = observed.reason == "CONTEXT_FULL" and trial.room <= most
+        expect(is_eos or is_full or (observed.reason == "LENGTH" and num_tokens == most), told)
     return told
 
 
 async def _ignore_eos(trial: Trial) -> str:
     request = trial.short(_IGNORING, ignore_eos=True)
-    exchange = await trial.complete(request, "ignore_eos")
-    most, num_tokens = request.stopping.max_new_tokens, exchange.finished.num_generated_tokens
-    told = f"{num_tokens} tokens of {most}, then {exchange.reason}"
-    expect(exchange.reason in {"LENGTH", "CONTEXT_FULL"} and num_tokens == most, told)
+    observed = await trial.complete(request, "ignore_eos")
+    most, num_tokens = request.stopping.max_new_tokens, observed.finished.num_generated_tokens
+    told = f"{num_tokens} tokens of {most}, then {observed.reason}"
+    expect(observed.reason in {"LENGTH", "CONTEXT_FULL"} and num_tokens == most, told)
     return told
 
 
@@ -56,7 +62,7 @@ async def _stop(trial: Trial) -> str:
     return f"stop {stop!r}: {cut.answer!r}"
 
 
-def _stop_of(plain: Exchange) -> tuple[str, set[str]]:
+def _stop_of(plain: ObservedStream) -> tuple[str, set[str]]:
     """A stop string, and what may stand before it: the first word may mark the answer."""
     answer = plain.answer
     words = answer.split()
@@ -84,10 +90,15 @@ async def _cancel(trial: Trial) -> str:
     return f"{num_calls} were cancelled, the next was answered"
 
 
+def _num_at_once(trial: Trial) -> int:
+    """As many completions as there are slots, within bounds."""
+    return max(1, min(trial.model.num_slots, _MAX_AT_ONCE))
+
+
 @contextlib.asynccontextmanager
 async def _begun(trial: Trial, when: str) -> Any:
     """Long completions that have begun, as many as there are slots; cancelled at the end."""
-    num_calls = max(1, min(trial.model.num_slots, _MAX_AT_ONCE))
+    num_calls = _num_at_once(trial)
     async with contextlib.AsyncExitStack() as stack:
         calls = [
             await stack.enter_async_context(trial.stream(trial.long())) for _ in range(num_calls)
@@ -101,7 +112,7 @@ async def _begun(trial: Trial, when: str) -> Any:
 
 
 async def _deadline(trial: Trial) -> str:
-    num_calls = max(1, min(trial.model.num_slots, _MAX_AT_ONCE))
+    num_calls = _num_at_once(trial)
     trial.doing = f"the end of {num_calls} completions with a deadline of {_DEADLINE_S:g} s"
     ends = await asyncio.gather(*(_end(trial) for _ in range(num_calls)))
     await trial.complete(trial.short(1), f"a completion, after {num_calls} met their deadline")

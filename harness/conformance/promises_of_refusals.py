@@ -9,8 +9,8 @@ from harnessapi.inference.v1 import inference_pb2 as pb
 from harnessapi.retrieval.v1 import retrieval_pb2
 from harnessapi.rpc.options import MAX_MESSAGE_BYTES
 
-from harness.conformance.exchange import MAX_BYTES, status_text
 from harness.conformance.expecting import expect
+from harness.conformance.observed_stream import MAX_BYTES, status_text
 from harness.conformance.promise import Promise
 from harness.conformance.trial import Trial
 from harness.conformance.verdicts import BrokenPromise, NoOccasion, NotOffered
@@ -85,22 +85,21 @@ def _search(trial: Trial) -> pb.GenerateRequest:
 
 
 def _log_probs(trial: Trial) -> pb.GenerateRequest:
-    if not trial.model.HasField("max_top_log_probs"):
-        raise NotOffered("GetModel does not set max_top_log_probs")
-    if trial.model.max_top_log_probs >= _MOST:
+    most = trial.max_top_log_probs
+    if most >= _MOST:
         raise NoOccasion("GetModel says more of max_top_log_probs than can be asked for")
     request = trial.short(1)
-    request.top_log_probs = trial.model.max_top_log_probs + 1
+    request.top_log_probs = most + 1
     return request
 
 
 async def _is_refused(
     trial: Trial, *, what: str, build: Build, codes: tuple[grpc.StatusCode, ...]
 ) -> str:
-    exchange = await trial.ask(build(trial), f"Generate with {what}")
-    error = exchange.error
+    observed = await trial.ask(build(trial), f"Generate with {what}")
+    error = observed.error
     if error is None:
-        raise BrokenPromise(f"{what}: it was answered with {', '.join(exchange.kinds[:5])}")
+        raise BrokenPromise(f"{what}: it was answered with {', '.join(observed.kinds[:5])}")
     expect(error.code() in codes, f"{what}: {status_text(error)}")
     return status_text(error)
 

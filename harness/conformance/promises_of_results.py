@@ -10,8 +10,8 @@ from harnessapi.inference.v1 import inference_pb2 as pb
 from harnessapi.rpc.enums import OUTCOMES
 from harnessapi.values import Mode, Outcome
 
-from harness.conformance.exchange import Exchange
 from harness.conformance.expecting import expect, expect_same
+from harness.conformance.observed_stream import ObservedStream
 from harness.conformance.promise import Promise
 from harness.conformance.promises_of_search import check_steps
 from harness.conformance.trial import Trial
@@ -27,11 +27,11 @@ async def _invalid(trial: Trial) -> str:
         request.retrieval.ClearField("abbreviations")
         request.retrieval.abbreviations.add(query=query, pattern=_NO_PATTERN)
 
-    exchange = await _search_again(trial, Mode.REGEX, change, f"the pattern {_NO_PATTERN}")
-    step = exchange.steps[0]
+    observed = await _search_again(trial, Mode.REGEX, change, f"the pattern {_NO_PATTERN}")
+    step = observed.steps[0]
     expect_same("expanded_query", step.expanded_query, _NO_PATTERN)
-    _expect_failed(trial, exchange, Outcome.INVALID_QUERY)
-    return f"INVALID_QUERY, and {_inserted(exchange)!r} was inserted"
+    _expect_failed(trial, observed, Outcome.INVALID_QUERY)
+    return f"INVALID_QUERY, and {_inserted(observed)!r} was inserted"
 
 
 async def _limit(trial: Trial) -> str:
@@ -39,10 +39,10 @@ async def _limit(trial: Trial) -> str:
         request.retrieval.max_searches = 0
 
     mode = next(iter(trial.searched))
-    exchange = await _search_again(trial, mode, change, "max_searches 0")
-    _expect_failed(trial, exchange, Outcome.LIMIT_REACHED)
-    expect_same("Finished.num_searches", exchange.finished.num_searches, 0)
-    return f"LIMIT_REACHED, and {_inserted(exchange)!r} was inserted"
+    observed = await _search_again(trial, mode, change, "max_searches 0")
+    _expect_failed(trial, observed, Outcome.LIMIT_REACHED)
+    expect_same("Finished.num_searches", observed.finished.num_searches, 0)
+    return f"LIMIT_REACHED, and {_inserted(observed)!r} was inserted"
 
 
 async def _cut(trial: Trial) -> str:
@@ -54,8 +54,8 @@ async def _cut(trial: Trial) -> str:
     }
     if not long:
         raise NoOccasion("no result has more than one token")
-    exchange = await _search_again(trial, next(iter(long)), change, "max_inserted_tokens 1")
-    step = exchange.steps[0]
+    observed = await _search_again(trial, next(iter(long)), change, "max_inserted_tokens 1")
+    step = observed.steps[0]
     expect_same("num_inserted_tokens of a step", step.num_inserted_tokens, 1)
     expect(step.truncated, "truncated is not set where the result was cut")
     return "one token of the result, truncated"
@@ -63,36 +63,36 @@ async def _cut(trial: Trial) -> str:
 
 async def _search_again(
     trial: Trial, mode: Mode, change: Callable[[pb.GenerateRequest, str], None], what: str
-) -> Exchange:
+) -> ObservedStream:
     if mode not in trial.searched:
         raise NoOccasion(f"the model made no search by {mode}")
     before = trial.searched[mode]
     request = pb.GenerateRequest()
     request.CopyFrom(before.request)
     change(request, before.steps[0].query)
-    exchange = await trial.complete(request, what)
-    check_steps(exchange)
-    expect(bool(exchange.steps), f"{what}: no RetrievalStep, where there was one before")
-    return exchange
+    observed = await trial.complete(request, what)
+    check_steps(observed)
+    expect(bool(observed.steps), f"{what}: no RetrievalStep, where there was one before")
+    return observed
 
 
-def _expect_failed(trial: Trial, exchange: Exchange, outcome: Outcome) -> None:
-    step = exchange.steps[0]
+def _expect_failed(trial: Trial, observed: ObservedStream, outcome: Outcome) -> None:
+    step = observed.steps[0]
     found = OUTCOMES.member(step.outcome)
     expect(found is outcome, f"outcome is {(found or Outcome.FOUND).name}, not {outcome.name}")
-    failed = exchange.request.retrieval
+    failed = observed.request.retrieval
     text = (
         failed.failed_text
         if failed.HasField("failed_text")
         else trial.model.search_channel.failed_text
     )
-    inserted = _inserted(exchange)
+    inserted = _inserted(observed)
     expect(text.strip() in inserted, f"{inserted!r} was inserted, not {text!r}")
 
 
-def _inserted(exchange: Exchange) -> str:
+def _inserted(observed: ObservedStream) -> str:
     """The text that the first search inserted."""
-    texts = [delta.text for delta in exchange.deltas if delta.channel == pb.CHANNEL_INSERTED]
+    texts = [delta.text for delta in observed.deltas if delta.channel == pb.CHANNEL_INSERTED]
     return texts[0] if texts else ""
 
 

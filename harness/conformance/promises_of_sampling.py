@@ -5,8 +5,8 @@ from typing import Final
 
 from harnessapi.inference.v1 import inference_pb2 as pb
 
-from harness.conformance.exchange import Exchange
 from harness.conformance.expecting import expect_ids, expect_same
+from harness.conformance.observed_stream import ObservedStream
 from harness.conformance.promise import Promise
 from harness.conformance.trial import Trial
 
@@ -22,8 +22,8 @@ async def _greedy(trial: Trial) -> str:
 async def _at_once(trial: Trial) -> str:
     what = f"{_NUM_AT_ONCE} completions at once"
     asked = (trial.complete(trial.short(), what) for _ in range(_NUM_AT_ONCE))
-    for exchange in await asyncio.gather(*asked):
-        _expect_same(exchange, trial.plain, f"one of {what}")
+    for observed in await asyncio.gather(*asked):
+        _expect_same(observed, trial.plain, f"one of {what}")
     return f"{what}, the same as alone"
 
 
@@ -35,7 +35,7 @@ async def _seed(trial: Trial) -> str:
     return f"{len(first.generated_ids)} tokens, twice the same"
 
 
-def _expect_same(found: Exchange, right: Exchange, what: str) -> None:
+def _expect_same(found: ObservedStream, right: ObservedStream, what: str) -> None:
     expect_ids(f"{what} and first", found.generated_ids, right.generated_ids)
     expect_same(f"{what} the text", found.text, right.text)
 

@@ -11,7 +11,6 @@ from harness.conformance.expecting import expect, expect_ids
 from harness.conformance.promise import Promise
 from harness.conformance.promises_of_server import SCORE
 from harness.conformance.trial import Trial
-from harness.conformance.verdicts import NotOffered
 
 _NUM_TOP: Final = 5
 # Above zero, or out of order, by no more than what single precision loses.
@@ -21,9 +20,7 @@ _TOLERANCE: Final = 0.05
 
 
 async def _log_probs(trial: Trial) -> str:
-    if not trial.model.HasField("max_top_log_probs"):
-        raise NotOffered("GetModel does not set max_top_log_probs")
-    most = min(_NUM_TOP, trial.model.max_top_log_probs)
+    most = min(_NUM_TOP, trial.max_top_log_probs)
     for num_top in sorted({0, most}):
         given = await _given(trial, num_top)
         for one in given:
@@ -35,10 +32,10 @@ async def _given(trial: Trial, num_top: int) -> list[pb.TokenLogProb]:
     """One for each generated token."""
     request = trial.short()
     request.top_log_probs = num_top
-    exchange = await trial.complete(request, f"top_log_probs {num_top}")
-    given = [one for delta in exchange.deltas for one in delta.log_probs]
+    observed = await trial.complete(request, f"top_log_probs {num_top}")
+    given = [one for delta in observed.deltas for one in delta.log_probs]
     ids = [one.token_id for one in given]
-    expect_ids("the ids of log_probs and those generated", ids, exchange.generated_ids)
+    expect_ids("the ids of log_probs and those generated", ids, observed.generated_ids)
     return given
 
 

@@ -6,8 +6,8 @@ from harnessapi.inference.v1 import inference_pb2 as pb
 from harnessapi.rpc.enums import MODES, OUTCOMES
 from harnessapi.values import Mode, Outcome
 
-from harness.conformance.exchange import Exchange
 from harness.conformance.expecting import expect, expect_same
+from harness.conformance.observed_stream import ObservedStream
 from harness.conformance.promise import Promise
 from harness.conformance.promises_of_stream import check_generated
 from harness.conformance.trial import Trial
@@ -64,12 +64,12 @@ async def _steps(trial: Trial) -> str:
     for mode in modes:
         for request in searching_requests(trial.model, mode):
             num_asked += 1
-            exchange = await trial.ask(request, f"a prompt that promises a search, {mode}")
-            if exchange.error is not None:
+            observed = await trial.ask(request, f"a prompt that promises a search, {mode}")
+            if observed.error is not None:
                 continue  # its words, or its length, may not be this model's
-            check_steps(exchange)
-            if exchange.steps:
-                trial.searched[mode] = exchange
+            check_steps(observed)
+            if observed.steps:
+                trial.searched[mode] = observed
                 break
     if not trial.searched:
         raise NoOccasion(f"the model searched in none of {num_asked} prompts that promise it")
@@ -77,12 +77,12 @@ async def _steps(trial: Trial) -> str:
     return f"searches: {', '.join(found)}"
 
 
-def check_steps(exchange: Exchange) -> None:
+def check_steps(observed: ObservedStream) -> None:
     """Raises BrokenPromise where a step lacks its query, or its result, or has another mode."""
-    expect_same("the last event", (exchange.kinds or ["nothing"])[-1], "finished")
+    expect_same("the last event", (observed.kinds or ["nothing"])[-1], "finished")
     owed = 0
     channel = pb.CHANNEL_UNSPECIFIED
-    for event in exchange.events:
+    for event in observed.events:
         kind = event.WhichOneof("event")
         is_inserted = kind == "delta" and event.delta.channel == pb.CHANNEL_INSERTED
         if is_inserted:
@@ -94,7 +94,7 @@ def check_steps(exchange: Exchange) -> None:
             step = event.retrieval_step
             expect(channel == pb.CHANNEL_QUERY, "no query stands before a RetrievalStep")
             expect(OUTCOMES.member(step.outcome) is not None, f"outcome is {step.outcome}")
-            expect_same("mode of a RetrievalStep", step.mode, exchange.request.retrieval.mode)
+            expect_same("mode of a RetrievalStep", step.mode, observed.request.retrieval.mode)
             owed = step.num_inserted_tokens
         elif kind == "delta" and (event.delta.text or is_inserted):
             channel = event.delta.channel
@@ -102,9 +102,9 @@ def check_steps(exchange: Exchange) -> None:
 
 async def _counts(trial: Trial) -> str:
     told = ""
-    for mode, exchange in trial.searched.items():
-        check_generated(exchange)
-        finished, steps = exchange.finished, exchange.steps
+    for mode, observed in trial.searched.items():
+        check_generated(observed)
+        finished, steps = observed.finished, observed.steps
         inserted = sum(step.num_inserted_tokens for step in steps)
         expect_same(f"{mode}: Finished.num_inserted_tokens", finished.num_inserted_tokens, inserted)
         least = sum(OUTCOMES.member(step.outcome) in _SEARCHED for step in steps)
@@ -116,9 +116,9 @@ async def _counts(trial: Trial) -> str:
 async def _found(trial: Trial) -> str:
     """What was found stands in the context: words, whatever white space is between them."""
     found = ""
-    for exchange in trial.searched.values():
-        context = _asked_text(exchange.request)
-        for event in exchange.events:
+    for observed in trial.searched.values():
+        context = _asked_text(observed.request)
+        for event in observed.events:
             context += event.delta.text
             step = event.retrieval_step
             if OUTCOMES.member(step.outcome) is Outcome.FOUND and not step.truncated:

@@ -10,11 +10,11 @@ from harnessapi.rpc.enums import MODES
 from harnessapi.rpc.probe import why_not_serving
 from harnessapi.values import Markers
 
-from harness.conformance.exchange import readable, status_text
 from harness.conformance.expecting import expect, expect_same
+from harness.conformance.observed_stream import readable, status_text
 from harness.conformance.promise import Promise
-from harness.conformance.trial import Trial
-from harness.conformance.verdicts import BrokenPromise, NotOffered
+from harness.conformance.trial import Trial, ended
+from harness.conformance.verdicts import BrokenPromise
 from harness.conformance.wordings import texts_for
 from harness.way import Style
 
@@ -67,11 +67,9 @@ def _faults(model: pb.GetModelResponse) -> list[str]:
         faults.append(f"context_limit is {model.context_limit}")
     if not {*model.styles} & {*Style}:
         faults.append(f"styles has none of {', '.join(Style)}")
-    return faults + (_channel_faults(model.search_channel) if _has_channel(model) else [])
-
-
-def _has_channel(model: pb.GetModelResponse) -> bool:
-    return model.HasField("search_channel")
+    if model.HasField("search_channel"):
+        faults += _channel_faults(model.search_channel)
+    return faults
 
 
 def _channel_faults(channel: pb.SearchChannel) -> list[str]:
@@ -104,7 +102,7 @@ async def _tokenize(trial: Trial) -> str:
             answer = readable(await trial.stub.Tokenize(pb.TokenizeRequest(text=text)), "Tokenize")
         except grpc.aio.AioRpcError as error:
             if error.code() is not grpc.StatusCode.INVALID_ARGUMENT:
-                return await trial.call("Tokenize", _raising(error))
+                raise ended("Tokenize", error) from None
             refused = f"{text!r}: {status_text(error)}"
             continue
         expect(bool(answer.token_ids), f"no token ids for {text!r}")
@@ -113,28 +111,23 @@ async def _tokenize(trial: Trial) -> str:
     raise BrokenPromise(f"refused every text, the last one {refused}")
 
 
-async def _raising(error: grpc.aio.AioRpcError) -> str:
-    raise error
-
-
 async def _generate(trial: Trial) -> str:
     """Learns the prompt's ids, and a completion that others are compared with."""
     texts = [trial.prompt] if trial.prompt else texts_for(trial.model)
     for text in texts:
         trial.prompt = text
-        exchange = await trial.ask(trial.short())
-        error = exchange.error
+        observed = await trial.ask(trial.short())
+        error = observed.error
         if error is None:
-            trial.plain = exchange
-            return f"{len(exchange.events)} messages, then OK"
+            trial.plain = observed
+            return f"{len(observed.events)} messages, then OK"
         if error.code() is not grpc.StatusCode.INVALID_ARGUMENT or text is texts[-1]:
-            return await trial.call("Generate", _raising(error))
+            raise ended("Generate", error)
     raise BrokenPromise("there was no text to ask")
 
 
 async def _score(trial: Trial) -> str:
-    if not trial.model.HasField("max_top_log_probs"):
-        raise NotOffered("GetModel does not set max_top_log_probs")
+    _ = trial.max_top_log_probs
     ids = pb.TokenIds(ids=trial.prompt_ids)
     request = pb.ScoreRequest(token_ids=ids, continuation_ids=ids)
     answer = await trial.call("Score", trial.stub.Score(request))

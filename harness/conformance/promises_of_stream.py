@@ -5,8 +5,8 @@ from typing import Any, Final
 from harnessapi.inference.v1 import inference_pb2 as pb
 from harnessapi.rpc.enums import PARTS
 
-from harness.conformance.exchange import Exchange
 from harness.conformance.expecting import expect, expect_same
+from harness.conformance.observed_stream import ObservedStream
 from harness.conformance.promise import Promise
 from harness.conformance.trial import DEFAULT_MAX_NEW_TOKENS, Trial
 from harness.conformance.verdicts import NoOccasion, NotOffered
@@ -55,12 +55,12 @@ async def _counts(trial: Trial) -> str:
     return f"{num_prompt} read, {finished.num_generated_tokens} written"
 
 
-def check_generated(exchange: Exchange) -> None:
+def check_generated(observed: ObservedStream) -> None:
     """Raises BrokenPromise where a Delta's ids or the sum of all are another number."""
-    for delta in exchange.deltas:
+    for delta in observed.deltas:
         expect_same("num_tokens of a Delta", delta.num_tokens, len(delta.token_ids))
-    told = sum(delta.num_tokens for delta in exchange.written)
-    expect_same("Finished.num_generated_tokens", exchange.finished.num_generated_tokens, told)
+    told = sum(delta.num_tokens for delta in observed.written)
+    expect_same("Finished.num_generated_tokens", observed.finished.num_generated_tokens, told)
 
 
 async def _defaults(trial: Trial) -> str:

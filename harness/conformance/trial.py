@@ -11,8 +11,8 @@ from harnessapi.rpc.options import channel_options
 from harnessapi.rpc.targets import Target
 from harnessapi.values import Mode
 
-from harness.conformance.exchange import MAX_BYTES, Exchange, readable, status_text
-from harness.conformance.verdicts import BrokenPromise
+from harness.conformance.observed_stream import MAX_BYTES, ObservedStream, readable, status_text
+from harness.conformance.verdicts import BrokenPromise, NotOffered
 
 _Answer = TypeVar("_Answer")
 # As GenerateRequest says of an option that is not set.
@@ -41,9 +41,9 @@ class Trial:
         self.tokenized = pb.TokenizeResponse()
         self.prompt_ids: list[int] = []
         # A greedy completion of the prompt, of NUM_TOKENS tokens at most.
-        self.plain = Exchange(request=pb.GenerateRequest())
+        self.plain = ObservedStream(request=pb.GenerateRequest())
         # One in which the model searched, by the mode.
-        self.searched: dict[Mode, Exchange] = {}
+        self.searched: dict[Mode, ObservedStream] = {}
         self.channel = grpc.aio.insecure_channel(target.name, options=_options(target))
         self.stub = inference_pb2_grpc.InferenceServiceStub(self.channel)
 
@@ -57,33 +57,33 @@ class Trial:
         try:
             return readable(await answer, name)
         except grpc.aio.AioRpcError as error:
-            raise BrokenPromise(_ended(name, error)) from None
+            raise ended(name, error) from None
 
     async def describe(self) -> pb.GetModelResponse:
         """GetModel."""
         return await self.call("GetModel", self.stub.GetModel(pb.GetModelRequest()))
 
-    async def ask(self, request: pb.GenerateRequest, what: str = "Generate") -> Exchange:
+    async def ask(self, request: pb.GenerateRequest, what: str = "Generate") -> ObservedStream:
         """The whole stream, however it ends. Raises BrokenPromise where it does not end."""
         self.doing = what
-        exchange = Exchange(request=request)
+        observed = ObservedStream(request=request)
         async with self.stream(request) as events:
             try:
                 async for event in events:
-                    exchange.add(event)
+                    observed.add(event)
             except grpc.aio.AioRpcError as error:
-                exchange.error = error
-        return exchange
+                observed.error = error
+        return observed
 
-    async def complete(self, request: pb.GenerateRequest, what: str = "Generate") -> Exchange:
+    async def complete(self, request: pb.GenerateRequest, what: str = "Generate") -> ObservedStream:
         """A stream with a proper beginning and end. Raises BrokenPromise for any other."""
-        exchange = await self.ask(request, what)
-        if exchange.error is not None:
-            raise BrokenPromise(_ended(what, exchange.error))
-        if exchange.kinds[:1] != ["started"] or exchange.kinds[-1] != "finished":
-            kinds = ", ".join(exchange.kinds[:_MAX_NAMED]) or "nothing"
+        observed = await self.ask(request, what)
+        if observed.error is not None:
+            raise ended(what, observed.error)
+        if observed.kinds[:1] != ["started"] or observed.kinds[-1] != "finished":
+            kinds = ", ".join(observed.kinds[:_MAX_NAMED]) or "nothing"
             raise BrokenPromise(f"{what} was answered with {kinds}")
-        return exchange
+        return observed
 
     async def begin(self, request: pb.GenerateRequest, what: str = "Started") -> pb.Started:
         """The first event. Raises BrokenPromise where it is another.
@@ -97,7 +97,7 @@ class Trial:
             try:
                 first = await events.read()
             except grpc.aio.AioRpcError as error:
-                raise BrokenPromise(_ended(what, error)) from None
+                raise ended(what, error) from None
         kind = None if first is grpc.aio.EOF else readable(first, what).WhichOneof("event")
         if kind != "started":
             raise BrokenPromise(f"{what}: the first event is {kind or 'nothing'}, not Started")
@@ -122,6 +122,13 @@ class Trial:
             return MANY_TOKENS
         return max(1, self.model.context_limit - len(self.prompt_ids))
 
+    @property
+    def max_top_log_probs(self) -> int:
+        """As GetModel says. Raises NotOffered where it does not."""
+        if not self.model.HasField("max_top_log_probs"):
+            raise NotOffered("GetModel does not set max_top_log_probs")
+        return self.model.max_top_log_probs
+
     def short(self, num_tokens: int = NUM_TOKENS, **options: Any) -> pb.GenerateRequest:
         """The prompt as text, and so many tokens of completion at most."""
         stopping = pb.StoppingOptions(max_new_tokens=min(num_tokens, self.room), **options)
@@ -133,10 +140,11 @@ class Trial:
         return pb.GenerateRequest(text=self.prompt, stopping=stopping)
 
 
-def _ended(what: str, error: grpc.aio.AioRpcError) -> str:
+def ended(what: str, error: grpc.aio.AioRpcError) -> BrokenPromise:
+    """For a call that ended with a status where it should have been answered."""
     if error.code() is grpc.StatusCode.UNIMPLEMENTED:
-        return f"{what} is missing: {status_text(error)}"
-    return f"{what} ended with {status_text(error)}"
+        return BrokenPromise(f"{what} is missing: {status_text(error)}")
+    return BrokenPromise(f"{what} ended with {status_text(error)}")
 
 
 def _options(target: Target) -> list[tuple[str, int]]:

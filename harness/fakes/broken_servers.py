@@ -9,17 +9,16 @@ Without --defect it breaks none. `harness endpoints check --conformance` names w
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Final
 
 import click
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from harnessapi.inference.v1 import inference_pb2_grpc
 from harnessapi.programs import refusing
-from harnessapi.rpc.options import server_options
-from harnessapi.rpc.targets import Target, TargetError, bind, parse_target
+from harnessapi.rpc.targets import Target, TargetError, parse_target
 
 from harness.fakes.defects import DEFECTS
+from harness.fakes.fake_commands import list_option, tell_listening
+from harness.fakes.fake_grpc import start_server
 from harness.fakes.quirk import Quirk
 from harness.fakes.toy_model import ToyModel
 
@@ -39,18 +38,14 @@ class _Garbling(grpc.aio.ServerInterceptor):
 
 @contextlib.asynccontextmanager
 async def toy_server(quirk: Quirk, target: Target) -> AsyncIterator[Target]:
-    """Listens, and says that it is healthy. Raises TargetError."""
-    # A limit of -1 is none.
-    sizes = (*server_options(0)[:-1], ("grpc.max_receive_message_length", quirk.max_request_bytes))
-    garbling = [_Garbling(quirk.unreadable)] if quirk.unreadable else []
-    server = grpc.aio.server(options=sizes, interceptors=garbling)
-    inference_pb2_grpc.add_InferenceServiceServicer_to_server(ToyModel(quirk), server)
-    status = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(status, server)
-    told = health_pb2.HealthCheckResponse
-    await status.set("", told.SERVING if quirk.is_serving else told.NOT_SERVING)
-    bound = bind(server, target)
-    await server.start()
+    """Listens, and is healthy but where the quirk says otherwise. Raises TargetError."""
+    server, bound = await start_server(
+        ToyModel(quirk),
+        target,
+        is_serving=quirk.is_serving,
+        max_request_bytes=quirk.max_request_bytes,
+        interceptors=[_Garbling(quirk.unreadable)] if quirk.unreadable else [],
+    )
     try:
         yield bound
     finally:
@@ -59,21 +54,17 @@ async def toy_server(quirk: Quirk, target: Target) -> AsyncIterator[Target]:
 
 async def _serve(quirk: Quirk, target: Target) -> None:
     async with toy_server(quirk, target) as bound:
-        click.echo(f"listening on {bound}", err=True)
+        tell_listening(bound)
         await asyncio.Event().wait()
 
 
-def _list(ctx: click.Context, _parameter: click.Parameter, is_asked: bool) -> None:
-    if is_asked:
-        for name, defect in DEFECTS.items():
-            click.echo(f"{name:<22} {defect.promise:<21} {defect.summary}")
-        ctx.exit()
+_ROWS: Final = {name: (defect.promise, defect.summary) for name, defect in DEFECTS.items()}
 
 
 @click.command("broken")
 @click.option("--defect", type=click.Choice(list(DEFECTS)), metavar="NAME", help="See --list.")
 @click.option("--listen", default="127.0.0.1:50051", show_default=True, metavar="ADDRESS")
-@click.option("--list", is_flag=True, is_eager=True, expose_value=False, callback=_list)
+@list_option(_ROWS)
 def broken_command(defect: str | None, listen: str) -> None:
     """Serves until it is interrupted. --list: name, the promise that it breaks, and how."""
     quirk = DEFECTS[defect].quirk if defect is not None else Quirk()

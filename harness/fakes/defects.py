@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from harnessapi.inference.v1 import inference_pb2 as pb
-
 from harness.fakes import ways_to_break as ways
 from harness.fakes.quirk import Quirk
 
@@ -46,24 +44,12 @@ DEFECTS: Final[Mapping[str, Defect]] = {
     "no-channel": _defect(
         "channels",
         "leaves the channel of its Deltas out",
-        say=ways.changed(
-            "delta",
-            lambda delta, _: (
-                delta.ClearField("channel") if delta.channel == pb.CHANNEL_ANSWER else None
-            ),
-        ),
+        say=ways.changed("delta", ways.no_channel),
     ),
     "miscounts": _defect(
         "counts",
         "counts one token more than it wrote",
-        say=ways.changed(
-            "finished",
-            lambda finished, request: setattr(
-                finished,
-                "num_generated_tokens",
-                finished.num_generated_tokens + (not request.HasField("retrieval")),
-            ),
-        ),
+        say=ways.changed("finished", ways.miscounted),
     ),
     "no-defaults": _defect(
         "defaults",
@@ -122,14 +108,7 @@ DEFECTS: Final[Mapping[str, Defect]] = {
     "more-searches": _defect(
         "search-counts",
         "counts more searches than it made",
-        say=ways.changed(
-            "finished",
-            lambda finished, _: setattr(
-                finished,
-                "num_searches",
-                finished.num_searches + 5 * bool(finished.num_searches),
-            ),
-        ),
+        say=ways.changed("finished", ways.more_searches),
     ),
     "makes-it-up": _defect(
         "search-found",

@@ -8,15 +8,14 @@ from enum import StrEnum
 from typing import Any, Final
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from harnessapi.inference.v1 import inference_pb2 as pb
 from harnessapi.inference.v1 import inference_pb2_grpc
 from harnessapi.retrieval.v1 import retrieval_pb2
 from harnessapi.rpc.description import description_to_wire
-from harnessapi.rpc.options import SERVER_OPTIONS
-from harnessapi.rpc.targets import bind, parse_target
+from harnessapi.rpc.targets import parse_target
 from harnessapi.values import Markers, Mode, ModelDescription
 
+from harness.fakes.fake_grpc import start_server
 from harness.fakes.made_up_log_probs import give_log_probs, made_up
 from harness_retrieval.abbreviations import Abbreviation, expand
 
@@ -255,11 +254,5 @@ async def start_fake(model: FakeModel, address: str) -> grpc.aio.Server:
 
     Raises TargetError.
     """
-    server = grpc.aio.server(options=SERVER_OPTIONS)
-    inference_pb2_grpc.add_InferenceServiceServicer_to_server(model, server)
-    status = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(status, server)
-    await status.set("", health_pb2.HealthCheckResponse.SERVING)
-    bind(server, parse_target(address))
-    await server.start()
+    server, _ = await start_server(model, parse_target(address))
     return server

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import click
 
+from harness.fakes.fake_commands import tell_listening
 from harness.fakes.fake_model import FakeModel, Script, start_fake
 
 
@@ -34,7 +35,7 @@ async def _serve(folder: Path, address: str) -> None:
 
     model.on_call = die
     server = await start_fake(model, address)
-    click.echo(f"listening on {address}", err=True)
+    tell_listening(address)
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     await stopped.wait()

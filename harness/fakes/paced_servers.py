@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import click
 
+from harness.fakes.fake_commands import list_option, name_argument, port_option, tell_listening
 from harness.fakes.fake_openai import FakeOpenAi, Reply, Script, solve
 
 Now = Callable[[], float]
@@ -142,17 +143,10 @@ def paced_script(name: str) -> Script:
     return PACED[name][1]()
 
 
-def _list(ctx: click.Context, _parameter: click.Parameter, is_asked: bool) -> None:
-    if is_asked:
-        for name, (summary, _) in PACED.items():
-            click.echo(f"{name:<16} {summary}")
-        ctx.exit()
-
-
 async def _serve(name: str, port: int) -> None:
     models = Reply(body=json.dumps({"data": []}))
     async with FakeOpenAi(paced_script(name), models, port=port) as server:
-        click.echo(f"listening on {server.address}", err=True)
+        tell_listening(server.address)
         told = 0
         while True:
             await asyncio.sleep(1)
@@ -161,10 +155,13 @@ async def _serve(name: str, port: int) -> None:
                 click.echo(f"{told} requests, at most {server.max_running} at once", err=True)
 
 
+_ROWS: Final = {name: (summary,) for name, (summary, _) in PACED.items()}
+
+
 @click.command("paced")
-@click.argument("name", type=click.Choice(list(PACED)), metavar="NAME")
-@click.option("--port", type=int, default=0, help="On 127.0.0.1.  [default: any]")
-@click.option("--list", is_flag=True, is_eager=True, expose_value=False, callback=_list)
+@name_argument(_ROWS)
+@port_option
+@list_option(_ROWS)
 def paced_command(name: str, port: int) -> None:
     """Serves until it is interrupted."""
     asyncio.run(_serve(name, port))

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import click
 
+from harness.fakes.fake_commands import list_option, name_argument, port_option, serve_openai
 from harness.fakes.fake_openai import FakeOpenAi, Reply, Script, solve
 
 NEVER_S: Final = 1e6
@@ -133,26 +134,16 @@ def picky_server(name: str, *, port: int = 0) -> FakeOpenAi:
     return FakeOpenAi(picky.script, picky.models, port=port)
 
 
-async def _serve(name: str, port: int) -> None:
-    async with picky_server(name, port=port) as server:
-        click.echo(f"listening on {server.address}", err=True)
-        await asyncio.Event().wait()
-
-
-def _list(ctx: click.Context, _parameter: click.Parameter, is_asked: bool) -> None:
-    if is_asked:
-        for name, picky in SERVERS.items():
-            click.echo(f"{name:<18} {picky.summary}")
-        ctx.exit()
+_ROWS: Final = {name: (picky.summary,) for name, picky in SERVERS.items()}
 
 
 @click.command("picky")
-@click.argument("name", type=click.Choice(list(SERVERS)), metavar="NAME")
-@click.option("--port", type=int, default=0, help="On 127.0.0.1.  [default: any]")
-@click.option("--list", is_flag=True, is_eager=True, expose_value=False, callback=_list)
+@name_argument(_ROWS)
+@port_option
+@list_option(_ROWS)
 def picky_command(name: str, port: int) -> None:
     """Serves until it is interrupted."""
-    asyncio.run(_serve(name, port))
+    asyncio.run(serve_openai(picky_server(name, port=port)))
 
 
 if __name__ == "__main__":

@@ -96,6 +96,22 @@ def tokenized_with(kind: str) -> Callable[[pb.TokenizeRequest, pb.TokenizeRespon
     return change
 
 
+def no_channel(delta: pb.Delta, _request: pb.GenerateRequest) -> None:
+    """Of the answer it says no channel."""
+    if delta.channel == pb.CHANNEL_ANSWER:
+        delta.ClearField("channel")
+
+
+def miscounted(finished: pb.Finished, request: pb.GenerateRequest) -> None:
+    """A token more than was written, where nothing is searched."""
+    finished.num_generated_tokens += not request.HasField("retrieval")
+
+
+def more_searches(finished: pb.Finished, _request: pb.GenerateRequest) -> None:
+    """Than were made, if any was."""
+    finished.num_searches += 5 * bool(finished.num_searches)
+
+
 def unended(event: pb.GenerateResponse, _request: pb.GenerateRequest) -> Events:
     """No Finished."""
     return () if event.WhichOneof("event") == "finished" else (event,)

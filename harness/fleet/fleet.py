@@ -14,7 +14,7 @@ from harnessapi.rpc.targets import parse_target
 from harness.clients.connection import Connection, connect
 from harness.clients.grpc_client import Client
 from harness.clients.model_client import ModelClient
-from harness.endpoints.config import Endpoint
+from harness.endpoints.endpoint import Endpoint
 from harness.errors import HarnessError, InputError, UnreachableError
 from harness.fleet.local_server import LocalServer, Say
 from harness.fleet.plans import (

@@ -8,7 +8,7 @@ from typing import Final
 from harnessapi.programs import MissingExtraError, require_extra
 from harnessapi.rpc.targets import Target
 
-from harness.endpoints.config import Endpoint
+from harness.endpoints.endpoint import Endpoint
 from harness.endpoints.serving import START_TIMEOUT_S
 from harness.errors import InputError
 

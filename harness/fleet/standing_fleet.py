@@ -8,7 +8,7 @@ from typing import Final
 
 from harnessapi.rpc.targets import parse_target
 
-from harness.endpoints.config import Endpoint
+from harness.endpoints.endpoint import Endpoint
 from harness.fleet.fleet import start_all
 from harness.fleet.local_server import Health, LocalServer, Say
 from harness.fleet.plans import (

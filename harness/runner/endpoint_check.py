@@ -6,9 +6,9 @@ from typing import Final
 from harness.clients.completion import Completion, CompletionRequest
 from harness.clients.connection import Connection
 from harness.clients.faults import AttemptError, FilteredError, RefusedError
-from harness.endpoints.config import Endpoint
+from harness.endpoints.endpoint import Endpoint
 from harness.endpoints.request_options import RequestOptions
-from harness.errors import HarnessError, InputError, UnreachableError
+from harness.errors import HarnessError, InputError, UnreachableError, shortened
 from harness.sample import Prompt, Sample, Split
 from harness.tasks import make_task
 from harness.tasks.natural import worked_examples
@@ -92,8 +92,8 @@ async def check_endpoint(connection: Connection) -> Learnt:
         reply_models=completion.reply_models,
         takes_stop_strings=await _takes_stops(connection, request, completion),
         refused_parameters=tuple(client.refused),
-        answer=_beginning(answer),
-        reasoning=_beginning(reasoning),
+        answer=shortened(answer, _MAX_SHOWN),
+        reasoning=shortened(reasoning, _MAX_SHOWN),
         target=sample.target,
     )
 
@@ -145,8 +145,3 @@ async def _takes_stops(
         # Some leave the stop string in: then the answer has to have gone on behind it.
         return len(second.reply_text.strip()) < len(text.strip())
     return False if stop in second.reply_text else None
-
-
-def _beginning(text: str) -> str:
-    words = " ".join(text.split())
-    return words if len(words) <= _MAX_SHOWN else f"{words[:_MAX_SHOWN]}..."

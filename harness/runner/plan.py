@@ -8,7 +8,7 @@ from typing import Final
 
 from harnessapi.values import Mode, ModelDescription
 
-from harness.endpoints.config import Endpoint
+from harness.endpoints.endpoint import Endpoint
 from harness.errors import InputError, unknown_name
 from harness.runs.cell import Cell
 from harness.runs.refused import Refused, nothing_left

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from harness.endpoints.config import Endpoint
+from harness.endpoints.endpoint import Endpoint
 from harness.endpoints.external import Api
 from harness.errors import InputError
 from harness.runs.manifest import EndpointRecord, Manifest

@@ -9,7 +9,7 @@ from harness.clients.clock import Clock
 from harness.clients.connection import Connection
 from harness.clients.context_room import ContextRoom
 from harness.clients.pace import FIRST_LIMIT, Pace
-from harness.endpoints.config import Endpoint
+from harness.endpoints.endpoint import Endpoint
 from harness.errors import (
     EndpointLostError,
     IncompleteError,
@@ -199,7 +199,7 @@ def _paced_connection(plan: SessionPlan, connection: Connection, listener: Liste
     # Ours end a completion where their context does.
     limit = None if is_ours else connection.model.context_limit
     connection.client.say = say
-    return replace(connection, clock=plan.clock, pace=pace, room=ContextRoom(limit, say))
+    return replace(connection, pace=pace, room=ContextRoom(limit, say))
 
 
 def _say_pace(connection: Connection, listener: Listener) -> None:

@@ -3,9 +3,7 @@
 import asyncio
 import contextlib
 import itertools
-import math
-import os
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +16,8 @@ from harness_servers.backends.relay.token_source import (
     GivenText,
     Written,
 )
+from harness_servers.backends.vllm_environment import set_environment
+from harness_servers.backends.vllm_log_probs import log_probs
 from harness_servers.checkpoints.checkpoint import Checkpoint
 from harness_servers.checkpoints.hugging_face import LlamaShape, load_llama_shape
 from harness_servers.engine.engine_options import EngineOptions
@@ -33,23 +33,12 @@ _BLOCK_TOKENS: Final = 32
 _POLL_S: Final = 0.1
 # Then the engine's processes are killed: they have nothing to save.
 _SHUTDOWN_S: Final = 1.0
-# Read by vLLM when it is imported; what is set in the environment goes before.
-_ENVIRONMENT: Final = {
-    "HF_HUB_OFFLINE": "1",
-    "VLLM_NO_USAGE_STATS": "1",
-    "VLLM_LOGGING_LEVEL": "ERROR",
-    "VLLM_LOGGING_STREAM": "ext://sys.stderr",
-    # The engine's processes begin afresh: a fork would take gRPC's threads with it.
-    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
-    # Cores are the operating system's to give: other servers run beside this one.
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-}
 
 
 def make_backend(hosting: Hosting) -> RelayBackend:
     """A Backend that is yet to be started. Raises CheckpointError for what vLLM cannot run."""
     checkpoint = load_llama_shape(hosting.folder)
-    _set_environment(checkpoint.model, hosting.threads)
+    set_environment(checkpoint.model, threads=hosting.threads, block_tokens=_BLOCK_TOKENS)
     device = _device()
     _require_head_size(checkpoint, device)
     end_children_with_us()
@@ -131,7 +120,7 @@ class VllmSource:
                 yield Written(
                     token_ids=ids,
                     num_cached=output.num_cached_tokens or 0,
-                    log_probs=_log_probs(ids, given, continuation.top_log_probs) if given else [],
+                    log_probs=log_probs(ids, given, continuation.top_log_probs) if given else [],
                 )
 
     async def score(self, text: GivenText) -> list[TokenLogProb]:
@@ -146,7 +135,7 @@ class VllmSource:
             async for output in outputs:
                 given += (output.prompt_logprobs or [])[text.first :]
                 given += output.outputs[0].logprobs or []
-        return _log_probs(text.token_ids[text.first :], given, text.top_log_probs)
+        return log_probs(text.token_ids[text.first :], given, text.top_log_probs)
 
     async def _outputs(self, token_ids: list[int], params: object) -> AsyncGenerator[Any]:
         """What the engine sends of one request; aborts it where nobody listens any more."""
@@ -181,18 +170,6 @@ class VllmSource:
         if self._engine is not None:
             # On the event loop: seen from there, an engine that is being ended looks like a death.
             self._engine.shutdown(timeout=_SHUTDOWN_S)
-
-
-def _set_environment(shape: LlamaShape, threads: int) -> None:
-    """Room for keys and values: a gibibyte, or what one sequence at the context limit takes."""
-    longest_gib = shape.state_bytes_per_token() * (shape.context_limit + _BLOCK_TOKENS) / 2**30
-    environment = {
-        **_ENVIRONMENT,
-        "VLLM_CPU_KVCACHE_SPACE": str(max(1, math.ceil(longest_gib))),
-        "OMP_NUM_THREADS": str(threads),
-    }
-    for variable, value in environment.items():
-        os.environ.setdefault(variable, value)
 
 
 def _sampling_params(continuation: Continuation) -> object:
@@ -230,27 +207,6 @@ def _scoring_params(text: GivenText, last: int) -> object:
         detokenize=False,
         output_kind=RequestOutputKind.DELTA,
     )
-
-
-def _log_probs(
-    token_ids: Sequence[int], given: Sequence[Mapping[int, Any]], num_top: int | None
-) -> list[TokenLogProb]:
-    """Of each token, out of the few that vLLM has at its place: its own and the likeliest."""
-    return [
-        TokenLogProb(
-            token_id=token,
-            log_prob=at_place[token].logprob,
-            top=tuple(
-                (other, one.logprob)
-                for other, one in sorted(at_place.items(), key=_rank)[: num_top or 0]
-            ),
-        )
-        for token, at_place in zip(token_ids, given, strict=True)
-    ]
-
-
-def _rank(item: tuple[int, Any]) -> int:
-    return int(item[1].rank)
 
 
 def _device() -> str:

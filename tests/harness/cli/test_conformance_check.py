@@ -12,7 +12,7 @@ import pytest
 from harnessapi.rpc.probe import why_not_healthy
 from harnessapi.rpc.targets import parse_target
 
-from harness.conformance.promises import PROMISES
+from harness.conformance.all_promises import PROMISES
 
 CHECK = ("endpoints", "check", "--conformance")
 StartBroken = Callable[..., str]

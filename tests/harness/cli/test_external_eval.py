@@ -9,23 +9,20 @@ from typing import Any
 import pytest
 
 from harness.cli.progress import PlainProgress
-from harness.endpoints.config import Endpoint
 from harness.endpoints.external import Api, External
 from harness.errors import IncompleteError, InputError, UnreachableError
 from harness.fakes.fake_openai import FakeOpenAi, Reply, solve, text_of
 from harness.fakes.worded_answers import NOT_READ, READ, READ_LENIENTLY, answers_as
-from harness.fleet.plans import MODEL_SERVER
 from harness.runner.session import SessionPlan, run_session
 from harness.runs.manifest import read_manifest
 from harness.runs.results import CellResult
-from harness.runs.run_options import RunOptions
 from harness.runs.store import RunStore, create_run
 from harness.runs.summary import summarize
 from harness.sample import Split
 from harness.tasks import make_task
 from harness.way import Prompting, Style
 
-from ..clients.virtual_time import instant_clock
+from ..session_plans import session_plan
 
 BUSY = Reply(status=503, body="{}")
 # It asks for more time than a sample has: no time needs to pass until it is given up.
@@ -36,29 +33,13 @@ FAULTS = {3: BUSY, 5: Reply(status=429, body="{}"), 7: Reply(is_cut=True)}
 def work(
     address: str, *, samples: int = 12, concurrency: int = 4, api: Api = Api.CHAT, **options: Any
 ) -> SessionPlan:
-    given = {"prompting": None, "style": None, "retrieval": None, "max_new_tokens": None}
-    return SessionPlan(
-        options=RunOptions(
-            endpoint=("far",),
-            task=("assoc_recall",),
-            size=(4,),
-            samples=samples,
-            seed=0,
-            **{**given, **options},
-        ),
-        endpoints=(
-            Endpoint(
-                name="far",
-                address=address,
-                external=External(model="m", api=api),
-                retrieval=options.get("prompting") == (Prompting.SEARCH,),
-            ),
-        ),
+    return session_plan(
+        samples=samples,
         concurrency=concurrency,
-        deadline_s=600,
-        model_server=MODEL_SERVER,
-        clock=instant_clock(),
-        connect_timeout_s=600,
+        options=options,
+        address=address,
+        external=External(model="m", api=api),
+        retrieval=options.get("prompting") == (Prompting.SEARCH,),
     )
 
 

@@ -10,19 +10,16 @@ from typing import Any
 import pytest
 
 from harness.cli.progress import PlainProgress
-from harness.endpoints.config import Endpoint
 from harness.endpoints.external import Api, External
 from harness.fakes.fake_openai import FakeOpenAi, Reply, encode, events_of, solve
 from harness.fakes.odd_replies import ODDITIES, Cost, odd_script
-from harness.fleet.plans import MODEL_SERVER
 from harness.runner.session import SessionPlan, run_session
 from harness.runs.results import CellResult
-from harness.runs.run_options import RunOptions
 from harness.runs.store import create_run
 from harness.runs.summary import summarize
 from harness.way import Prompting
 
-from ..clients.virtual_time import instant_clock
+from ..session_plans import session_plan
 
 KEY = "sk-odd/secret-0815"
 NUM_SAMPLES = 7
@@ -40,24 +37,13 @@ def plan(
 ) -> SessionPlan:
     external = External(model="m", api=api, api_key_env="ODD_KEY")
     is_search = prompting is Prompting.SEARCH
-    return SessionPlan(
-        options=RunOptions(
-            endpoint=("far",),
-            task=("assoc_recall",),
-            size=(4,),
-            samples=samples,
-            seed=0,
-            prompting=(prompting,),
-            style=None,
-            retrieval="dense" if is_search else None,  # type: ignore[arg-type]
-            max_new_tokens=None,
-        ),
-        endpoints=(Endpoint(name="far", address=address, external=external, retrieval=is_search),),
+    return session_plan(
+        samples=samples,
         concurrency=2,
-        deadline_s=600,
-        model_server=MODEL_SERVER,
-        clock=instant_clock(),
-        connect_timeout_s=600,
+        options={"prompting": (prompting,), "retrieval": "dense" if is_search else None},
+        address=address,
+        external=external,
+        retrieval=is_search,
     )
 
 

@@ -8,12 +8,14 @@ from harnessapi.inference.v1 import inference_pb2 as pb
 from harnessapi.rpc.targets import parse_target
 from harnessapi.values import FinishReason, Mode, ModelDescription, Part
 
+from harness.clients.clock import Backoff, Clock
 from harness.clients.completion import Completion, CompletionRequest
-from harness.clients.connection import Backoff, Clock, Connection
+from harness.clients.connection import Connection
 from harness.clients.faults import AttemptError, DeadlineError, RefusedError, TransientError
 from harness.clients.grpc_client import Client
+from harness.clients.pace import Pace
 from harness.clients.transcript import Transcript
-from harness.endpoints.config import Endpoint
+from harness.endpoints.endpoint import Endpoint
 from harness.errors import HarnessError
 from harness.fakes.fake_model import FakeModel, Fault, Script
 from harness.sample import Prompt
@@ -49,7 +51,7 @@ async def ask(
         model=await client.get_model(),
         server=None,
         backoff=backoff,
-        clock=clock or Clock(),
+        pace=Pace(clock=clock),
     )
     try:
         return await connection.complete(
@@ -165,7 +167,7 @@ async def test_without_time_for_another_attempt_the_last_fault_is_the_error(chec
         model=ModelDescription(name="m", family="RNN", engine="fake"),
         server=None,
         backoff=Backoff(initial_s=1, max_s=2),
-        clock=time.clock,
+        pace=Pace(clock=time.clock),
     )
     with pytest.raises(AttemptError, match=r"^UNAVAILABLE: away$") as caught:
         await connection.complete(request(), deadline_s=20, generator=random.Random(0))

@@ -18,7 +18,7 @@ from harness.clients.completion import Completion, CompletionRequest
 from harness.clients.connection import Backoff, Connection, connect
 from harness.clients.engines.engine_client import EngineClient
 from harness.clients.faults import AttemptError, DeadlineError, RefusedError, TransientError
-from harness.endpoints.config import Endpoint
+from harness.endpoints.endpoint import Endpoint
 from harness.endpoints.engines import EngineProtocol, EngineServer
 from harness.endpoints.external import Api
 from harness.endpoints.request_options import DEFAULT_REQUEST, RequestOptions

@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 from harnessapi.values import FinishReason, Mode, Part
 
+from harness.clients.clock import Backoff, Clock
 from harness.clients.completion import Completion, CompletionRequest
-from harness.clients.connection import Backoff, Clock, Connection, connect
+from harness.clients.connection import Connection, connect
 from harness.clients.faults import AttemptError, DeadlineError, RefusedError, TransientError
 from harness.clients.openai.http_errors import retry_after_s
 from harness.clients.openai.openai_client import ExternalClient
-from harness.endpoints.config import Endpoint
+from harness.clients.pace import Pace
+from harness.endpoints.endpoint import Endpoint
 from harness.endpoints.external import Api, External
 from harness.errors import InputError
 from harness.fakes.fake_openai import FakeOpenAi, Reply
@@ -66,7 +68,7 @@ async def attempts(
         model=await client.get_model(),
         server=None,
         backoff=Backoff(initial_s=0.01, max_s=0.02),
-        clock=clock or Clock(),
+        pace=Pace(clock=clock),
     )
     try:
         return await connection.complete(

@@ -14,43 +14,28 @@ from harnessapi.rpc.targets import parse_target
 from harness.cli.progress import PlainProgress
 from harness.clients.faults import RefusedError
 from harness.clients.grpc_client import Client
-from harness.endpoints.config import Endpoint
 from harness.errors import IncompleteError, InputError
 from harness.fakes.fake_model import FakeModel, Fault, Script
-from harness.fleet.plans import MODEL_SERVER
 from harness.runner.session import SessionPlan, run_session
 from harness.runs.manifest import read_manifest
-from harness.runs.run_options import RunOptions
 from harness.runs.store import RunStore, create_run
 from harness.runs.stored_samples import read_samples
 from harness.runs.summary import summarize
 from harness.sample import Prompt
 
-from .virtual_time import instant_clock
+from ..session_plans import session_plan
 
 
 def work(
     folder: Path, samples: int, concurrency: int = 8, log_probs: int | None = None
 ) -> SessionPlan:
-    return SessionPlan(
-        options=RunOptions(
-            endpoint=("far",),
-            task=("assoc_recall",),
-            size=(2,),
-            samples=samples,
-            seed=0,
-            prompting=None,
-            style=None,
-            retrieval=None,
-            max_new_tokens=None,
-            log_probs=log_probs,
-        ),
-        endpoints=(Endpoint(name="far", address=f"unix:{folder}/fake.sock", retrieval=True),),
+    return session_plan(
+        samples=samples,
+        options={"log_probs": log_probs},
         concurrency=concurrency,
-        deadline_s=600,
-        model_server=MODEL_SERVER,
-        clock=instant_clock(),
-        connect_timeout_s=600,
+        size=2,
+        address=f"unix:{folder}/fake.sock",
+        retrieval=True,
     )
 
 

@@ -13,7 +13,8 @@ from harness.clients.faults import AttemptError, DeadlineError, RefusedError, Tr
 from harness.clients.openai.chunk import read_chunk
 from harness.clients.openai.http_errors import error_from_event
 from harness.clients.openai.openai_client import ExternalClient
-from harness.endpoints.config import Endpoint
+from harness.clients.pace import Pace
+from harness.endpoints.endpoint import Endpoint
 from harness.endpoints.external import Api, External
 from harness.fakes.fake_openai import FakeOpenAi, Reply, encode
 from harness.sample import Prompt
@@ -43,7 +44,7 @@ async def ask(
         client=client,
         model=await client.get_model(),
         server=None,
-        clock=instant_clock(),
+        pace=Pace(clock=instant_clock()),
     )
     asked = CompletionRequest(prompt=PROMPT, mode=mode, max_new_tokens=500)
     try:

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from harness.cli.progress import PlainProgress
-from harness.endpoints.config import Endpoint
 from harness.endpoints.external import External
 from harness.errors import IncompleteError
 from harness.fakes.fake_openai import FakeOpenAi, Reply, Script, solve, text_of
@@ -18,14 +17,13 @@ from harness.fakes.paced_servers import (
     SmallContext,
     paced_script,
 )
-from harness.fleet.plans import MODEL_SERVER
 from harness.runner.session import SessionPlan, run_session
 from harness.runs.results import CellResult
-from harness.runs.run_options import RunOptions
 from harness.runs.store import RunStore, create_run
 from harness.runs.summary import summarize
 from harness.way import Prompting
 
+from ..session_plans import session_plan
 from .virtual_time import CLOCK, now_s, run_virtual
 
 REFUSED = Reply(status=400, body='{"error": {"message": "not this one"}}')
@@ -33,26 +31,14 @@ NO_LIST = Reply(body='{"data": []}')
 
 
 def work(address: str, *, samples: int, **changes: Any) -> SessionPlan:
-    given = {"max_new_tokens": None, **changes.pop("options", {})}
-    options = RunOptions(
-        endpoint=("far",),
-        task=("assoc_recall",),
-        size=(4,),
+    plan = session_plan(
         samples=samples,
-        seed=0,
-        prompting=(Prompting.DIRECT,),
-        style=None,
-        retrieval=None,
-        **given,
-    )
-    plan = SessionPlan(
-        options=options,
-        endpoints=(Endpoint(name="far", address=address, external=External(model="m")),),
         concurrency=64,
         deadline_s=120,
-        model_server=MODEL_SERVER,
-        connect_timeout_s=600,
         clock=CLOCK,
+        options={"prompting": (Prompting.DIRECT,), **changes.pop("options", {})},
+        address=address,
+        external=External(model="m"),
     )
     return replace(plan, **changes)
 

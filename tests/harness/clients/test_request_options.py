@@ -14,7 +14,7 @@ from harness.clients.faults import RefusedError
 from harness.clients.grpc_client import Client
 from harness.clients.openai import openai_client
 from harness.clients.openai.openai_client import ExternalClient
-from harness.endpoints.config import Endpoint
+from harness.endpoints.endpoint import Endpoint
 from harness.endpoints.external import Api, External
 from harness.endpoints.request_options import DEFAULT_REQUEST, RequestOptions
 from harness.errors import InputError, UnreachableError

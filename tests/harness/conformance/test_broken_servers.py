@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from harnessapi.rpc.targets import parse_target
 
+from harness.conformance.all_promises import PROMISES
 from harness.conformance.kit import hold
 from harness.conformance.promise import Finding, Judgement, shown
-from harness.conformance.promises import PROMISES
 from harness.errors import UnreachableError
 from harness.fakes.broken_servers import toy_server
 from harness.fakes.defects import DEFECTS

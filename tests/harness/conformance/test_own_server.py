@@ -11,7 +11,7 @@ import pytest
 from harnessapi.rpc.probe import why_not_healthy
 from harnessapi.rpc.targets import parse_target
 
-from harness.conformance.promises import PROMISES
+from harness.conformance.all_promises import PROMISES
 
 PAGE = Path(__file__).parents[3] / "docs" / "serve-your-own-model.md"
 MAX_LINES = 60

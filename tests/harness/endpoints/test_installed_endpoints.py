@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from harness.endpoints.config import ENTRY_POINTS, load_endpoints
+from harness.endpoints.config import load_endpoints
+from harness.endpoints.installed import ENTRY_POINTS
 from harness.errors import HarnessError
 
 

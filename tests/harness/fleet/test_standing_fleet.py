@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from harness.endpoints.config import Endpoint
+from harness.endpoints.endpoint import Endpoint
 from harness.fleet.plans import MODEL_SERVER
 from harness.fleet.standing_fleet import plan_standing_fleet
 

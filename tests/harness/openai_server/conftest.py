@@ -14,7 +14,7 @@ from harnessapi.rpc.targets import parse_target
 
 from harness.clients.connection import connect
 from harness.clients.grpc_client import Client
-from harness.endpoints.config import Endpoint
+from harness.endpoints.endpoint import Endpoint
 from harness.endpoints.request_options import DEFAULT_REQUEST, RequestOptions
 from harness.fakes.fake_model import FakeModel, Script, start_fake
 from harness.openai_server.app import Face

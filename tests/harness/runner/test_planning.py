@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from harnessapi.values import Mode, ModelDescription
 
-from harness.endpoints.config import Endpoint
+from harness.endpoints.endpoint import Endpoint
 from harness.endpoints.external import External
 from harness.errors import HarnessError
 from harness.runner.plan import plan_cells

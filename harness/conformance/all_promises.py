@@ -17,8 +17,8 @@ from harness.conformance.trial import Trial
 
 
 async def _still_there(trial: Trial) -> str:
-    exchange = await trial.complete(trial.short(), "a completion, after all that was asked")
-    expect_same("the completion, after all that was asked", exchange.text, trial.plain.text)
+    observed = await trial.complete(trial.short(), "a completion, after all that was asked")
+    expect_same("the completion, after all that was asked", observed.text, trial.plain.text)
     return "the first completion once more"
 
 

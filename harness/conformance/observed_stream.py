@@ -16,7 +16,7 @@ MAX_BYTES: Final = 16 * 2**20
 
 
 @dataclass(kw_only=True, slots=True)
-class Exchange:
+class ObservedStream:
     """What was asked and all that came; `error` is None where the stream ended with OK."""
 
     request: pb.GenerateRequest
