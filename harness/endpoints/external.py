@@ -15,6 +15,7 @@ KEYS: Final = ("model", "api", "api_key_env", "api_key_header", "family", "style
 _SCHEMES: Final = ("http://", "https://")
 _AUTHORIZATION: Final = "Authorization"
 _HEADER: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
+_NO_HOST: Final = re.compile(r"""[\s<>"'{}|\\^`]""")
 # Of the query of an address: Azure's api-version is none of them.
 _SECRET_NAME: Final = re.compile(r"key|token|secret|sig|password|auth", re.IGNORECASE)
 
@@ -129,8 +130,20 @@ def _check_address(address: str) -> None:
         raise InputError(f"address {address!r}: nothing may follow a #")
     if not parts.hostname:
         raise InputError(f"address {address!r} names no host")
+    if not _is_host(parts.hostname):
+        raise InputError(f"address {address!r}: {parts.hostname!r} cannot be a host")
+    if not address.isprintable() or " " in address:
+        raise InputError(f"address {address!r}: no space may be in it")
     if parts.path.rstrip("/").endswith("/completions"):
         raise InputError(f"address {address!r}: it ends before /chat/completions or /completions")
+
+
+def _is_host(host: str) -> bool:
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return _NO_HOST.search(host) is None
 
 
 def text_of(table: Mapping[str, Any], key: str) -> str | None:

@@ -22,6 +22,7 @@ from harness.fakes.odd_streams import (
     in_bytes,
     not_utf8,
     parts,
+    raw_deflated,
     raw_separators,
     said,
     two_lines,
@@ -122,6 +123,7 @@ def _key_in_location(request: Mapping[str, Any], _good: Reply) -> Reply:
 
 
 _OK: Final = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
+_OTHER: Final = {"index": 1, "delta": {"content": "No."}, "text": "No.", "finish_reason": "stop"}
 _READ, _RETRIED, _ERRORED = Cost.READ, Cost.RETRIED, Cost.ERRORED
 
 ODDITIES: Final[Mapping[str, Oddity]] = {
@@ -178,6 +180,23 @@ ODDITIES: Final[Mapping[str, Oddity]] = {
             stream=gzipped(b"".join(encode(events_of(good, is_chat="messages" in request)))),
         ),
     ),
+    "raw-deflate": Oddity(
+        summary="deflate without zlib around it",
+        cost=_READ,
+        make=lambda request, good: replace(
+            good,
+            headers={"Content-Encoding": "deflate"},
+            stream=raw_deflated(b"".join(encode(events_of(good, is_chat="messages" in request)))),
+        ),
+    ),
+    "called-json": Oddity(
+        summary="events under the name of JSON",
+        cost=_READ,
+        make=lambda _, good: replace(good, headers={"content-type": "application/json"}),
+    ),
+    "side-by-side": _streamed(
+        "another choice beside ours", with_choices(lambda c: [{**c[0], "index": 0}, _OTHER]), _READ
+    ),
     # Ends.
     "empty-reasons": _streamed('finish_reason is ""', with_choice(finish_reason=""), _READ),
     "eos": _streamed("the last finish_reason is eos", with_reason("eos"), _READ),
@@ -208,6 +227,14 @@ ODDITIES: Final[Mapping[str, Oddity]] = {
     "error-by-name": _streamed(
         "event: error", in_bytes(lambda _: [b'event: error\ndata: {"message": "oh"}\n\n']), _RETRIED
     ),
+    "error-by-name-as-text": _streamed(
+        "... and text that is no JSON",
+        in_bytes(lambda _: [b"event: error\ndata: upstream gone\n\n"]),
+        _RETRIED,
+    ),
+    "error-in-a-list": _streamed(
+        "an error in a list", alone([{"error": {"code": 429, "message": "slow"}}]), _RETRIED
+    ),
     "too-long-in-stream": _streamed(
         "context_length_exceeded", alone({"error": {"code": "context_length_exceeded"}}), _ERRORED
     ),
@@ -226,6 +253,11 @@ ODDITIES: Final[Mapping[str, Oddity]] = {
         summary="a page with status 200", cost=_ERRORED, make=lambda *_: Reply(body="<html>")
     ),
     # No reply at all.
+    "other-api": _streamed(
+        "events of Anthropic's",
+        alone({"type": "message_start", "message": {"role": "x"}}),
+        _ERRORED,
+    ),
     "not-json": _streamed("data is no JSON", alone("{'a': 1}"), _ERRORED),
     "no-object": _streamed("data is a list", alone("[1]"), _ERRORED),
     "deep-json": _streamed("a hundred thousand brackets", alone("[" * 100_000), _ERRORED),

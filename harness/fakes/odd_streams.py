@@ -110,3 +110,9 @@ def gzipped(data: bytes) -> list[bytes]:
     """Compressed."""
     compressor = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
     return [compressor.compress(data) + compressor.flush()]
+
+
+def raw_deflated(data: bytes) -> list[bytes]:
+    """Compressed, without what zlib puts around it."""
+    compressor = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return [compressor.compress(data) + compressor.flush()]

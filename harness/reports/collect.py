@@ -6,7 +6,7 @@ from pathlib import Path
 
 from harness.errors import InputError
 from harness.runs.lines import DamagedError
-from harness.runs.manifest import Manifest, read_manifest, require_another_run
+from harness.runs.manifest import Manifest, OtherFormatError, read_manifest, require_another_run
 from harness.runs.records import SampleRecord
 from harness.runs.results import CellResult
 from harness.runs.summary import summarize
@@ -65,6 +65,8 @@ def read_report(folders: Sequence[Path], visitor: Callable[[Manifest], Visitor])
 def _manifest(folder: Path) -> Manifest:
     try:
         return read_manifest(folder)
+    except OtherFormatError as error:
+        raise DamagedError(str(error)) from None
     except InputError as error:
         raise DamagedError(
             f"{error}\nWithout its manifest nothing says what a run asked: restore the file from "

@@ -4,10 +4,12 @@ A crash or a copy leaves behind what is no line: a half one, NULs, garbage at th
 with the next whole one behind it. That is passed over. Any other line that is no `kind` is damage.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from stat import S_ISREG
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from msgspec import MsgspecError, ValidationError
@@ -25,6 +27,20 @@ _BEGINNING: Final = b'{"cell":'
 
 class DamagedError(InputError):
     """A file of a run does not say what it should; the message says what to do."""
+
+
+def is_there(path: Path) -> bool:
+    """Whether a run has this file. Raises DamagedError for what cannot be read as one."""
+    if not os.path.lexists(path):
+        return False
+    try:
+        kind = path.stat().st_mode
+    except OSError as error:
+        raise DamagedError(f"{path} cannot be read: {error.strerror}") from None
+    if not S_ISREG(kind):
+        # A pipe would be waited for.
+        raise DamagedError(f"{path} cannot be read: it is no regular file")
+    return True
 
 
 class Line(NamedTuple, Generic[Kind]):
@@ -47,7 +63,7 @@ def read_lines(path: Path, kind: type[Kind]) -> Iterator[Line[Kind]]:
     Raises DamagedError for one that is no `kind`. Malformed ones with no whole line behind them are
     passed over: they are garbage at the end.
     """
-    if not path.exists():
+    if not is_there(path):
         return
     decoder = Decoder(kind)
     malformed: DamagedError | None = None

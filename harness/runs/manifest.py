@@ -10,6 +10,7 @@ from harnessapi.values import ModelDescription
 
 from harness.errors import InputError
 from harness.runs.cell import Cell
+from harness.runs.lines import is_there
 from harness.runs.refused import Refused
 from harness.runs.run_options import RunOptions
 from harness.runs.writing import replacing
@@ -83,6 +84,10 @@ class Manifest:
         return next(e.model for e in self.endpoints if e.name == endpoint)
 
 
+class OtherFormatError(InputError):
+    """A manifest of another version of the harness: nothing is wrong with it."""
+
+
 class _Versioned(msgspec.Struct):
     format: int
 
@@ -91,11 +96,12 @@ def read_manifest(folder: Path) -> Manifest:
     """Raises InputError where there is none, or none that this version can read."""
     path = folder / FILE_NAME
     try:
+        is_there(path)
         with path.open("rb") as file:
             text = file.read(_LONGEST_BYTES)
         version = msgspec.json.decode(text, type=_Versioned).format
         if version != FORMAT:
-            raise InputError(f"{path}: format {version}, this version reads {FORMAT}")
+            raise OtherFormatError(f"{path}: format {version}, this version reads {FORMAT}")
         manifest = msgspec.json.decode(text, type=Manifest)
         _ = manifest.options.mode
     except OSError as error:

@@ -14,6 +14,7 @@ from typing import BinaryIO, Final
 import msgspec
 
 from harness.errors import IncompleteError, InputError, cannot_write, unknown_name
+from harness.runs.lines import is_there
 from harness.runs.manifest import FILE_NAME as MANIFEST_NAME
 from harness.runs.mending import mend
 from harness.runs.records import ErrorRecord, SampleRecord
@@ -34,6 +35,8 @@ class RunStore:
         self.folder = folder
         samples, errors = folder / SAMPLES_NAME, folder / ERRORS_NAME
         try:
+            is_there(samples)
+            is_there(errors)
             with ExitStack() as files:
                 self._samples = files.enter_context(_open_locked(samples))
                 remove_unfinished(samples)

@@ -7,7 +7,7 @@ answer. Every rule stands in docs/scoring.md, with what it does not tolerate.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from harness.scoring.exact import Verdict
@@ -22,6 +22,9 @@ _LABEL: Final = re.compile(
     rf"^[ \t>#{_DECORATION}-]*(?:final[ \t{_DECORATION}]+)?answer[ \t{_DECORATION}]*[:\uff1a]",
     re.IGNORECASE | re.MULTILINE,
 )
+# A line that opens a block, with the name of a language; and one that ends it.
+_OPENS_BLOCK: Final = re.compile(r"[ \t]*```[ \t]*[\w+#.-]+[ \t]*")
+_ENDS_BLOCK: Final = re.compile(r"[ \t]*```[ \t]*")
 # Begins a formula that has lines of its own.
 _FORMULA: Final = "\\["
 
@@ -29,13 +32,14 @@ _FORMULA: Final = "\\["
 def extract_marked_answer(reply: str) -> str | None:
     """What the last label is followed by, normalized; None where there is no such label.
 
-    Where nothing follows on its line, the first line below that says something is the answer.
+    Where nothing follows on its line, the first line below that says something is the answer; where
+    that opens a block, the first one in the block.
     """
     said = without_reasoning(reply)
     end = None
     for label in _LABEL.finditer(said):
         end = label.end()
-    return None if end is None else next(_telling_lines(said[end:].split("\n")), "")
+    return None if end is None else _first_told(said[end:].split("\n"))
 
 
 def score_marked(
@@ -59,6 +63,17 @@ def is_in_last_line(reply: str, target: str, wording: Wording = AS_IT_STANDS) ->
         return False
     words = wording.words(" ".join(map(normalize, last.split())))
     return f" {wanted} " in f" {' '.join(words)} "
+
+
+def _first_told(lines: Sequence[str]) -> str:
+    """The first line that says something, normalized; empty where none does."""
+    told = ((at, text) for at, line in enumerate(lines) for text in _telling_lines([line]))
+    first, answer = next(told, (0, ""))
+    if not _OPENS_BLOCK.fullmatch(lines[first]):
+        return answer
+    below = lines[first + 1 :]
+    end = next((at for at, line in enumerate(below) if _ENDS_BLOCK.fullmatch(line)), 0)
+    return next(_telling_lines(below[:end]), answer)
 
 
 def _telling_lines(lines: Iterable[str]) -> Iterator[str]:

@@ -15,6 +15,8 @@ _TOKEN_KEYS: Final = ("bos_token_id", "eos_token_id", "pad_token_id")
 # A message names so many of the known values at most.
 _MAX_NAMED: Final = 12
 _MAX_SHOWN: Final = 80
+# No vocabulary has as many.
+_MAX_TOKEN_ID: Final = 2**31 - 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,7 +117,8 @@ def _parse_eos(raw: Mapping[str, Any], generation: object) -> frozenset[int]:
 def _token_ids(where: str, key: str, value: object) -> list[int]:
     ids: list[Any] = [] if value is None else value if isinstance(value, list) else [value]
     for token in ids:
-        if not isinstance(token, int) or isinstance(token, bool) or token < -1:
+        is_number = isinstance(token, int) and not isinstance(token, bool)
+        if not is_number or not -1 <= token <= _MAX_TOKEN_ID:
             raise CheckpointError(f"{where}: {key} is {_short(value)}; a token id was expected")
     return ids
 

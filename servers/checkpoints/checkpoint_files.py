@@ -89,6 +89,7 @@ def make_codec(
             f"{TOKENIZER} has token ids up to {largest}; the model's vocabulary ends at "
             f"{vocabulary_size - 1}"
         )
+    _check_specials(tokenizer)
     for token in config.eos_ids:
         if token >= vocabulary_size:
             raise CheckpointError(f"eos_token_id {token} is outside the vocabulary")
@@ -133,6 +134,37 @@ def digest(*paths: Path) -> str:
         with path.open("rb") as file:
             whole.update(hashlib.file_digest(file, "sha256").digest())
     return whole.hexdigest()
+
+
+def _check_specials(tokenizer: Tokenizer) -> None:
+    """What is put around every text are tokens that there are. Raises CheckpointError."""
+    for name in _undefined(tokenizer):
+        # Met in a text, it would end the process.
+        raise CheckpointError(
+            f"{TOKENIZER}: its post_processor puts {name!r} around every text, and its "
+            "special_tokens do not say what that is"
+        )
+    around = tokenizer.encode("", add_special_tokens=True)
+    for token, name in zip(around.ids, around.tokens, strict=True):
+        if tokenizer.id_to_token(token) is None or tokenizer.token_to_id(name) is None:
+            raise CheckpointError(
+                f"{TOKENIZER}: its post_processor puts {name!r} ({token}) around every text, which "
+                "is no token of it"
+            )
+
+
+def _undefined(tokenizer: Tokenizer) -> list[str]:
+    """Names in a template for a single text that the template does not define."""
+    if tokenizer.post_processor is None:
+        return []
+    whole = json.loads(tokenizer.post_processor.__getstate__())
+    parts = [one for one in whole.get("processors", [whole]) if "single" in one]
+    return [
+        piece["SpecialToken"]["id"]
+        for part in parts
+        for piece in part["single"]
+        if "SpecialToken" in piece and piece["SpecialToken"]["id"] not in part["special_tokens"]
+    ]
 
 
 def _require_token(tokenizer: Tokenizer, marker: str) -> int:

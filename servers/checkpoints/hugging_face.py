@@ -24,6 +24,7 @@ from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 from harness_servers.checkpoints.checkpoint import Checkpoint, load_with, shapes_of
 from harness_servers.checkpoints.checkpoint_config import CheckpointConfig, parse_config
 from harness_servers.checkpoints.checkpoint_files import TOKENIZER, WEIGHTS, check_shapes, listed
+from harness_servers.checkpoints.config_size import check_size, mismatch
 from harness_servers.checkpoints.weight_files import WeightFiles, require_finite
 from harness_servers.errors import CheckpointError
 from harness_servers.models.transformers_model import TransformersModel
@@ -130,11 +131,18 @@ def _read_llama_shape(
 
 
 def _load_transformers_model(
-    _config: CheckpointConfig, folder: Path, _weights: WeightFiles
+    _config: CheckpointConfig, folder: Path, weights: WeightFiles
 ) -> tuple[TransformersModel, int]:
     set_verbosity_error()
     disable_progress_bar()
     config = _read_config(folder)
+    try:
+        # A wrong config may name a huge model.
+        with torch.device("meta"):
+            outline = AutoModelForCausalLM.from_config(config)
+    except Exception as error:  # the library raises nothing more precise
+        raise CheckpointError(f"transformers cannot host it: {in_a_line(error)}") from error
+    check_size(outline, weights)
     try:
         model, loaded = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -145,7 +153,8 @@ def _load_transformers_model(
             **LOCAL,
         )
     except Exception as error:  # the library raises nothing more precise
-        raise CheckpointError(f"transformers cannot host it: {in_a_line(error)}") from error
+        why = mismatch(outline, weights) or in_a_line(error)
+        raise CheckpointError(f"transformers cannot host it: {why}") from error
     if missing := sorted(loaded["missing_keys"]):
         raise CheckpointError(f"{WEIGHTS}: missing: {listed(missing)}")
     if unknown := sorted(loaded["unexpected_keys"]):

@@ -63,10 +63,19 @@ def find_weights(folder: Path) -> WeightFiles:
     paths = (single,) if single.is_file() else _shards(folder)
     shapes: dict[str, tuple[int, ...]] = {}
     dtypes: dict[str, str] = {}
+    places: dict[str, Path] = {}
     for path in paths:
         for name, entry in _read_header(path).items():
-            if _COMPUTED.search(name) is None:
-                shapes[name], dtypes[name] = _read_entry(path, name, entry)
+            if _COMPUTED.search(name) is not None:
+                continue
+            if name in places:
+                # Whichever file comes last would win.
+                raise CheckpointError(
+                    f"{name} is in {places[name].name} and in {path.name}: which of the two is "
+                    "meant cannot be told; save the model anew"
+                )
+            places[name] = path
+            shapes[name], dtypes[name] = _read_entry(path, name, entry)
     return WeightFiles(paths=paths, shapes=shapes, dtypes=dtypes)
 
 

@@ -27,6 +27,8 @@ class Chunk:
     `finish_reason` None: it goes on; empty: the server gives reasons, and none yet.
     """
 
+    # Which choice it is of, where the server says.
+    index: int | None = None
     text: str = ""
     # What the server gives apart as the model's reasoning.
     reasoning: str = ""
@@ -40,12 +42,15 @@ class Chunk:
     fingerprint: str = ""
 
 
-def read_chunk(event: Mapping[str, Any]) -> Chunk:
-    """Raises AttemptError where the event tells of an error, or is none."""
+def read_chunk(event: Mapping[str, Any], index: int | None = None) -> Chunk:
+    """Raises AttemptError where the event tells of an error, or is none.
+
+    `index`: of the choice that is read, where several are sent side by side; else the first.
+    """
     error = _error(event)
     if error:
         raise error_from_event(error)
-    choice = _choice(event)
+    choice = _choice(event, index)
     # Where a server does not stream, the message is whole.
     delta = _table(choice, "delta" if "delta" in choice else "message")
     content, apart = _texts(delta.get("content"))
@@ -54,6 +59,7 @@ def read_chunk(event: Mapping[str, Any]) -> Chunk:
     details = counts.get("completion_tokens_details")
     apart_counts = details if isinstance(details, dict) else {}
     return Chunk(
+        index=read_count(choice.get("index")),
         text=_text(choice.get("text")) or content or _text(delta.get("refusal")),
         reasoning=apart or _reasoning(delta),
         finish_reason=_reason(choice.get("finish_reason")),
@@ -71,18 +77,27 @@ def _error(event: Mapping[str, Any]) -> Any:
     if event.get("error"):
         return event["error"]
     is_error = event.get("object") == "error" or event.get("type") == "error"
+    message = event.get("message")
+    # Elsewhere a message is what the model says, and no error.
+    is_reply = isinstance(message, dict) and ("role" in message or "content" in message)
     says_alone = "choices" not in event and ("message" in event or "detail" in event)
-    return event if is_error or says_alone else None
+    return event if is_error or (says_alone and not is_reply) else None
 
 
-def _choice(event: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The first choice; empty where there is none, as in an event of the counts alone."""
+def _choice(event: Mapping[str, Any], index: int | None) -> Mapping[str, Any]:
+    """The first choice that can be of this index.
+
+    Empty where there is none, as in an event of the counts alone.
+    """
     choices = event.get("choices")
     if choices is None or choices == []:
         return {}
-    if not isinstance(choices, list) or not isinstance(choices[0], dict):
+    if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
         raise _bad("choices", choices)
-    return choices[0]
+    for choice in choices:
+        if index is None or read_count(choice.get("index")) in {None, index}:
+            return choice
+    return {}
 
 
 def _table(choice: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -217,9 +217,15 @@ def retry_after_s(value: str | None) -> float:
         return 0.0
 
 
+def unwrapped(value: Any) -> Any:
+    """The error of a list that holds it alone, as Google's servers send them; else the value."""
+    is_one = isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict)
+    return value[0] if is_one and "error" in value[0] else value
+
+
 def _loaded(body: str) -> Any:
     try:
-        return json.loads(body)
+        return unwrapped(json.loads(body))
     except (ValueError, RecursionError):
         return body
 

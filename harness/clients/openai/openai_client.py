@@ -285,9 +285,11 @@ class ExternalClient:
 async def _chunks(reply: ServerReply) -> AsyncGenerator[Chunk]:
     """Those of a reply; where it is cut off behind its end, what is missing is nothing of it."""
     has_ended = False
+    index = None
     try:
         async for event in reply.events():
-            chunk = read_chunk(event)
+            chunk = read_chunk(event, index)
+            index = chunk.index if index is None else index
             has_ended = has_ended or bool(chunk.finish_reason)
             yield chunk
     except httpx.RequestError:

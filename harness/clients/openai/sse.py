@@ -2,7 +2,8 @@
 
 Lines end at CR, LF or CRLF alone; what JSON may hold besides (U+2028, U+0085) ends none. The data
 of an event may take several lines. Beyond the standard, since servers do so: an event whose data is
-whole on its first line needs no empty line after it, and JSON may stand without `data:`.
+whole on its first line needs no empty line after it; JSON may stand without `data:`, and where its
+line is not all of it, whatever follows is; an error by name may be any text.
 """
 
 import json
@@ -12,7 +13,8 @@ from typing import Any, Final
 
 from harness.clients.faults import BAD_RESPONSE, BROKEN_STREAM, AttemptError, TransientError
 from harness.clients.incoming import Mask
-from harness.clients.openai.http_errors import dumped
+from harness.clients.openai.http_errors import dumped, unwrapped
+from harness.clients.openai.other_apis import other_api
 
 DONE: Final = "[DONE]"
 MAX_EVENT_BYTES: Final = 2**20
@@ -20,6 +22,9 @@ MAX_EVENT_BYTES: Final = 2**20
 MAX_RECENT: Final = 2000
 _LINE_END: Final = re.compile(rb"\r\n|\r|\n")
 _FIELDS: Final = ("data", "event", "id", "retry")
+_ERROR: Final = "error"
+# What JSON that stands without `data:` begins and ends with.
+_BARE: Final = {"{": "}", "[": "]"}
 _NOT_YET: Final = object()
 
 
@@ -33,6 +38,8 @@ class EventReader:
         self._mask = mask
         self._name = ""
         self._data: list[str] = []
+        # It stands without `data:`, on several lines.
+        self._is_bare = False
         # Since the last event, whatever it was.
         self._num_bytes = 0
         self._num_events = 0
@@ -52,10 +59,11 @@ class EventReader:
                 yield event
         # By the standard this event is dropped; servers forget the last empty line.
         last = self._whole() if self._data else None
-        if last is _NOT_YET:
+        if last is _NOT_YET and not self._is_closed():
             raise TransientError(BROKEN_STREAM, "the stream ended within an event", is_away=False)
-        if last is not None and not self.is_done:
-            yield self._named(last)
+        event = self._end(last)
+        if event is not None:
+            yield event
         if self._is_foreign and not self._num_events:
             raise AttemptError(BAD_RESPONSE, f"no stream of events: {self.recent[:200]}")
 
@@ -94,11 +102,19 @@ class EventReader:
 
     def _read(self, line: str) -> dict[str, Any] | None:
         """The event that this line ends."""
+        if self._is_bare:
+            self._data.append(line)
+            return None
         if not line:
             return self._end(self._whole())
         field, _, value = line.partition(":")
-        if line.startswith("{"):
-            field, value = "data", line
+        bare = line.strip()
+        if bare.startswith(("{", "[{")) or bare == "[":
+            # In the middle of an event it is a line of that.
+            is_first = not self._data
+            event = self._add(line)
+            self._is_bare = is_first and bool(self._data)
+            return event
         if field == "event":
             self._name = value.strip()
         elif field == "data":
@@ -115,6 +131,8 @@ class EventReader:
         return None if event is _NOT_YET else self._end(event)
 
     def _end(self, event: Any) -> dict[str, Any] | None:
+        if event is _NOT_YET and self._name == _ERROR:
+            event = "\n".join(self._data)
         if event is _NOT_YET:
             raise AttemptError(BAD_RESPONSE, f"not JSON: {self._data[0][:200]}")
         named = None if event is None else self._named(event)
@@ -134,9 +152,19 @@ class EventReader:
         except (ValueError, RecursionError):
             return _NOT_YET
 
+    def _is_closed(self) -> bool:
+        """What is no JSON is all there, and not the beginning of some."""
+        text = "\n".join(self._data).strip()
+        return self._name == _ERROR or (self._is_bare and text.endswith(_BARE[text[0]]))
+
     def _named(self, event: Any) -> dict[str, Any]:
+        event = unwrapped(event)
+        if self._name == _ERROR and not (isinstance(event, dict) and "error" in event):
+            event = {"error": event}
+        if isinstance(event, list) and event and isinstance(event[0], dict):
+            raise other_api(dumped(event))
         if not isinstance(event, dict):
             raise AttemptError(BAD_RESPONSE, f"not an object: {dumped(event)[:200]}")
         self._num_events += 1
         self._num_bytes = 0
-        return {"error": event} if self._name == "error" and "error" not in event else event
+        return event

@@ -115,6 +115,8 @@ def test_any_formula_is_normalized_once_and_for_all(parts: list[str]) -> None:
         "Answer: a\n" * 100_000,
         "Answer:\n" * 125_000,
         "Answer: " + "*" * 1_000_000,
+        "Answer:\n```a\n" + "```a\n" * 200_000,
+        "Answer:\n``` " + " " * 1_000_000 + "!",
         "*" * 1_000_000 + "Answer",
         "final " * 160_000,
         "\nAnswer " * 125_000,

@@ -183,7 +183,10 @@ def test_half_precision_weights_are_computed_with_in_float32(
     [
         ({"model_type": "lama"}, "unknown model_type 'lama'; did you mean llama"),
         ({"dtype": "float8"}, "unknown dtype 'float8'"),
-        ({"hidden_size": 32}, "transformers cannot host it"),
+        ({"hidden_size": 32}, "; config.json asks for ("),
+        ({"vocab_size": 10**9}, "the largest that it asks for is "),
+        ({"hidden_size": 2**40}, "transformers cannot host it: Storage size"),
+        ({"intermediate_size": 10**12}, ".mlp."),
         ({"hidden_size": "wide"}, "config.json: "),
         ({"num_hidden_layers": 10**6}, "num_hidden_layers is 1000000; at most 1024"),
         ({"num_hidden_layers": 3}, "missing: model.layers.2."),
@@ -196,6 +199,43 @@ def test_a_checkpoint_that_does_not_fit_is_refused_by_name(
         load_transformers_model(copy(llama_folder, tmp_path, **values))
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "few", "many", "words"),
+    [
+        ("gpt2", 64, 10**9, "the largest that it asks for is transformer.wpe.weight"),
+        ("gpt2", 64, 10**5, "wpe.weight has shape (64, 16); config.json asks for (100000, 16)"),
+        ("gpt_neo", 10**5, 10**5, "tables of "),
+        ("gpt_neo", 10**9, 10**9, "the largest that it asks for is transformer.wpe.weight"),
+    ],
+)
+def test_a_length_that_would_take_all_memory_is_refused_before_it_does(
+    tmp_path: Path, tokenizer, model_type: str, few: int, many: int, words: str
+) -> None:
+    """`few` positions are stored, or as many as can be, and `many` asked for."""
+    key = {"gpt2": "n_positions", "gpt_neo": "max_position_embeddings"}[model_type]
+    sizes = {
+        "hidden_size": 16,
+        "num_heads": 2,
+        "num_layers": 1,
+        "attention_types": [[["global"], 1]],
+    }
+    if model_type == "gpt2":
+        sizes = {"n_embd": 16, "n_layer": 1, "n_head": 2}
+    config = checkpoint_config({"model_type": model_type, **sizes, key: few}, tokenizer)
+    shape = transformers.AutoConfig.for_model(**config)
+    with torch.device("meta"):
+        outline = transformers.AutoModelForCausalLM.from_config(shape)
+    weights = {
+        name: torch.zeros([min(size, 10**5) for size in w.shape])
+        for name, w in outline.state_dict().items()
+        if name != "lm_head.weight"
+    }
+    save_checkpoint(tmp_path, shape.to_dict() | config | {key: many}, weights, tokenizer)
+    with pytest.raises(CheckpointError) as caught:
+        load_transformers_model(tmp_path)
+    assert words in str(caught.value)
 
 
 async def test_the_backend_serves_it_and_names_its_engine(llama_folder: Path, make_job) -> None:

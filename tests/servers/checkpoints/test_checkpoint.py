@@ -98,6 +98,33 @@ def without_shard(folder: Path) -> None:
     (folder / "model-2.safetensors").unlink()
 
 
+def in_two_shards(folder: Path) -> None:
+    shard(folder)
+    first, second = (folder / f"model-{number}.safetensors" for number in (1, 2))
+    both = {**load_file(second), **load_file(first)}
+    save_file({name: tensor + 1 for name, tensor in both.items()}, second)
+
+
+def around_a_text(token: str, **defined: object) -> Callable[[Path], None]:
+    """A template that puts a token before every text."""
+
+    def put(folder: Path) -> None:
+        tokenizer = json.loads((folder / "tokenizer.json").read_text())
+        single = [{"SpecialToken": {"id": token, "type_id": 0}}, {"Sequence": {"id": "A"}}]
+        whole = {name: {"id": name, **one} for name, one in defined.items()}
+        tokenizer["post_processor"] = {
+            "type": "TemplateProcessing",
+            "single": [*single],
+            "pair": [*single, {"Sequence": {"id": "B", "type_id": 1}}],
+            "special_tokens": whole,
+        }
+        for piece in tokenizer["post_processor"]["pair"] + single:
+            piece.get("Sequence", {}).setdefault("type_id", 0)
+        (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+
+    return put
+
+
 def header(folder: Path, text: bytes, length: int | None = None) -> None:
     size = (len(text) if length is None else length).to_bytes(8, "little")
     (folder / "model.safetensors").write_bytes(size + text)
@@ -150,6 +177,7 @@ def cut(name: str) -> Callable[[Path], None]:
         (lambda f: edit(f, eos_token_id=[2, None]), "eos_token_id is [2, None]"),
         (lambda f: edit(f, pad_token_id="big"), "pad_token_id is 'big'; a token id was expected"),
         (lambda f: edit(f, bos_token_id=True), "bos_token_id is True"),
+        (lambda f: edit(f, pad_token_id=10**30), "pad_token_id is 1000000"),
         (lambda f: edit(f, quantization_config={"bits": 4}), "quantized weights are not served"),
         (
             lambda f: edit(f, model_type="mine", auto_map={"AutoModel": "modeling_mine.Mine"}),
@@ -175,6 +203,16 @@ def cut(name: str) -> Callable[[Path], None]:
             "'../model.safetensors' is not the name of a file beside it",
         ),
         (lambda f: index(f, {"head_bias": 3}), "3 is missing"),
+        (in_two_shards, "is in model-1.safetensors and in model-2.safetensors"),
+        (around_a_text("<cls>"), "its post_processor puts '<cls>' around every text"),
+        (
+            around_a_text("<cls>", **{"<cls>": {"ids": [9000], "tokens": ["<cls>"]}}),
+            "puts '<cls>' (9000) around every text, which is no token",
+        ),
+        (
+            around_a_text("<cls>", **{"<cls>": {"ids": [5], "tokens": ["<cls>"]}}),
+            "puts '<cls>' (5) around every text, which is no token",
+        ),
         (lambda f: index(f, {}), "model.safetensors.index.json has no weight_map"),
         (lambda f: header(f, b"[" * 100_000), "model.safetensors is not a safetensors file"),
         (lambda f: header(f, b"{}", 2**62), "its header has 4,611,686,018,427,387,904 bytes"),
