@@ -240,7 +240,7 @@ async def test_a_search_is_made_here_and_the_model_goes_on(
     assert "</search>" in first.sampling_params.stop
     assert first.request_id != second.request_id
     written = "I look: <search> fem</search>"
-    if api is Api.CHAT:
+    if api.is_chat:
         assert text_of(second) == (
             f"[user]{PROMPT.text}[assistant]{written}[user]<result> fem gik </result>[reply]"
         )
@@ -530,7 +530,7 @@ def test_a_header_that_grpc_does_not_send_is_named_and_not_shown(
     monkeypatch.setenv("FAR_KEY", "Schlüssel-eins")
     engine = EngineServer(protocol=EngineProtocol.VLLM, tokenizer=".")
     options = RequestOptions(headers_env={"X-Key": "FAR_KEY"})
-    with pytest.raises(InputError, match="the value of X-Key has to be") as caught:
+    with pytest.raises(InputError, match="FAR_KEY holds .* one line of ASCII") as caught:
         EngineClient(parse_target("127.0.0.1:1"), engine, folder, None, options)
     assert "eins" not in str(caught.value)
 

@@ -261,7 +261,7 @@ def test_repeats_are_stored_and_come_to_a_mean_a_pass_rate_and_an_agreement(
         """Of each sample one of three answers is wrong."""
         if request["max_tokens"] == 1:
             return solve(request, number)
-        text = request["messages"][0]["content"]
+        text = request["messages"][-1]["content"]
         seen[text] = seen.get(text, 0) + 1
         wrong = Reply(texts=("Answer: wrong",))
         return wrong if seen[text] == 2 else solve(request, number)

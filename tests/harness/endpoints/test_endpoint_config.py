@@ -90,7 +90,7 @@ def test_an_engine_is_asked_as_its_tokenizer_allows_and_has_a_folder(tmp_path: P
         ModelDescription(name="m", family="", styles=("natural",), has_chat_template=has)
         for has in (True, False)
     )
-    assert (endpoint.api_for(talks), endpoint.api_for(writes)) == (Api.CHAT, Api.COMPLETIONS)
+    assert (endpoint.api_for(talks), endpoint.api_for(writes)) == (Api.TURNS, Api.COMPLETIONS)
 
 
 def test_an_engine_with_one_of_our_checkpoints_is_given_a_text(tmp_path: Path) -> None:
