@@ -92,12 +92,11 @@ def _choice(event: Mapping[str, Any], index: int | None) -> Mapping[str, Any]:
     choices = event.get("choices")
     if choices is None or choices == []:
         return {}
-    if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
+    if not isinstance(choices, list) or not isinstance(choices[0], dict):
         raise _bad("choices", choices)
-    for choice in choices:
-        if index is None or read_count(choice.get("index")) in {None, index}:
-            return choice
-    return {}
+    tables: list[Mapping[str, Any]] = [choice for choice in choices if isinstance(choice, dict)]
+    ours = (t for t in tables if index is None or read_count(t.get("index")) in {None, index})
+    return next(ours, {})
 
 
 def _table(choice: Mapping[str, Any], key: str) -> Mapping[str, Any]:

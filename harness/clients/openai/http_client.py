@@ -14,6 +14,11 @@ from harness.endpoints.request_options import RequestOptions
 from harness.errors import InputError
 from harness.version import harness_version
 
+PROBE_TIMEOUT: Final = httpx.Timeout(5.0)
+# httpx reads also the redirects that it does not follow, and not every host is a name.
+HTTP_FAULTS: Final = (httpx.RequestError, httpx.InvalidURL, UnicodeError)
+# A compressed stream comes late and in lumps.
+UNCOMPRESSED: Final = {"Accept-Encoding": "identity"}
 _CONNECT_TIMEOUT_S: Final = 10.0
 
 

@@ -1,14 +1,12 @@
 """Talks to one OpenAI-compatible server; a request is one attempt. HTTP ends here."""
 
-import asyncio
-import json
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
 import httpx
-from harnessapi.values import Mode, ModelDescription
+from harnessapi.values import ModelDescription
 
 from harness.clients.completion import Completion, CompletionRequest
 from harness.clients.faults import (
@@ -21,16 +19,22 @@ from harness.clients.faults import (
 from harness.clients.incoming import Mask
 from harness.clients.model_client import UNWATCHED, Attempts, Watch, nobody_listens
 from harness.clients.openai.asking import Asking, read_turn
-from harness.clients.openai.chunk import Chunk, read_chunk, read_count
+from harness.clients.openai.chunk import Chunk, read_chunk
 from harness.clients.openai.dialogue import Dialogue
-from harness.clients.openai.http_client import cause, open_http
+from harness.clients.openai.http_client import (
+    HTTP_FAULTS,
+    PROBE_TIMEOUT,
+    UNCOMPRESSED,
+    cause,
+    open_http,
+)
 from harness.clients.openai.http_errors import (
     error_from_response,
     is_over_context,
     refused_parameter,
     wants_more_tokens,
 )
-from harness.clients.openai.reply_bytes import read_body, read_pieces
+from harness.clients.openai.model_list import ask_for_models, describe
 from harness.clients.openai.server_reply import ServerReply
 from harness.endpoints.external import Api, External
 from harness.endpoints.request_options import DEFAULT_REQUEST, RequestOptions
@@ -38,12 +42,6 @@ from harness.sample import Prompt
 from harness.way import Style
 from harness_retrieval.types import Retriever
 
-_PROBE_TIMEOUT: Final = httpx.Timeout(5.0)
-# Of a list of models, the longest that is read, and waited for.
-_MAX_LIST_BYTES: Final = 2**23
-_MAX_LISTING_S: Final = 10.0
-# httpx reads also the redirects that it does not follow, and not every host is a name.
-_HTTP_FAULTS: Final = (httpx.RequestError, httpx.InvalidURL, UnicodeError)
 # In so many a model has said something, whatever it thinks first.
 _THINKING_TOKENS: Final = 2048
 _LIMIT: Final = "max_tokens"
@@ -54,8 +52,6 @@ _PATHS: Final = {
     Api.CHAT: "/chat/completions",
     Api.COMPLETIONS: "/completions",
 }
-# A compressed stream comes late and in lumps.
-_HEADERS: Final = {"Accept-Encoding": "identity"}
 
 
 class ExternalClient:
@@ -90,12 +86,12 @@ class ExternalClient:
     async def is_serving(self) -> bool:
         """Whether somebody is there; a list of models is a convenience, and may be slow or busy."""
         try:
-            async with self._http.stream("GET", "/models", timeout=_PROBE_TIMEOUT):
+            async with self._http.stream("GET", "/models", timeout=PROBE_TIMEOUT):
                 pass
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
             self.cause = self._described(error)
             return False
-        except _HTTP_FAULTS:
+        except HTTP_FAULTS:
             pass
         return True
 
@@ -104,29 +100,18 @@ class ExternalClient:
 
         Raises AttemptError where the server refuses us; a server without a list is taken as it is.
         """
-        listed: list[Mapping[str, Any]] = []
         try:
-            async with (
-                asyncio.timeout(_MAX_LISTING_S),
-                self._http.stream(
-                    "GET", "/models", timeout=_PROBE_TIMEOUT, headers=_HEADERS
-                ) as answer,
-            ):
-                encoding = answer.headers.get("content-encoding", "").strip().lower()
-                pieces = read_pieces(answer.aiter_raw(), encoding)
-                body = (await read_body(pieces, _MAX_LIST_BYTES)).decode(errors="replace")
+            answer = await ask_for_models(self._http)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise TransientError("UNAVAILABLE", self._described(error)) from None
-        except (TimeoutError, AttemptError, *_HTTP_FAULTS):
-            pass  # Completions may work all the same.
-        else:
-            # A key may be good for completions and not for the list: 403 is no refusal yet.
-            if answer.status_code == 401:
-                raise self._error(answer, body)
-            listed = _listed(body)
-        names = (model.get("id") for model in listed)
+        models = [] if answer is None else answer.models
+        # A key may be good for completions and not for the list: 403 is no refusal yet.
+        if answer is not None and answer.status == 401:
+            headers = {name: self._mask(value) for name, value in answer.headers.items()}
+            raise error_from_response(answer.status, headers, self._mask(answer.body))
+        names = (model.get("id") for model in models)
         self.listed = tuple(self._mask(name) for name in names if isinstance(name, str))
-        return _description(self._external, listed, has_channel=self._retriever is not None)
+        return describe(self._external, models, has_channel=self._retriever is not None)
 
     async def count_tokens(self, prompt: Prompt, *, timeout_s: float) -> int:
         """There is nothing to ask for it: the model is given the prompt, to go on for one token.
@@ -220,7 +205,7 @@ class ExternalClient:
         dialogue.recent = str
         try:
             async with self._http.stream(
-                "POST", _PATHS[self._external.api], json=body, headers=_HEADERS
+                "POST", _PATHS[self._external.api], json=body, headers=UNCOMPRESSED
             ) as answer:
                 reply = ServerReply(
                     url=str(answer.url),
@@ -233,7 +218,7 @@ class ExternalClient:
                 await read_turn(
                     dialogue, _chunks(reply), sent, watch, is_done=lambda: reply.is_done
                 )
-        except (AttemptError, *_HTTP_FAULTS) as error:
+        except (AttemptError, *HTTP_FAULTS) as error:
             fault = error if isinstance(error, AttemptError) else self._fault(error)
             if dialogue.num_turns and is_over_context(fault):
                 dialogue.end_full()
@@ -264,10 +249,6 @@ class ExternalClient:
             body.pop(name, None)
         return body
 
-    def _error(self, answer: httpx.Response, body: str) -> AttemptError:
-        headers = {name: self._mask(value) for name, value in answer.headers.items()}
-        return error_from_response(answer.status_code, headers, self._mask(body))
-
     def _described(self, error: httpx.RequestError) -> str:
         return self._mask(cause(error, self._address))
 
@@ -296,28 +277,3 @@ async def _chunks(reply: ServerReply) -> AsyncGenerator[Chunk]:
         # Some close without the last chunk of HTTP.
         if not has_ended:
             raise
-
-
-def _listed(body: str) -> list[Mapping[str, Any]]:
-    """The server's list of models; empty where it has none."""
-    try:
-        data = json.loads(body)["data"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return []
-    return [model for model in data if isinstance(model, dict)] if isinstance(data, list) else []
-
-
-def _description(
-    external: External, listed: list[Mapping[str, Any]], *, has_channel: bool
-) -> ModelDescription:
-    own = next((model for model in listed if model.get("id") == external.model), {})
-    # None, and what some write for it: 0, -1.
-    limit = read_count(own.get("max_model_len")) or None
-    return ModelDescription(
-        name=external.model,
-        family=external.family,
-        engine=f"OpenAI {external.api}",
-        context_limit=limit,
-        modes=tuple(Mode) if has_channel else (),
-        styles=(external.style.value,),
-    )

@@ -161,7 +161,8 @@ class EventReader:
         event = unwrapped(event)
         if self._name == _ERROR and not (isinstance(event, dict) and "error" in event):
             event = {"error": event}
-        if isinstance(event, list) and event and isinstance(event[0], dict):
+        is_list = isinstance(event, list) and event and isinstance(event[0], dict)
+        if is_list and not self._num_events:
             raise other_api(dumped(event))
         if not isinstance(event, dict):
             raise AttemptError(BAD_RESPONSE, f"not an object: {dumped(event)[:200]}")
