@@ -12,6 +12,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 import torch
@@ -91,7 +92,7 @@ async def serve_and_compare(model_type: str, *, byte_fallback: bool) -> Compared
         arguments = ["harness_servers.command", str(folder), "--listen", target.name]
         server = ServerProcess(arguments, log=log)
         channel = grpc.aio.insecure_channel(target.name, options=channel_options(target))
-        stub = inference_pb2_grpc.InferenceServiceStub(channel)
+        stub: Any = inference_pb2_grpc.InferenceServiceStub(channel)
         try:
             await _await_health(channel, server)
             model = description_from_wire(await stub.GetModel(pb.GetModelRequest()))
@@ -121,7 +122,7 @@ async def _await_health(channel: grpc.aio.Channel, server: ServerProcess) -> Non
         await asyncio.sleep(0.1)
 
 
-async def _complete(stub: inference_pb2_grpc.InferenceServiceStub, ids: list[int]) -> list[int]:
+async def _complete(stub: Any, ids: list[int]) -> list[int]:
     request = pb.GenerateRequest(
         token_ids=pb.TokenIds(ids=ids),
         sampling=pb.SamplingOptions(temperature=0.0),

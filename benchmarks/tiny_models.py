@@ -198,7 +198,9 @@ def random_model(model_type: str, *, seed: int = 0, **told: Any) -> transformers
     return model
 
 
-def greedy_tokens(model: transformers.PreTrainedModel, ids: list[int], number: int) -> list[int]:
+def greedy_tokens(
+    model: transformers.PreTrainedModel, ids: list[int], number: int, *, use_cache: bool = True
+) -> list[int]:
     """So many tokens behind these, as transformers' own `generate` writes them, ends and all."""
     prompt = torch.tensor([ids])
     whole = model.generate(
@@ -208,6 +210,7 @@ def greedy_tokens(model: transformers.PreTrainedModel, ids: list[int], number: i
         do_sample=False,
         eos_token_id=None,
         pad_token_id=0,
+        use_cache=use_cache,
     )
     written: list[int] = whole[0, len(ids) :].tolist()
     return written

@@ -9,7 +9,6 @@ import torch
 from harnessapi.values import FinishReason
 from safetensors.torch import load_file, save_file
 
-from benchmarks.tiny_models import TYPES, greedy_tokens
 from harness_retrieval.local import LocalRetriever
 from harness_servers.backends.hosting import Hosting, make_backend
 from harness_servers.checkpoints.checkpoint import save_checkpoint
@@ -20,6 +19,7 @@ from harness_training.tokenizer import checkpoint_config
 
 transformers = pytest.importorskip("transformers")
 
+from benchmarks.tiny_models import TYPES, greedy_tokens  # noqa: E402
 from harness_servers.checkpoints.hugging_face import load_transformers_model  # noqa: E402
 
 FAMILIES = {"gpt2": "TRANSFORMER", "mamba2": "SSM", "bamba": "HYBRID"}
