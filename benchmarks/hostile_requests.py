@@ -46,8 +46,8 @@ async def _drain(call: Any) -> None:
 def hostile_to_model(channel: grpc.aio.Channel) -> Mapping[str, Request]:
     """What is sent to the model's server, by name."""
     stub = inference_pb2_grpc.InferenceServiceStub(channel)
-    raw = channel.unary_stream("/harnessapi.inference.v1.InferenceService/Generate")
-    raw_tokenize = channel.unary_unary("/harnessapi.inference.v1.InferenceService/Tokenize")
+    raw: Any = channel.unary_stream("/harnessapi.inference.v1.InferenceService/Generate")
+    raw_tokenize: Any = channel.unary_unary("/harnessapi.inference.v1.InferenceService/Tokenize")
     unknown = " ".join(f"x{number}" for number in range(10_000))
     # Written once: the sender is to spend its time on sending.
     known, known_10 = (
@@ -82,7 +82,7 @@ def hostile_to_model(channel: grpc.aio.Channel) -> Mapping[str, Request]:
 def hostile_to_search(channel: grpc.aio.Channel) -> Mapping[str, Request]:
     """What is sent to the search service, by name."""
     stub = search_grpc.RetrievalServiceStub(channel)
-    raw = channel.unary_unary("/harnessapi.retrieval.v1.RetrievalService/SearchContexts")
+    raw: Any = channel.unary_unary("/harnessapi.retrieval.v1.RetrievalService/SearchContexts")
     rng = random.Random(0)
     blank, pairs = "b;" * 2_000_000, _pairs(rng)
 

@@ -12,6 +12,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 import torch
@@ -20,11 +21,11 @@ from harnessapi.inference.v1 import inference_pb2 as pb
 from harnessapi.inference.v1 import inference_pb2_grpc
 from harnessapi.rpc.description import description_from_wire
 from harnessapi.rpc.options import channel_options
-from harnessapi.rpc.probe import is_serving
+from harnessapi.rpc.probe import why_not_serving
 from harnessapi.rpc.targets import parse_target
 from harnessapi.values import ModelDescription
 
-from benchmarks.tiny_models import TYPES, write_checkpoint
+from benchmarks.tiny_models import TYPES, greedy_tokens, write_checkpoint
 from harness.fleet.process import ServerProcess
 
 NUM_TOKENS = 64
@@ -79,19 +80,7 @@ def prompts(vocabulary_size: int) -> list[list[int]]:
 def expected(folder: Path, asked: list[list[int]]) -> list[list[int]]:
     """What transformers writes, each prompt by itself."""
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    written = []
-    for ids in asked:
-        prompt = torch.tensor([ids])
-        whole = model.generate(
-            prompt,
-            attention_mask=torch.ones_like(prompt),
-            max_new_tokens=NUM_TOKENS,
-            do_sample=False,
-            eos_token_id=None,
-            pad_token_id=0,
-        )
-        written.append(whole[0, len(ids) :].tolist())
-    return written
+    return [greedy_tokens(model, ids, NUM_TOKENS) for ids in asked]
 
 
 async def serve_and_compare(model_type: str, *, byte_fallback: bool) -> Compared:
@@ -103,7 +92,7 @@ async def serve_and_compare(model_type: str, *, byte_fallback: bool) -> Compared
         arguments = ["harness_servers.command", str(folder), "--listen", target.name]
         server = ServerProcess(arguments, log=log)
         channel = grpc.aio.insecure_channel(target.name, options=channel_options(target))
-        stub = inference_pb2_grpc.InferenceServiceStub(channel)
+        stub: Any = inference_pb2_grpc.InferenceServiceStub(channel)
         try:
             await _await_health(channel, server)
             model = description_from_wire(await stub.GetModel(pb.GetModelRequest()))
@@ -127,13 +116,13 @@ async def serve_and_compare(model_type: str, *, byte_fallback: bool) -> Compared
 
 async def _await_health(channel: grpc.aio.Channel, server: ServerProcess) -> None:
     end = time.monotonic() + _MAX_START_S
-    while not await is_serving(channel, timeout_s=_PROBE_S):
+    while await why_not_serving(channel, timeout_s=_PROBE_S) is not None:
         if server.exit_status is not None or time.monotonic() > end:
             raise ServerError(server.log_tail())
         await asyncio.sleep(0.1)
 
 
-async def _complete(stub: inference_pb2_grpc.InferenceServiceStub, ids: list[int]) -> list[int]:
+async def _complete(stub: Any, ids: list[int]) -> list[int]:
     request = pb.GenerateRequest(
         token_ids=pb.TokenIds(ids=ids),
         sampling=pb.SamplingOptions(temperature=0.0),

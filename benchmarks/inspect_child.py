@@ -10,7 +10,7 @@ from inspect_ai.scorer import includes, pattern
 from inspect_ai.solver import generate
 
 
-@task
+@task  # type: ignore[untyped-decorator]  # not installed beside us
 def assoc_recall(prompts: str) -> Task:
     """The content of a reply is the answer with its mark; what precedes it is its reasoning."""
     return Task(

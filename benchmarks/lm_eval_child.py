@@ -41,7 +41,8 @@ def _over_http(base_url: str, model: str, tokenizer: str, **options: Any) -> Any
 
 
 def _ask(model: Any, pairs: list[tuple[str, ...]]) -> list[Any]:
-    return model.loglikelihood([SimpleNamespace(args=pair) for pair in pairs])
+    sums: list[Any] = model.loglikelihood([SimpleNamespace(args=pair) for pair in pairs])
+    return sums
 
 
 if __name__ == "__main__":

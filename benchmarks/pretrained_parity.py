@@ -22,7 +22,8 @@ def compare(run: Path, address: str, name: str, form: str) -> bool:
     """Prints a line a task, and the first sample that differs; whether none does."""
     manifest = read_manifest(run)
     records = [json.loads(line) for line in (run / "samples.jsonl").read_text().splitlines()]
-    ours, theirs = {}, {}
+    ours: dict[Any, Any] = {}
+    theirs: dict[Any, Any] = {}
     for cell in manifest.cells:
         found = ours if cell.endpoint.endswith("-grpc") else theirs
         for record in records:

@@ -35,6 +35,7 @@ from harness_servers.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from harness_servers.engine.engine_options import EngineOptions
 from harness_servers.engine.model_runner import keep_freed_memory
 from harness_servers.generation import Finished, Job, Retrieval, Sampling, Stopping
+from harness_servers.models.protocol import SequenceModel
 
 DEFAULT_CHECKPOINT = Path("checkpoints/rnn")
 
@@ -90,7 +91,7 @@ def measured(ends: Sequence[Finished | pb.Finished], seconds: float) -> Measured
 class InProcess:
     """The engine on its thread, without gRPC or a second process. Belongs to one event loop."""
 
-    def __init__(self, checkpoint: Checkpoint, num_slots: int) -> None:
+    def __init__(self, checkpoint: Checkpoint[SequenceModel], num_slots: int) -> None:
         self._codec = checkpoint.codec
         self._backend = EngineBackend(
             checkpoint=checkpoint,

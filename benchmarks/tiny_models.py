@@ -1,16 +1,15 @@
-"""Tiny checkpoints of other people's model types: random weights, tokenizers of two kinds."""
+"""Tiny checkpoints of other people's model types, with random weights; tests have them too."""
 
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 import transformers
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from torch import nn
 
+from benchmarks import tiny_tokenizers
 from harness_servers.checkpoints.checkpoint_files import TOKENIZER
 
-_WORDS: Final = ("the", "of", "bab", "dok", "fem", "gik", "answer", "é", "旗", "🙂")
 _ROPE: Final = {"rope_type": "default", "rope_theta": 10_000.0}
 _WIDE: Final = {
     "hidden_size": 64,
@@ -176,23 +175,45 @@ TYPES: Final[dict[str, dict[str, Any]]] = {
 
 def write_checkpoint(model_type: str, folder: Path, *, byte_fallback: bool, seed: int = 0) -> None:
     """A model of this type as transformers itself saves it, with a tokenizer beside it."""
-    folder.mkdir(parents=True)
-    tokenizer = _byte_fallback() if byte_fallback else _byte_level()
+    tokenizer = tiny_tokenizers.byte_fallback() if byte_fallback else tiny_tokenizers.byte_level()
+    told = {
+        "vocab_size": tokenizer.get_vocab_size(),
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "pad_token_id": 0,
+    }
+    random_model(model_type, seed=seed, **told).save_pretrained(folder)
     tokenizer.save(str(folder / TOKENIZER))
+
+
+def random_model(model_type: str, *, seed: int = 0, **told: Any) -> transformers.PreTrainedModel:
+    """A model of this type; `told`: to its config, beside its shape."""
     config = transformers.AutoConfig.for_model(
-        model_type,
-        **TYPES[model_type],
-        vocab_size=tokenizer.get_vocab_size(),
-        bos_token_id=1,
-        eos_token_id=2,
-        pad_token_id=0,
-        tie_word_embeddings=False,
+        model_type, **{**TYPES[model_type], "tie_word_embeddings": False, **told}
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = transformers.AutoModelForCausalLM.from_config(config)
         _spread(model)
-    model.save_pretrained(folder)
+    return model
+
+
+def greedy_tokens(
+    model: transformers.PreTrainedModel, ids: list[int], number: int, *, use_cache: bool = True
+) -> list[int]:
+    """So many tokens behind these, as transformers' own `generate` writes them, ends and all."""
+    prompt = torch.tensor([ids])
+    whole = model.generate(
+        prompt,
+        attention_mask=torch.ones_like(prompt),
+        max_new_tokens=number,
+        do_sample=False,
+        eos_token_id=None,
+        pad_token_id=0,
+        use_cache=use_cache,
+    )
+    written: list[int] = whole[0, len(ids) :].tolist()
+    return written
 
 
 def _spread(model: nn.Module) -> None:
@@ -202,42 +223,3 @@ def _spread(model: nn.Module) -> None:
             nn.init.normal_(module.weight, std=1.5 / module.in_features**0.5)
         elif isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, std=0.2)
-
-
-def _byte_fallback() -> Tokenizer:
-    """As Llama's: a word, or the bytes of what is none, most of which are no text by themselves."""
-    bytes_ = [f"<0x{byte:02X}>" for byte in range(256)]
-    letters = ["▁", *"abcdefghijklmnopqrstuvwxyz"]
-    words = [f"▁{word}" for word in _WORDS]
-    names = dict.fromkeys(["<pad>", "<s>", "</s>", "<unk>", *bytes_, *letters, *words])
-    vocabulary = {name: number for number, name in enumerate(names)}
-    tokenizer = Tokenizer(
-        models.BPE(vocab=vocabulary, merges=[], unk_token="<unk>", byte_fallback=True)
-    )
-    tokenizer.normalizer = normalizers.Sequence(
-        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
-    )
-    tokenizer.decoder = decoders.Sequence(
-        [
-            decoders.Replace("▁", " "),
-            decoders.ByteFallback(),
-            decoders.Fuse(),
-            decoders.Strip(content=" ", left=1),
-        ]
-    )
-    tokenizer.add_special_tokens(["<pad>", "<s>", "</s>", "<unk>"])
-    return tokenizer
-
-
-def _byte_level() -> Tokenizer:
-    """As GPT-2's: pairs of bytes."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    names = ["<pad>", "<s>", "</s>", *alphabet, "Ġt", "he", "Ġthe"]
-    merges = [("Ġ", "t"), ("h", "e"), ("Ġt", "he")]
-    tokenizer = Tokenizer(
-        models.BPE(vocab={name: number for number, name in enumerate(names)}, merges=merges)
-    )
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens(["<pad>", "<s>", "</s>"])
-    return tokenizer

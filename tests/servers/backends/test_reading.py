@@ -4,13 +4,13 @@ import json
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
+from benchmarks.tiny_models import TYPES, greedy_tokens, random_model
 from harness_retrieval.local import LocalRetriever
 from harness_servers.backends.hosting import Hosting, make_backend
 from harness_servers.checkpoints.hugging_face import load_llama_shape, load_transformers_model
@@ -20,34 +20,6 @@ from harness_servers.generation import Stopping
 from harness_servers.models.reading_proof import reads_in_pieces
 from harness_training.tokenizer import checkpoint_config
 
-WIDE: dict[str, Any] = {
-    "hidden_size": 64,
-    "intermediate_size": 96,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-    "head_dim": 32,
-    "max_position_embeddings": 256,
-}
-SHAPES: dict[str, dict[str, Any]] = {
-    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 256},
-    "lfm2": {**WIDE, "layer_types": ["conv", "full_attention"]},
-    "mamba": {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 8},
-    "minimax": {
-        **WIDE,
-        "num_local_experts": 4,
-        "num_experts_per_tok": 2,
-        "layer_types": ["linear_attention", "full_attention"],
-        "block_size": 16,
-    },
-    "recurrent_gemma": {
-        **WIDE,
-        "lru_width": 64,
-        "attention_window_size": 32,
-        "block_types": ["recurrent", "attention"],
-    },
-    "rwkv": {"hidden_size": 32, "attention_hidden_size": 32, "num_hidden_layers": 2},
-}
 FAMILIES = {
     "gpt2": "TRANSFORMER",
     "lfm2": "HYBRID",
@@ -62,20 +34,13 @@ WHOLE_PROMPT = EngineOptions(prefix_cache_bytes=0, prefill_tokens=10**6, snapsho
 SAID = "does not read a text in pieces as it reads it at once"
 
 
-@pytest.fixture(scope="module", params=SHAPES)
+@pytest.fixture(scope="module", params=FAMILIES)
 def folder(request, tmp_path_factory, tokenizer) -> Path:
     """A random model of each kind, as transformers saves it."""
     kind = request.param
     folder = tmp_path_factory.mktemp("checkpoints") / kind
-    told = checkpoint_config({"model_type": kind, **SHAPES[kind]}, tokenizer)
-    config = transformers.AutoConfig.for_model(**told, initializer_range=0.3)
-    config.tie_word_embeddings = False
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = transformers.AutoModelForCausalLM.from_config(config)
-        for module in model.modules():
-            if isinstance(module, torch.nn.Linear):
-                torch.nn.init.normal_(module.weight, std=1.5 / module.in_features**0.5)
+    told = checkpoint_config({"model_type": kind, **TYPES[kind]}, tokenizer)
+    model = random_model(**told | {"tie_word_embeddings": False})
     model.save_pretrained(folder)
     tokenizer.save(str(folder / "tokenizer.json"))
     return folder
@@ -87,16 +52,7 @@ def prompt(length: int) -> list[int]:
 
 def generate(folder: Path, ids: list[int], num_tokens: int) -> list[int]:
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    given = torch.tensor([ids])
-    whole = model.generate(
-        given,
-        attention_mask=torch.ones_like(given),
-        max_new_tokens=num_tokens,
-        do_sample=False,
-        eos_token_id=None,
-        pad_token_id=0,
-    )
-    return whole[0, len(ids) :].tolist()
+    return greedy_tokens(model, ids, num_tokens)
 
 
 def test_the_family_is_what_the_memory_does(folder: Path) -> None:

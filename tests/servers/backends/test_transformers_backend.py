@@ -19,42 +19,18 @@ from harness_training.tokenizer import checkpoint_config
 
 transformers = pytest.importorskip("transformers")
 
+from benchmarks.tiny_models import TYPES, greedy_tokens  # noqa: E402
 from harness_servers.checkpoints.hugging_face import load_transformers_model  # noqa: E402
 
-SHAPES = {
-    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 256},
-    "mamba2": {
-        "hidden_size": 32,
-        "num_hidden_layers": 2,
-        "state_size": 8,
-        "num_heads": 4,
-        "head_dim": 16,
-        "n_groups": 1,
-        "chunk_size": 16,
-    },
-    "bamba": {
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 2,
-        "attn_layer_indices": [1],
-        "mamba_n_heads": 4,
-        "mamba_d_head": 16,
-        "mamba_d_state": 8,
-        "mamba_chunk_size": 16,
-        "max_position_embeddings": 256,
-    },
-}
 FAMILIES = {"gpt2": "TRANSFORMER", "mamba2": "SSM", "bamba": "HYBRID"}
 WHOLE_PROMPT = EngineOptions(prefix_cache_bytes=0, prefill_tokens=10**6, snapshot_interval=10**6)
 
 
-@pytest.fixture(scope="module", params=SHAPES)
+@pytest.fixture(scope="module", params=FAMILIES)
 def folder(request, tmp_path_factory, tokenizer) -> Path:
     """A random model of each kind."""
     kind = request.param
-    config = checkpoint_config({"model_type": kind, **SHAPES[kind]}, tokenizer)
+    config = checkpoint_config({"model_type": kind, **TYPES[kind]}, tokenizer)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         shape = transformers.AutoConfig.for_model(**config, initializer_range=0.3)
@@ -75,16 +51,7 @@ def test_greedy_tokens_are_those_of_generate_alone_and_together(folder: Path, co
     received = [driver.ask(prompt, stopping=stopping) for prompt in prompts]
     driver.run()
     for ids, one in zip(prompts, received, strict=True):
-        prompt = torch.tensor([ids])
-        expected = reference.generate(
-            prompt,
-            attention_mask=torch.ones_like(prompt),
-            max_new_tokens=40,
-            do_sample=False,
-            eos_token_id=None,
-            pad_token_id=0,
-        )
-        assert one.tokens == expected[0, len(ids) :].tolist()
+        assert one.tokens == greedy_tokens(reference, ids, 40)
 
 
 def test_a_prompt_read_in_pieces_gives_the_logits_of_the_whole(folder: Path) -> None:
@@ -127,7 +94,7 @@ def test_scores_and_log_probs_are_those_of_transformers(folder: Path, codec, dri
 
 def test_the_state_is_measured(folder: Path) -> None:
     model = load_transformers_model(folder).model
-    keys_and_values = {"gpt2": 2 * 2 * 32 * 4, "mamba2": 0, "bamba": 2 * 32 * 4}
+    keys_and_values = {"gpt2": 2 * 2 * 64 * 4, "mamba2": 0, "bamba": 2 * 32 * 4}
     assert model.state_bytes_per_token() == keys_and_values[folder.name]
     assert (model.state_bytes() > 0) == (folder.name != "gpt2")
 

@@ -25,6 +25,7 @@ transformers = pytest.importorskip("transformers")
 if importlib.util.find_spec("vllm") is None:  # imported by the server alone: it takes seconds
     pytest.skip("vllm is not installed", allow_module_level=True)
 
+from benchmarks.tiny_models import greedy_tokens  # noqa: E402
 from harness_servers.checkpoints.hugging_face import load_llama_shape  # noqa: E402
 
 NUM_SLOTS = 4
@@ -125,16 +126,7 @@ async def test_greedy_tokens_are_those_of_transformers(stub, llama_folder: Path)
         ]
     )
     for ids, answer in zip(random_prompts(), answers, strict=True):
-        prompt = torch.tensor([ids])
-        expected = reference.generate(
-            prompt,
-            attention_mask=torch.ones_like(prompt),
-            max_new_tokens=256,
-            do_sample=False,
-            eos_token_id=None,
-            pad_token_id=0,
-        )
-        assert tokens(answer) == expected[0, len(ids) :].tolist()
+        assert tokens(answer) == greedy_tokens(reference, ids, 256)
         assert len(set(tokens(answer))) > 60
 
 
