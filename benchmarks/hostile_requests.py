@@ -50,8 +50,8 @@ def hostile_to_model(channel: grpc.aio.Channel) -> Mapping[str, Request]:
     raw_tokenize: Any = channel.unary_unary("/harnessapi.inference.v1.InferenceService/Tokenize")
     unknown = " ".join(f"x{number}" for number in range(10_000))
     # Written once: the sender is to spend its time on sending.
-    known, known_10 = (
-        pb.GenerateRequest(text="bab " * (mib * 2**18)).SerializeToString() for mib in (60, 10)
+    known, known_4 = (
+        pb.GenerateRequest(text="bab " * (mib * 2**18)).SerializeToString() for mib in (60, 4)
     )
     one_word = pb.TokenizeRequest(text="b" * (63 * 2**20)).SerializeToString()
 
@@ -68,7 +68,7 @@ def hostile_to_model(channel: grpc.aio.Channel) -> Mapping[str, Request]:
         ),
         "generate unknown words": lambda: _drain(generate(text=unknown)),
         "60 MiB of known words": lambda: _drain(raw(known, timeout=_DEADLINE_S)),
-        "10 MiB of known words": lambda: _drain(raw(known_10, timeout=_DEADLINE_S)),
+        "4 MiB of known words": lambda: _drain(raw(known_4, timeout=_DEADLINE_S)),
         "a word of 63 MiB": lambda: raw_tokenize(one_word, timeout=_DEADLINE_S),
         "100,000 stop strings": lambda: _drain(with_stops(["ab"] * 100_000)),
         "16 long stop strings": lambda: _drain(with_stops([f"{'b' * 254}{n}" for n in range(16)])),
@@ -175,7 +175,9 @@ class Neighbour:
 
     async def stop(self) -> None:
         """Waits for its end."""
-        await self._process.communicate()
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        await self._process.wait()
 
 
 async def measure(options: argparse.Namespace, folder: str) -> None:

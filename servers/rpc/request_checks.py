@@ -25,16 +25,17 @@ _MAX_LOG_PROBS: Final = 2**18
 _MAX_BYTES_PER_TOKEN: Final = 16
 MAX_WORDS_PER_TOKEN: Final = 2
 _MAX_WORDING_CHARACTERS: Final = 256
-# Of a searched text. Reading a message holds up every stream, some 2 ms for each of its megabytes.
-_MAX_SEARCHED_BYTES: Final = 2 * MAX_CONTEXT_CHARACTERS
 # Of a request, beside its prompt and its searched text.
 _OTHER_BYTES: Final = 2**20
 
 
 def max_request_bytes(model: ModelDescription) -> int:
-    """A request that holds more is refused for one of its parts, whatever they are."""
-    prompt = _MAX_BYTES_PER_TOKEN * model.max_prompt_tokens
-    return prompt + _MAX_SEARCHED_BYTES + _OTHER_BYTES
+    """A request that holds more is refused for one of its parts, whatever they are.
+
+    A searched text is as long as a prompt at most. Reading a message holds up every stream, some 2
+    ms for each of its megabytes.
+    """
+    return 2 * _MAX_BYTES_PER_TOKEN * model.max_prompt_tokens + _OTHER_BYTES
 
 
 def check_lengths(request: pb.GenerateRequest) -> None:

@@ -513,8 +513,8 @@ class RetrievalOptions(_message.Message):
     top_k: _builtins.int
     """DENSE: passages inserted per search, 1 by default."""
     searched_text: _builtins.str
-    """What is searched besides the completion; not set: the whole prompt. At most 4,000,000
-    characters, and 8,000,000 bytes.
+    """What is searched besides the completion; not set: the whole prompt. As long as a
+    prompt at most: 16 bytes for each of its max_prompt_tokens.
     """
     result_prefix: _builtins.str
     """Around what a search inserts, as the prompt promises it; nothing by default. Each of at most 256
