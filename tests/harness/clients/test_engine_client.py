@@ -530,7 +530,7 @@ def test_a_header_that_grpc_does_not_send_is_named_and_not_shown(
     monkeypatch.setenv("FAR_KEY", "Schlüssel-eins")
     engine = EngineServer(protocol=EngineProtocol.VLLM, tokenizer=".")
     options = RequestOptions(headers_env={"X-Key": "FAR_KEY"})
-    with pytest.raises(InputError, match="FAR_KEY holds .* one line of ASCII") as caught:
+    with pytest.raises(InputError, match=r"FAR_KEY holds .* one line of ASCII") as caught:
         EngineClient(parse_target("127.0.0.1:1"), engine, folder, None, options)
     assert "eins" not in str(caught.value)
 
