@@ -23,6 +23,8 @@ from ..session_plans import session_plan
 
 KEY = "sk-odd/secret-0815"
 NUM_SAMPLES = 7
+# A conversation is read like one message.
+BOTH = pytest.mark.parametrize("api", [Api.TURNS, Api.COMPLETIONS])
 OF_CHAT = {"parts", "delta-text", "unknown-part"}
 OF_SEARCHES = ("answer-alone", "search-in-reasoning", "http-429", "eos", "split-emoji")
 
@@ -78,7 +80,7 @@ def assert_as_said(cost: Cost, cell: CellResult, folder: Path) -> None:
         assert "ecret-08" not in stored
 
 
-@pytest.mark.parametrize("api", Api)
+@BOTH
 @pytest.mark.parametrize("name", ODDITIES)
 async def test_an_odd_reply_costs_what_is_said_of_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, api: Api
@@ -92,7 +94,7 @@ async def test_an_odd_reply_costs_what_is_said_of_it(
     assert "secret" not in output.out + output.err
 
 
-@pytest.mark.parametrize("api", Api)
+@BOTH
 @pytest.mark.parametrize("name", OF_SEARCHES)
 async def test_so_it_is_where_the_model_searches(tmp_path: Path, name: str, api: Api) -> None:
     every = 1 if ODDITIES[name].cost is Cost.READ else 3
@@ -119,7 +121,7 @@ async def test_a_fault_that_stays_costs_its_sample_alone(tmp_path: Path) -> None
     assert lines(folder / "errors.jsonl")[0]["code"] == "HTTP_500"
 
 
-@pytest.mark.parametrize("api", Api)
+@BOTH
 async def test_whatever_bytes_come_each_sample_is_scored_or_errored(
     tmp_path: Path, api: Api
 ) -> None:

@@ -12,7 +12,7 @@ from harness.clients.completion import Completion, CompletionRequest
 from harness.clients.connection import connect
 from harness.clients.faults import RefusedError
 from harness.clients.grpc_client import Client
-from harness.clients.openai import openai_client
+from harness.clients.openai import model_list, openai_client
 from harness.clients.openai.openai_client import ExternalClient
 from harness.endpoints.endpoint import Endpoint
 from harness.endpoints.external import Api, External
@@ -127,7 +127,8 @@ async def test_a_refusal_of_the_text_or_the_key_is_no_parameter_to_leave_out() -
 
 @pytest.mark.parametrize("name", ["no-list", "slow-list", "busy-list"])
 async def test_a_list_of_models_is_a_convenience(name: str, monkeypatch) -> None:
-    monkeypatch.setattr(openai_client, "_PROBE_TIMEOUT", httpx.Timeout(0.05, connect=600))
+    for module in (model_list, openai_client):
+        monkeypatch.setattr(module, "PROBE_TIMEOUT", httpx.Timeout(0.05, connect=600))
     endpoint = Endpoint(name="far", address="http://x", external=External(model="m"))
     async with picky_server(name) as server:
         client = ExternalClient(server.address, External(model="m"), None)

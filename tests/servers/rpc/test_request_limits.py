@@ -168,11 +168,12 @@ async def test_calls_past_the_queue_are_resource_exhausted_and_the_server_goes_o
     address: str,
 ) -> None:
     codes: Counter[str] = Counter()
+    stopping = pb.StoppingOptions(max_new_tokens=50, ignore_eos=True)
 
     async def ask(channel: grpc.aio.Channel) -> None:
         stub = inference_pb2_grpc.InferenceServiceStub(channel)
         try:
-            async for _ in stub.Generate(pb.GenerateRequest(text="<cot>", stopping=ENDLESS)):
+            async for _ in stub.Generate(pb.GenerateRequest(text="<cot>", stopping=stopping)):
                 pass
             codes["OK"] += 1
         except grpc.aio.AioRpcError as error:
