@@ -5,6 +5,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -27,6 +28,20 @@ def wait_until() -> Callable[[Callable[[], object]], None]:
             time.sleep(0.01)
 
     return wait
+
+
+@pytest.fixture(scope="session")
+def tutorial_task() -> Callable[[str], str]:
+    """The task of docs/tutorial-add-a-task.md as its readers write it, under a name.
+
+    Another name than theirs where it is asked from a file: whoever followed the page has a task
+    `latest` in the table, and a file's cannot be called so too.
+    """
+    page = Path(__file__).parents[1] / "docs" / "tutorial-add-a-task.md"
+    [code] = [part.partition("\n```")[0] for part in page.read_text().split("```python\n")[1:]]
+    own = 'name = "latest"'
+    assert code.count(own) == 1
+    return lambda name: code.replace(own, f'name = "{name}"') + "\n"
 
 
 @pytest.fixture(scope="session")

@@ -17,21 +17,17 @@ Harness = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="module")
-def latest(root: Path) -> str:
-    """The task of the tutorial, as its readers write it."""
-    page = (root / "docs" / "tutorial-add-a-task.md").read_text()
-    return page.split("```python\n")[1].partition("\n```")[0] + "\n"
-
-
-@pytest.fixture(scope="module")
 def installed(
-    environment: Path, wheel_file: Path, latest: str, tmp_path_factory: pytest.TempPathFactory
+    environment: Path,
+    wheel_file: Path,
+    tutorial_task: Callable[[str], str],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     """The environment with the wheel, and with a package of somebody else."""
     other = tmp_path_factory.mktemp("other") / "my_tasks-2.5-py3-none-any.whl"
     info = "my_tasks-2.5.dist-info"
     with zipfile.ZipFile(other, "w") as wheel:
-        wheel.writestr("my_tasks/__init__.py", latest.replace('name = "latest"', 'name = "newest"'))
+        wheel.writestr("my_tasks/__init__.py", tutorial_task("newest"))
         wheel.writestr(
             "my_tasks/endpoints.toml", '[theirs]\ncheckpoint = "weights"\nretrieval = true\n'
         )
@@ -78,9 +74,9 @@ def harness(installed: Path, tmp_path: Path) -> Harness:
 
 
 def test_the_main_job_is_done_in_any_folder_with_tasks_of_a_file_and_of_a_package(
-    harness: Harness, installed: Path, tmp_path: Path, latest: str
+    harness: Harness, tmp_path: Path, tutorial_task: Callable[[str], str]
 ) -> None:
-    (tmp_path / "latest.py").write_text(latest)
+    (tmp_path / "latest.py").write_text(tutorial_task("recent"))
     tasks = "assoc_recall,./latest.py:Latest,newest"
     done = harness(
         *("eval", "--endpoint", "rnn-rag", "--task", tasks, "--size", "4"),
@@ -90,14 +86,14 @@ def test_the_main_job_is_done_in_any_folder_with_tasks_of_a_file_and_of_a_packag
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [(row["task"], row["n"]) for row in rows] == [
         ("assoc_recall", 10),
-        ("latest", 10),
+        ("recent", 10),
         ("newest", 10),
     ]
     # The shipped weights, not any others: they search, and are right.
     assert (rows[0]["accuracy"], rows[0]["searches_per_sample"]) == (1.0, 1.0)
     [run] = (tmp_path / "runs").iterdir()
     sources = json.loads((run / "manifest.json").read_text())["options"]["task_source"]
-    assert sources["latest"]["spec"] == f"{tmp_path}/latest.py:Latest"
+    assert sources["recent"]["spec"] == f"{tmp_path}/latest.py:Latest"
     assert sources["newest"]["package"] == "my-tasks 2.5"
 
 

@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,7 +13,6 @@ import pytest
 from harness import plugins
 from harness.tasks import choosing, foreign
 
-PAGE = Path(__file__).parents[3] / "docs" / "tutorial-add-a-task.md"
 SPEC = "./latest.py:Latest"
 EVAL = ("eval", "--endpoint", "rnn-rag", "--task", SPEC, "--size", "4", "--samples", "20")
 
@@ -25,10 +24,9 @@ def forget() -> None:
 
 
 @pytest.fixture
-def place(workplace: Any) -> Any:
-    """The task of the tutorial beside endpoints.toml, as its readers write it."""
-    code = PAGE.read_text().split("```python\n")[1].partition("\n```")[0]
-    (workplace.folder / "latest.py").write_text(code + "\n")
+def place(workplace: Any, tutorial_task: Callable[[str], str]) -> Any:
+    """The task of the tutorial beside endpoints.toml."""
+    (workplace.folder / "latest.py").write_text(tutorial_task("recent"))
     forget()
     yield workplace
     forget()
@@ -48,13 +46,13 @@ def half(place: Any) -> Any:
 def test_a_run_keeps_the_name_the_file_and_its_digest(place: Any) -> None:
     result = place.run(*EVAL, "--json")
     assert result.exit_code == 0, result.stderr
-    assert json.loads(result.stdout)["task"] == "latest"
+    assert json.loads(result.stdout)["task"] == "recent"
     options = json.loads((place.only_run() / "manifest.json").read_text())["options"]
-    source = options["task_source"]["latest"]
+    source = options["task_source"]["recent"]
     path = place.folder / "latest.py"
-    assert (options["task"], source["spec"]) == (["latest"], f"{path}:Latest")
+    assert (options["task"], source["spec"]) == (["recent"], f"{path}:Latest")
     assert source["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert place.samples()[0]["address"].startswith("latest/size=4/test/seed=0/")
+    assert place.samples()[0]["address"].startswith("recent/size=4/test/seed=0/")
 
 
 def test_a_run_goes_on_with_the_file_that_it_began_with(half: Any) -> None:
@@ -82,7 +80,7 @@ def test_a_run_does_not_go_on_with_another_file(half: Any) -> None:
     path.write_text(path.read_text() + "\n# changed\n")
     result = half.run("eval", "--resume", half.only_run().name)
     assert result.exit_code == 2
-    assert f"task latest: the run asks that of {path}:Latest (SHA-256 " in result.stderr
+    assert f"task recent: the run asks that of {path}:Latest (SHA-256 " in result.stderr
     assert len(half.samples()) == 12
 
 
@@ -98,7 +96,7 @@ def test_a_stored_run_is_read_and_scored_anew_without_the_file(half: Any) -> Non
     ):
         result = half.run(*command)
         assert result.exit_code == 0, (command, result.stderr)
-    assert "latest" in (half.folder / "report.html").read_text()
+    assert "recent" in (half.folder / "report.html").read_text()
 
 
 def test_plain_language_is_judged_by_the_wording_that_was_stored(place: Any) -> None:
@@ -115,7 +113,7 @@ def test_plain_language_is_judged_by_the_wording_that_was_stored(place: Any) -> 
     row = json.loads(place.run("report", place.only_run().name, "--json").stdout)
     assert row["lenient_accuracy"] is not None
     manifest = json.loads((place.only_run() / "manifest.json").read_text())
-    assert manifest["options"]["task_source"]["latest"]["wording"]["is_list"] is True
+    assert manifest["options"]["task_source"]["recent"]["wording"]["is_list"] is True
 
 
 def test_a_broken_task_ends_the_command_before_anything_starts(place: Any) -> None:
@@ -135,7 +133,7 @@ def test_a_size_that_breaks_is_refused_and_the_others_are_asked(place: Any) -> N
     path.write_text(path.read_text().replace("return self._own[-1]", broken))
     result = place.run(*EVAL[:5], "--size", "4,32", "--samples", "5")
     assert result.exit_code == 4, result.stderr
-    assert "latest at size 32: Updates.target failed: IndexError" in result.stderr
+    assert "recent at size 32: Updates.target failed: IndexError" in result.stderr
     assert {sample["address"].split("/")[1] for sample in place.samples()} == {"size=4"}
 
 
@@ -154,10 +152,10 @@ def test_a_fault_in_a_late_sample_leaves_the_cell_out_and_what_was_done_stored(p
 
 
 def test_parameters_and_samples_of_a_file_are_shown(place: Any) -> None:
-    assert "address    latest/size=3/" in place.run("tasks", "sample", SPEC, "--size", "3").stdout
-    assert "latest: pairs of a key and a value" in place.run("tasks", "show", SPEC).stdout
+    assert "address    recent/size=3/" in place.run("tasks", "sample", SPEC, "--size", "3").stdout
+    assert "recent: pairs of a key and a value" in place.run("tasks", "show", SPEC).stdout
     wrong = place.run("tasks", "sample", SPEC, "-T", "keys=3")
-    assert (wrong.exit_code, "unknown parameter of latest 'keys'" in wrong.stderr) == (2, True)
+    assert (wrong.exit_code, "unknown parameter of recent 'keys'" in wrong.stderr) == (2, True)
 
 
 def test_a_packages_task_is_listed_and_asked(place: Any) -> None:
@@ -168,7 +166,7 @@ def test_a_packages_task_is_listed_and_asked(place: Any) -> None:
     (place.folder / "latest.py").rename(site / "my_tasks.py")
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-tasks\nVersion: 2.5\n")
     (info / "entry_points.txt").write_text(
-        f"[{foreign.ENTRY_POINTS}]\nlatest = my_tasks:Latest\nindex = my_tasks:Latest\n"
+        f"[{foreign.ENTRY_POINTS}]\nrecent = my_tasks:Latest\nindex = my_tasks:Latest\n"
     )
 
     def harness(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -184,7 +182,7 @@ def test_a_packages_task_is_listed_and_asked(place: Any) -> None:
     listed = harness("tasks", "list").stdout
     assert "the answer is the last value of a key (my-tasks 2.5)" in listed
     assert "cannot be asked: task 'index' is ours (harness.tasks.index)" in listed
-    assert "last value" in harness("tasks", "show", "latest").stdout
+    assert "last value" in harness("tasks", "show", "recent").stdout
     clash = harness("tasks", "show", "index")
     assert clash.returncode == 2
     assert "my-tasks 2.5 brings one of that name (my_tasks:Latest)" in clash.stderr

@@ -19,17 +19,13 @@ from harness_retrieval.channel import SearchChannel, SearchLimits
 from harness_retrieval.local import LocalRetriever
 from harness_retrieval.types import SearchRequest
 
-PAGE = Path(__file__).parents[3] / "docs" / "tutorial-add-a-task.md"
-
 Latest = Callable[..., Task]
 
 
 @pytest.fixture
-def latest(tmp_path: Path) -> Latest:
-    text = PAGE.read_text()
-    [code] = [part.partition("\n```")[0] for part in text.split("```python\n")[1:]]
+def latest(tmp_path: Path, tutorial_task: Callable[[str], str]) -> Latest:
     path = tmp_path / "latest.py"
-    path.write_text(code + "\n")
+    path.write_text(tutorial_task("latest"))
     spec = importlib.util.spec_from_file_location("latest", path)
     assert spec is not None
     assert spec.loader is not None
