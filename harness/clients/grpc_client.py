@@ -1,7 +1,7 @@
 """Talks to one model server: one channel, one attempt a call; protobuf ends here."""
 
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
@@ -21,7 +21,7 @@ from harness.clients.conversation import conversation
 from harness.clients.faults import RefusedError
 from harness.clients.grpc_errors import attempt_error, explained
 from harness.clients.log_probs import LikelyCompletion, Score, read_score, score_request
-from harness.clients.model_client import UNWATCHED, Attempts, Watch, nobody_listens
+from harness.clients.model_client import Attempts, ModelClient, Watch
 from harness.clients.transcript import Transcript
 from harness.endpoints.external import Api, chosen_api
 from harness.endpoints.request_options import DEFAULT_REQUEST, RequestOptions
@@ -33,17 +33,14 @@ _MAX_INSERTED_TOKENS: Final = 65_536
 OTHER_SERVICE: Final = "it speaks gRPC, but is no model server of this harness"
 
 
-class Client:
+class Client(ModelClient):
     """Belongs to the event loop that it was made on."""
 
     def __init__(
         self, target: Target, api: Api | None = None, request: RequestOptions = DEFAULT_REQUEST
     ) -> None:
         """`api` None: written language is a conversation where the model has a chat template."""
-        self.say: Callable[[str], None] = nobody_listens
-        self.cause = ""
-        self.refused: dict[str, str] = {}
-        self.listed: tuple[str, ...] = ()
+        super().__init__()
         self.target = target
         self._api = api
         self._request = request
@@ -83,14 +80,14 @@ class Client:
             raise attempt_error(error) from None
         return len(answer.token_ids)
 
-    async def complete(
-        self,
-        request: CompletionRequest,
-        *,
-        timeout_s: float | None = None,
-        watch: Watch = UNWATCHED,
+    @contextmanager
+    def attempts(self, request: CompletionRequest) -> Iterator[Attempts]:
+        """Each begins anew: the server runs the searches, and keeps what it read."""
+        yield lambda timeout_s, watch: self._attempt(request, timeout_s, watch)
+
+    async def _attempt(
+        self, request: CompletionRequest, timeout_s: float | None, watch: Watch
     ) -> Completion:
-        """One attempt. Raises AttemptError: Transient, Deadline, Refused, or none of them."""
         message = _to_wire(request, self._request, self._messages(request.prompt))
         await watch.sending()
         transcript = Transcript(has_log_probs=request.top_log_probs is not None)
@@ -144,11 +141,6 @@ class Client:
             raise attempt_error(error) from None
         finally:
             call.cancel()
-
-    @contextmanager
-    def attempts(self, request: CompletionRequest) -> Iterator[Attempts]:
-        """Each begins anew: the server runs the searches, and keeps what it read."""
-        yield lambda timeout_s, watch: self.complete(request, timeout_s=timeout_s, watch=watch)
 
     def _messages(self, prompt: Prompt) -> pb.Conversation | None:
         """None: it is given the text. Raises RefusedError for a system prompt beside a text."""

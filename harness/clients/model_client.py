@@ -1,5 +1,6 @@
 """What the runner needs of a client, over gRPC or HTTP."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from typing import Final, Protocol
@@ -43,36 +44,44 @@ def nobody_listens(text: str) -> None:
 Attempts = Callable[[float | None, Watch], Awaitable[Completion]]
 
 
-class ModelClient(Protocol):
+class ModelClient(ABC):
     """Belongs to the event loop that it was made on."""
 
-    # Told what a user wants to know once: a parameter that is left out.
-    say: Callable[[str], None]
-    # Why it was not serving when it was asked last.
-    cause: str
-    # Parameters that the server refused, with its words; they are not sent any more.
-    refused: dict[str, str]
-    # The models that the server lists; empty where it lists none.
-    listed: tuple[str, ...]
+    def __init__(self) -> None:
+        # Told what a user wants to know once: a parameter that is left out.
+        self.say: Callable[[str], None] = nobody_listens
+        # Why it was not serving when it was asked last.
+        self.cause = ""
+        # Parameters that the server refused, with its words; they are not sent any more.
+        self.refused: dict[str, str] = {}
+        # The models that the server lists; empty where it lists none.
+        self.listed: tuple[str, ...] = ()
 
+    @abstractmethod
     async def close(self) -> None:
         """Lets go of the connection."""
-        ...
 
+    @abstractmethod
     async def is_serving(self) -> bool:
         """Whether the server is there, and ready."""
-        ...
 
+    @abstractmethod
     async def get_model(self) -> ModelDescription:
         """Raises AttemptError."""
-        ...
 
+    @abstractmethod
     async def count_tokens(self, prompt: Prompt, *, timeout_s: float) -> int:
         """How long the server finds a prompt; 0 where it does not say. One attempt.
 
         Raises RefusedError where the server cannot read it, else AttemptError.
         """
-        ...
+
+    @abstractmethod
+    def attempts(self, request: CompletionRequest) -> AbstractContextManager[Attempts]:
+        """As many as it takes for one completion: an attempt may go on from the last.
+
+        No two at once.
+        """
 
     async def complete(
         self,
@@ -85,11 +94,5 @@ class ModelClient(Protocol):
 
         Raises AttemptError: Transient, Deadline, Refused, Filtered, or none of them.
         """
-        ...
-
-    def attempts(self, request: CompletionRequest) -> AbstractContextManager[Attempts]:
-        """`complete` as often as it takes: an attempt may go on from the last.
-
-        No two at once.
-        """
-        ...
+        with self.attempts(request) as attempt:
+            return await attempt(timeout_s, watch)

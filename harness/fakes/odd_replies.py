@@ -70,6 +70,18 @@ def _streamed(summary: str, change: Callable[[Events], Iterable[bytes]], cost: C
     return Oddity(summary=summary, cost=cost, make=make)
 
 
+def _compressed(
+    summary: str, encoding: str, compress: Callable[[bytes], Iterable[bytes]]
+) -> Oddity:
+    """The same bytes under an encoding that nobody asked for."""
+
+    def make(request: Mapping[str, Any], good: Reply) -> Reply:
+        events = b"".join(encode(events_of(good, is_chat="messages" in request)))
+        return replace(good, headers={"Content-Encoding": encoding}, stream=compress(events))
+
+    return Oddity(summary=summary, cost=_READ, make=make)
+
+
 def _whole(request: Mapping[str, Any], good: Reply) -> Reply:
     text = "".join(piece or "" for piece in good.texts)
     message = {"message": {"role": "assistant", "content": text}} if "messages" in request else {}
@@ -171,24 +183,8 @@ ODDITIES: Final[Mapping[str, Oddity]] = {
         "comments, names and retry", in_bytes(lambda d: [b": hi\nevent: x\nretry: 3\n\n", d]), _READ
     ),
     "not-streamed": Oddity(summary="one JSON object", cost=_READ, make=_whole),
-    "gzip": Oddity(
-        summary="compressed unasked",
-        cost=_READ,
-        make=lambda request, good: replace(
-            good,
-            headers={"Content-Encoding": "gzip"},
-            stream=gzipped(b"".join(encode(events_of(good, is_chat="messages" in request)))),
-        ),
-    ),
-    "raw-deflate": Oddity(
-        summary="deflate without zlib around it",
-        cost=_READ,
-        make=lambda request, good: replace(
-            good,
-            headers={"Content-Encoding": "deflate"},
-            stream=raw_deflated(b"".join(encode(events_of(good, is_chat="messages" in request)))),
-        ),
-    ),
+    "gzip": _compressed("compressed unasked", "gzip", gzipped),
+    "raw-deflate": _compressed("deflate without zlib around it", "deflate", raw_deflated),
     "called-json": Oddity(
         summary="events under the name of JSON",
         cost=_READ,

@@ -32,8 +32,8 @@ _OTHER_BYTES: Final = 2**20
 def max_request_bytes(model: ModelDescription) -> int:
     """A request that holds more is refused for one of its parts, whatever they are.
 
-    A searched text is as long as a prompt at most. Reading a message holds up every stream, some 2
-    ms for each of its megabytes.
+    There is room for a prompt and a searched text as long. Reading a message holds up every stream,
+    some 2 ms for each of its megabytes.
     """
     return 2 * _MAX_BYTES_PER_TOKEN * model.max_prompt_tokens + _OTHER_BYTES
 

@@ -6,7 +6,7 @@ A request is one attempt, its turns and searches are a Dialogue's, as over HTTP.
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -16,14 +16,14 @@ from harnessapi.rpc.options import channel_options
 from harnessapi.rpc.targets import Target
 from harnessapi.values import Mode, ModelDescription
 
-from harness.clients.completion import Completion, CompletionRequest
+from harness.clients.completion import CompletionRequest
 from harness.clients.engines.engine_text import EngineText
 from harness.clients.engines.prompt_tokens import PromptTokens
 from harness.clients.engines.services import SERVICES, TurnRequest
 from harness.clients.faults import AttemptError, RefusedError
 from harness.clients.grpc_errors import attempt_error, explained
 from harness.clients.incoming import Mask
-from harness.clients.model_client import UNWATCHED, Attempts, Watch, nobody_listens
+from harness.clients.model_client import Attempts, ModelClient, Watch
 from harness.clients.openai.asking import Asking, read_turn
 from harness.clients.openai.chunk import Chunk
 from harness.clients.openai.dialogue import Dialogue
@@ -44,7 +44,7 @@ _MAX_RECENT: Final = 2000
 _REFUSALS: Final = frozenset({grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED})
 
 
-class EngineClient:
+class EngineClient(ModelClient):
     """Belongs to the event loop that it was made on; `retriever` None: there is no channel."""
 
     def __init__(
@@ -56,10 +56,7 @@ class EngineClient:
         request: RequestOptions = DEFAULT_REQUEST,
     ) -> None:
         """Raises InputError for a folder without a tokenizer, and a variable that is not set."""
-        self.say: Callable[[str], None] = nobody_listens
-        self.cause = ""
-        self.refused: dict[str, str] = {}
-        self.listed: tuple[str, ...] = ()
+        super().__init__()
         self._engine = engine
         self._request = request
         self._retriever = retriever
@@ -125,17 +122,6 @@ class EngineClient:
         """The server is given the prompt, to go on for one token: then it is known to take it."""
         request = CompletionRequest(prompt=prompt, mode=None, max_new_tokens=1)
         return (await self.complete(request, timeout_s=timeout_s)).num_prompt_tokens
-
-    async def complete(
-        self,
-        request: CompletionRequest,
-        *,
-        timeout_s: float | None = None,
-        watch: Watch = UNWATCHED,
-    ) -> Completion:
-        """One attempt. Raises AttemptError: Transient, Deadline, Refused, or others."""
-        with self.attempts(request) as attempt:
-            return await attempt(timeout_s, watch)
 
     @contextmanager
     def attempts(self, request: CompletionRequest) -> Iterator[Attempts]:

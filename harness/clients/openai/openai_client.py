@@ -1,14 +1,14 @@
 """Talks to one OpenAI-compatible server; a request is one attempt. HTTP ends here."""
 
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
 import httpx
 from harnessapi.values import ModelDescription
 
-from harness.clients.completion import Completion, CompletionRequest
+from harness.clients.completion import CompletionRequest
 from harness.clients.faults import (
     BAD_RESPONSE,
     BROKEN_STREAM,
@@ -17,7 +17,7 @@ from harness.clients.faults import (
     TransientError,
 )
 from harness.clients.incoming import Mask
-from harness.clients.model_client import UNWATCHED, Attempts, Watch, nobody_listens
+from harness.clients.model_client import Attempts, ModelClient, Watch
 from harness.clients.openai.asking import Asking, read_turn
 from harness.clients.openai.chunk import Chunk, read_chunk
 from harness.clients.openai.dialogue import Dialogue
@@ -54,7 +54,7 @@ _PATHS: Final = {
 }
 
 
-class ExternalClient:
+class ExternalClient(ModelClient):
     """Belongs to the event loop that it is used on; `retriever` None: there is no channel."""
 
     def __init__(
@@ -65,10 +65,7 @@ class ExternalClient:
         request: RequestOptions = DEFAULT_REQUEST,
     ) -> None:
         """Raises InputError where a key, or the proxy, of the environment is missing or wrong."""
-        self.say: Callable[[str], None] = nobody_listens
-        self.cause = ""
-        self.refused: dict[str, str] = {}
-        self.listed: tuple[str, ...] = ()
+        super().__init__()
         self._address = address
         self._external = external
         self._request = request
@@ -129,17 +126,6 @@ class ExternalClient:
             if not wants_more_tokens(error):
                 raise
         return await asked_for(_THINKING_TOKENS)
-
-    async def complete(
-        self,
-        request: CompletionRequest,
-        *,
-        timeout_s: float | None = None,
-        watch: Watch = UNWATCHED,
-    ) -> Completion:
-        """One attempt. Raises AttemptError: Transient, Deadline, Refused, Filtered, or others."""
-        with self.attempts(request) as attempt:
-            return await attempt(timeout_s, watch)
 
     @contextmanager
     def attempts(self, request: CompletionRequest) -> Iterator[Attempts]:

@@ -152,7 +152,7 @@ async def test_without_time_for_another_attempt_the_last_fault_is_the_error(chec
     class Away(Client):
         """Unavailable; whether it is back is heard of after so long."""
 
-        async def complete(self, request: CompletionRequest, **_: Any) -> Completion:
+        async def _attempt(self, *_: Any) -> Completion:
             calls.append(time.now_s)
             raise TransientError("UNAVAILABLE", "away")
 

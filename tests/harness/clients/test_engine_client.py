@@ -28,6 +28,8 @@ from harness.sample import Prompt
 from harness.way import Style
 from harness_retrieval.local import LocalRetriever
 
+from .cutting_off import cut_off_once_heard
+
 PROMPT = Prompt(
     text="[Problem 1]\nContext: bab dok ; fem gik ;\nQuestion: fem\n",
     searched="bab dok ; fem gik ; ",
@@ -257,7 +259,7 @@ async def test_a_chat_template_makes_messages_of_it_and_the_system_prompt_is_one
     async with opened(EngineProtocol.VLLM, script, options=options) as (server, client):
         assert (await client.get_model()).has_chat_template
         await client.complete(asked())
-        num_tokens = await client.count_tokens(PROMPT, timeout_s=1)
+        num_tokens = await client.count_tokens(PROMPT, timeout_s=600)
     request, counted = server.calls.requests
     assert counted.sampling_params.max_tokens == 1
     assert text_of(request) == f"[system]Be brief.[user]{PROMPT.text}[reply]"
@@ -350,9 +352,15 @@ async def test_a_deadline_ends_the_request_and_keeps_what_had_come(opened: Openi
     script = in_turn(saying("Ans", is_hung=True))
     async with opened(EngineProtocol.VLLM, script) as (server, client):
         with pytest.raises(DeadlineError) as caught:
-            await client.complete(asked(), timeout_s=1)
+            await cut_off_once_heard(client, asked())
         await server.calls.was_left.wait()
     assert caught.value.raw in ("", "Ans")
+
+
+async def test_a_client_that_keeps_the_time_itself_ends_in_time(opened: Opening) -> None:
+    async with opened(EngineProtocol.VLLM, in_turn(saying("Ans", is_hung=True))) as (_, client):
+        with pytest.raises(DeadlineError, match=r"not done after 0\.5 s"):
+            await client.complete(asked(), timeout_s=0.5)
 
 
 async def test_a_server_without_abort_is_named_once(opened: Opening) -> None:

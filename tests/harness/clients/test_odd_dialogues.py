@@ -20,6 +20,7 @@ from harness.fakes.fake_openai import FakeOpenAi, Reply, encode
 from harness.sample import Prompt
 from harness_retrieval.local import LocalRetriever
 
+from .cutting_off import cut_off_once_heard
 from .virtual_time import instant_clock
 
 PROMPT = Prompt(
@@ -74,28 +75,6 @@ async def test_a_dialogue_goes_on_from_the_turn_that_failed(fault: Reply, api: A
     assert [num_results(one) for one in server.requests[::2]] == list(range(NUM_SEARCHES + 1))
     assert {search.inserted_text for search in completion.searches} == {"fem gik"}
     assert completion.num_generated_tokens == 7 * (NUM_SEARCHES + 1)
-
-
-class Heard:
-    """A Watch that knows when something came: no time has to pass for it."""
-
-    def __init__(self) -> None:
-        self.is_heard = asyncio.Event()
-
-    async def sending(self) -> None: ...
-
-    def heard(self) -> None:
-        self.is_heard.set()
-
-
-async def cut_off_once_heard(client: ExternalClient, asked: CompletionRequest) -> None:
-    watch = Heard()
-    with client.attempts(asked) as attempt:
-        task = asyncio.create_task(attempt(None, watch))
-        await asyncio.wait_for(watch.is_heard.wait(), 600)
-        task.cancel()
-        await asyncio.wait({task})
-        raise DeadlineError("DEADLINE_EXCEEDED", "the time is over")
 
 
 async def test_a_reply_that_the_deadline_cuts_off_is_told_with_what_had_come() -> None:

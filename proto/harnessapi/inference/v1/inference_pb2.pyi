@@ -513,8 +513,8 @@ class RetrievalOptions(_message.Message):
     top_k: _builtins.int
     """DENSE: passages inserted per search, 1 by default."""
     searched_text: _builtins.str
-    """What is searched besides the completion; not set: the whole prompt. As long as a
-    prompt at most: 16 bytes for each of its max_prompt_tokens.
+    """What is searched besides the completion; not set: the whole prompt. A request has room for a
+    prompt and a searched text of 16 bytes for each of max_prompt_tokens, and a mebibyte beside.
     """
     result_prefix: _builtins.str
     """Around what a search inserts, as the prompt promises it; nothing by default. Each of at most 256
