@@ -82,6 +82,10 @@ class Codec:
         # markers that were made such.
         shown = () if self.markers is None else (self.markers.start, self.markers.end)
         self._texts = TokenTexts(tokenizer, shows_specials=has_own_words, shown=shown)
+        # The tokens that may end one: where the marker is text, all that have its last character.
+        self.query_end_ids = self.search_end_ids
+        if self.markers is not None and not self.search_end_ids:
+            self.query_end_ids = _ids_with(tokenizer, self.markers.end[-1])
         self._unknown_token = getattr(tokenizer.model, "unk_token", None)
         self._unknown_id = (
             tokenizer.token_to_id(self._unknown_token) if self._unknown_token else None
@@ -206,6 +210,16 @@ class _WordCounter:
         self._num_words += len(between.split()) - goes_on
         self._place = place
         return self._num_words
+
+
+def _ids_with(tokenizer: Tokenizer, character: str) -> frozenset[int]:
+    """Tokens in whose text the character may be: also those that have a part of its bytes."""
+    vocabulary = tokenizer.get_vocab(with_added_tokens=True)
+    # ASCII stands for itself in every vocabulary; not all that has it there has it in its text.
+    ids = [i for name, i in vocabulary.items() if character in name or not character.isascii()]
+    texts = tokenizer.decode_batch([[i] for i in ids], skip_special_tokens=False)
+    signs = {character} if character.isascii() else {character, "\N{REPLACEMENT CHARACTER}"}
+    return frozenset(i for i, text in zip(ids, texts, strict=True) if signs & {*text})
 
 
 def _reads_language(tokenizer: Tokenizer) -> bool:

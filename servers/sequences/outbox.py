@@ -26,6 +26,11 @@ class Outbox:
         """A token whose text is made when it is sent: the cheap way, called once a token."""
         self._ids.append(token)
 
+    def add_all(self, tokens: Sequence[int], log_probs: Sequence[TokenLogProb]) -> None:
+        """As `add`, of several; with the log-probability of each, or without."""
+        self._ids += tokens
+        self._log_probs += log_probs
+
     def add_with_text(self, tokens: Sequence[int], text: str) -> None:
         """Tokens with the text that goes with them (none, or that of earlier ones held back)."""
         self._read_texts()

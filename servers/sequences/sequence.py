@@ -1,10 +1,12 @@
-"""One sequence in the engine: the only thing, beside the scheduler, that changes."""
+"""One sequence as its reader sees it: what it is doing, since when, and what it has to tell."""
 
+from collections.abc import Sequence as Listing
 from enum import Enum, auto
 
 from harnessapi.values import FinishReason
 
-from harness_servers.generation import Finished, Job, Scored, Started, TokenLogProb
+from harness_servers.errors import ServingError
+from harness_servers.generation import Event, Finished, Job, Scored, Started, TokenLogProb
 from harness_servers.sequences.transcriber import Transcriber
 
 
@@ -18,39 +20,38 @@ class Phase(Enum):
 
 
 class Sequence:
-    """A job on its way: the tokens so far, and how many of them its state has read."""
+    """A job on its way. Times are of time.monotonic_ns."""
 
     def __init__(self, *, sequence_id: int, job: Job, transcriber: Transcriber) -> None:
         self.id = sequence_id
         self.job = job
         self.transcriber = transcriber
-        self.slot = -1
-        self.tokens = [*job.prompt_ids, *(job.given_ids or ())]
-        self.num_read = 0
-        # Of a completion that is given: what its tokens were after those before them.
-        self.scored: list[TokenLogProb] = []
-        if job.given_ids and not job.prompt_ids:
-            self.scored.append(TokenLogProb(token_id=job.given_ids[0], log_prob=None))
-        # Digests of the prompt's prefixes by their length, where a snapshot may be taken.
-        self.prefixes: dict[int, bytes] = {}
+        # It has a slot of the engine.
+        self.is_open = False
+        # Nothing is added any more to what it has to tell.
+        self.is_over = False
         self.phase = Phase.QUEUED
+        # Of a completion that is given: what its tokens were after those before them.
+        self._scored: list[TokenLogProb] = []
+        if job.given_ids and not job.prompt_ids:
+            self._scored.append(TokenLogProb(token_id=job.given_ids[0], log_prob=None))
+        self._error: ServingError | None = None
         self._phase_began_ns = job.arrived_ns
         self._spent_ns = dict.fromkeys(Phase, 0)
 
     @property
-    def num_pending(self) -> int:
-        """Tokens that the state has not read; at 1 the next token can be drawn."""
-        return len(self.tokens) - self.num_read
-
-    @property
-    def is_given(self) -> bool:
-        """Its tokens are read and scored, and none is drawn."""
-        return self.job.given_ids is not None
-
-    @property
     def num_unscored(self) -> int:
-        """Of a given completion: tokens to be read before the first whose logits are wanted."""
-        return max(0, len(self.job.prompt_ids) - 1 - self.num_read)
+        """Of a completion that is given: tokens of which it is yet to be told how likely they are.
+
+        The first of all tokens is likely after nothing; there may be no other.
+        """
+        return len(self.job.given_ids or ()) - len(self._scored)
+
+    def take(self) -> list[Event]:
+        """What it has to tell since the last time, Finished the last of all. Raises its error."""
+        if self._error is not None:
+            raise self._error
+        return self.transcriber.outbox.take()
 
     def enter(self, phase: Phase, now_ns: int) -> int:
         """Changes what the sequence is doing; the time of this stay in the old phase."""
@@ -59,13 +60,13 @@ class Sequence:
         self.phase, self._phase_began_ns = phase, now_ns
         return stay_ns
 
-    def start(self, now_ns: int) -> None:
+    def start(self, now_ns: int, *, num_cached: int) -> None:
         """Leaves the queue: the Started event."""
         self.enter(Phase.PREFILL, now_ns)
         self.transcriber.outbox.add_event(
             Started(
                 prompt_ids=self.job.prompt_ids,
-                num_cached_tokens=self.num_read,
+                num_cached_tokens=num_cached,
                 queue_ns=self._spent_ns[Phase.QUEUED],
                 sampling=self.job.sampling,
                 stopping=self.job.stopping,
@@ -73,18 +74,16 @@ class Sequence:
             )
         )
 
-    def add_scores(self, log_probs: list[TokenLogProb]) -> bool:
-        """Of the next tokens of a given completion; True: that was all, the Scored event."""
-        self.scored += log_probs
-        is_done = len(self.scored) == len(self.job.given_ids or ())
-        if is_done:
-            self.transcriber.outbox.add_event(Scored(log_probs=tuple(self.scored)))
-        return is_done
+    def add_scores(self, log_probs: Listing[TokenLogProb]) -> None:
+        """Of the next tokens of a completion that is given; with the last the Scored event."""
+        self._scored += log_probs
+        if not self.num_unscored:
+            self.transcriber.outbox.add_event(Scored(log_probs=tuple(self._scored)))
 
     def finish(self, reason: FinishReason, now_ns: int) -> None:
         """The Finished event; a sequence that never left the queue is started first."""
         if self.phase is Phase.QUEUED:
-            self.start(now_ns)
+            self.start(now_ns, num_cached=0)
         self.enter(self.phase, now_ns)
         self.transcriber.end()
         self.transcriber.outbox.add_event(
@@ -99,3 +98,7 @@ class Sequence:
                 retrieval_ns=self._spent_ns[Phase.SEARCH],
             )
         )
+
+    def fail(self, error: ServingError) -> None:
+        """It ends with an error; what it had to tell is dropped."""
+        self._error = error

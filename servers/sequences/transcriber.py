@@ -3,6 +3,7 @@
 Knows tokens and text, but no batch, slot or clock.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -12,7 +13,7 @@ from harnessapi.values import FinishReason, Outcome, Part
 from harness_retrieval.channel import SearchChannel, SearchLimits
 from harness_retrieval.types import SearchRequest, SearchResult
 from harness_servers.checkpoints.codec import Codec, Encoded
-from harness_servers.generation import Job, Retrieval, RetrievalStep
+from harness_servers.generation import Job, Retrieval, RetrievalStep, TokenLogProb
 from harness_servers.sequences.outbox import Outbox
 
 # A result may be millions of characters: so many of them are tokenized, between two steps of all
@@ -57,6 +58,36 @@ class Transcriber:
     def num_left(self) -> int:
         """Tokens that may still be generated before an end is due."""
         return self._room - self.num_generated
+
+    @property
+    def num_ahead(self) -> int:
+        """Tokens that may be generated before their text is looked at, up to one of `stop_ids`.
+
+        One alone where a marker may be in the text that is held back.
+        """
+        is_held = bool(self._undecided) and self._stream.holds_back
+        return min(1, self.num_left) if is_held else self.num_left
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """Tokens after which nothing may be generated before they have been written here."""
+        return self._eos_ids if self._search is None else self._eos_ids | self._codec.query_end_ids
+
+    def write_all(
+        self, tokens: Sequence[int], log_probs: Sequence[TokenLogProb] = ()
+    ) -> Consequence | None:
+        """Takes generated tokens, up to the first that leads to something; see `write`."""
+        if self._is_plain(tokens):
+            self.num_generated += len(tokens)
+            self.outbox.add_all(tokens, log_probs)
+            return None
+        for place, token in enumerate(tokens):
+            if log_probs:
+                self.outbox.add_log_prob(log_probs[place])
+            consequence = self.write(token)
+            if consequence is not None:
+                return consequence
+        return None
 
     def write(self, token: int) -> Consequence | None:
         """Takes a generated token; None: go on."""
@@ -129,6 +160,15 @@ class Transcriber:
             self.outbox.add_with_text(self._undecided, "")
             self._undecided = []
         return self._is_stopped
+
+    def _is_plain(self, tokens: Sequence[int]) -> bool:
+        """Nothing depends on what these are, and no end is due: most of all tokens."""
+        return (
+            not self._reads_text
+            and len(tokens) < self.num_left
+            and self._codec.answer_id not in tokens
+            and self._eos_ids.isdisjoint(tokens)
+        )
 
     def _read(self, token: int) -> Consequence | None:
         text = self._stream.read_one(token)

@@ -16,7 +16,7 @@ from harness_retrieval.types import Retriever, SearchRequest
 from harness_servers.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from harness_servers.checkpoints.checkpoint_config import parse_config
 from harness_servers.checkpoints.codec import Codec
-from harness_servers.engine.engine import Engine, News
+from harness_servers.engine.engine import Engine
 from harness_servers.engine.engine_options import EngineOptions
 from harness_servers.errors import ServingError
 from harness_servers.generation import (
@@ -35,6 +35,10 @@ from harness_servers.models.lstm import LstmConfig, LstmModel
 from harness_servers.models.mamba2 import Mamba2Model
 from harness_servers.models.protocol import SequenceModel
 from harness_servers.models.scripted import ScriptedModel
+from harness_servers.sequences.runner_options import RunnerOptions
+from harness_servers.sequences.sequence import Sequence as FollowedSequence
+from harness_servers.sequences.sequence_runner import SequenceRunner
+from harness_servers.token_source import Command
 from harness_training.tokenizer import build_tokenizer, checkpoint_config
 
 # As a server does by default; two threads a tensor of this size wait for each other.
@@ -47,8 +51,15 @@ NO_LIMIT = Stopping(max_new_tokens=10_000)
 class Received:
     """What one sequence's reader has got."""
 
+    sequence: FollowedSequence
     events: list[Event] = field(default_factory=list)
     error: ServingError | None = None
+
+    def take(self) -> None:
+        try:
+            self.events += self.sequence.take()
+        except ServingError as error:
+            self.error = error
 
     @property
     def tokens(self) -> list[int]:
@@ -103,7 +114,9 @@ def new_job(
 
 
 class Driver:
-    """Steps an engine on the test's own thread; searches are made between two steps."""
+    """Steps an engine and the runner before it on the test's own thread; searches are made between
+    two steps.
+    """
 
     def __init__(
         self,
@@ -114,17 +127,21 @@ class Driver:
         retriever: Retriever | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        self.received: dict[int, Received] = {}
+        options = options or EngineOptions()
+        self.engine = Engine(model, options, clock=clock)
         self.forgotten: list[str] = []
         self.searches: list[tuple[int, SearchRequest]] = []
+        self.commands: list[Command] = []
+        self._received: dict[int, Received] = {}
         self._retriever = retriever or LocalRetriever()
         self._codec = codec
-        self.engine = Engine(
-            model=model,
+        self.runner = SequenceRunner(
+            send=self.commands.append,
             codec=codec,
+            context_limit=model.context_limit,
             searches=self,
             context_prefix="test",
-            options=options or EngineOptions(),
+            options=RunnerOptions(num_slots=options.num_slots),
             clock=clock,
         )
 
@@ -157,36 +174,41 @@ class Driver:
             top_log_probs=top_log_probs,
             given_ids=given_ids,
         )
-        sequence_id = len(self.received)
-        self.received[sequence_id] = Received()
-        self.engine.submit(sequence_id, job)
-        return self.received[sequence_id]
+        sequence = self.runner.submit(job)
+        self._received[sequence.id] = Received(sequence=sequence)
+        return self._received[sequence.id]
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self.commands) or self.engine.has_work
 
     def step(self) -> None:
-        self.engine.step()
-        self.take(self.engine.take_news())
+        commands, self.commands[:] = list(self.commands), []
+        self.engine.take(commands)
+        if self.engine.has_work:
+            self.engine.step()
+        news = self.engine.take_news()
+        if news is not None:
+            self.runner.take_news(news)
+        self.take_due()
+
+    def take_due(self) -> None:
+        for sequence in self.runner.take_due():
+            self._received[sequence.id].take()
 
     def search(self) -> None:
         waiting, self.searches = self.searches, []
         if waiting:
             results = self._retriever.search([request for _, request in waiting])
             for (sequence_id, _), result in zip(waiting, results, strict=True):
-                self.engine.take_result(sequence_id, result)
-
-    def take(self, news: News) -> None:
-        for sequence_id, events in news:
-            received = self.received[sequence_id]
-            if isinstance(events, ServingError):
-                received.error = events
-            else:
-                received.events += events
+                self.runner.take_result(sequence_id, result)
 
     def run(self) -> None:
         """Until nothing is left to do."""
-        while self.engine.scheduler.has_work or self.searches:
+        while self.has_work or self.searches:
             self.step()
             self.search()
-        self.take(self.engine.take_news())
+        self.take_due()
 
 
 def make_lstm(width: int = 32, vocab_size: int = 812, seed: int = 0) -> LstmModel:

@@ -100,6 +100,11 @@ class TextStream:
         text = self._texts.decode(self._window[: self._run_start])
         return self._give(text, _num_finished(text))
 
+    @property
+    def holds_back(self) -> bool:
+        """Some text of the tokens so far may be yet to come."""
+        return not self._is_clean
+
     def flush(self) -> str:
         """What was held back: what comes next does not belong to it."""
         if self._is_clean:

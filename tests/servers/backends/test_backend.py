@@ -1,10 +1,11 @@
-"""A foreign engine behind the backend: what it writes, when it is stopped, and when it dies."""
+"""Any engine behind a backend: what it is told, when it is stopped, and when it dies."""
 
 import asyncio
 import contextlib
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
 
 import pytest
 from harnessapi.values import FinishReason, Mode, ModelDescription, Outcome
@@ -12,13 +13,7 @@ from harnessapi.values import FinishReason, Mode, ModelDescription, Outcome
 from harness_retrieval.abbreviations import Abbreviation
 from harness_retrieval.local import LocalRetriever
 from harness_retrieval.types import RetrieverUnavailableError, SearchResult
-from harness_servers.backends.relay.relay_backend import RelayBackend
-from harness_servers.backends.relay.token_source import (
-    Continuation,
-    GivenText,
-    Written,
-)
-from harness_servers.engine.engine_options import EngineOptions
+from harness_servers.backends.backend import Backend
 from harness_servers.errors import QueueFullError, UnavailableError
 from harness_servers.generation import (
     Delta,
@@ -27,19 +22,30 @@ from harness_servers.generation import (
     Job,
     Retrieval,
     RetrievalStep,
-    Sampling,
     Started,
     Stopping,
     TokenLogProb,
 )
+from harness_servers.sequences.runner_options import RunnerOptions
+from harness_servers.token_source import Chunk, Closing, Command, Extension, News, Opening
 
 PROMPT = "assoc_recall bab dok ; fem gik ; fem <regex>"
 ENDLESS = Stopping(max_new_tokens=10**6, ignore_eos=True)
 CONTEXT_LIMIT = 40
 
 
+@dataclass
+class Open:
+    """A sequence that the fake engine has."""
+
+    opening: Opening
+    tokens: list[int]
+    num_left: int
+    is_paused: bool = False
+
+
 class FakeSource:
-    """Writes the word that `chain` has after the last one, `size` tokens at a time."""
+    """Writes the word that `chain` has after the last one, `size` tokens of a sequence at once."""
 
     def __init__(self, tokenizer, chain: dict[str, str]) -> None:
         self._to_id = tokenizer.token_to_id
@@ -47,59 +53,74 @@ class FakeSource:
         for word, following in chain.items():
             self.follow(word, following)
         self.size = 1
-        self.continuations: list[Continuation] = []
-        self.num_open = 0
-        self.texts: list[GivenText] = []
+        self.commands: list[Command] = []
+        self.open: dict[int, Open] = {}
         self.may_score = asyncio.Event()
         self.may_score.set()
         self.died = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
 
     def follow(self, word: str, following: str) -> None:
         self._next[self._to_id(word)] = self._to_id(following)
 
-    async def start(self) -> None: ...
+    def of(self, kind: type) -> list:
+        return [command for command in self.commands if isinstance(command, kind)]
 
-    async def generate(self, continuation: Continuation) -> AsyncGenerator[Written]:
-        self.continuations.append(continuation)
-        self.num_open += 1
-        written = [continuation.token_ids[-1]]
-        try:
-            while written[-1] not in continuation.stop_ids or len(written) == 1:
-                await asyncio.sleep(0.001)
-                ids = self._write(written[-1], continuation, len(written) - 1)
-                if not ids:
-                    return
-                written += ids
-                yield Written(token_ids=ids, num_cached=3)
-        finally:
-            self.num_open -= 1
+    async def start(self, listen: Callable[[News], None]) -> None:
+        self._task = asyncio.create_task(self._run(listen))
 
-    def _write(self, last: int, continuation: Continuation, num_written: int) -> list[int]:
-        ids: list[int] = []
-        while len(ids) < min(self.size, continuation.max_new_tokens - num_written):
-            last = self._next[last]
-            ids.append(last)
-            if last in continuation.stop_ids:
-                break
-        return ids
+    def send(self, command: Command) -> None:
+        self.commands.append(command)
+        match command:
+            case Opening(sequence_id=number, token_ids=ids, max_new_tokens=limit):
+                self.open[number] = Open(command, list(ids), limit)
+            case Extension(sequence_id=number, token_ids=ids, max_new_tokens=limit):
+                one = self.open[number]
+                assert one.is_paused
+                one.tokens += ids
+                one.num_left, one.is_paused = limit, False
+            case Closing(sequence_id=number):
+                del self.open[number]
 
-    async def score(self, text: GivenText) -> list[TokenLogProb]:
+    async def _run(self, listen: Callable[[News], None]) -> None:
+        while True:
+            await asyncio.sleep(0.001)
+            running = [number for number, one in self.open.items() if not one.is_paused]
+            chunks = [
+                self._score(n) if self.open[n].opening.first_scored else self._write(n)
+                for n in running
+            ]
+            listen(News(at_ns=time.monotonic_ns(), chunks=chunks))
+
+    def _write(self, number: int) -> Chunk:
+        one, ids = self.open[number], []
+        while len(ids) < self.size and not one.is_paused:
+            ids.append(self._next[one.tokens[-1]])
+            one.tokens.append(ids[-1])
+            one.num_left -= 1
+            one.is_paused = ids[-1] in one.opening.stop_ids or not one.num_left
+        return Chunk(sequence_id=number, token_ids=ids, num_cached=3, is_paused=one.is_paused)
+
+    def _score(self, number: int) -> Chunk:
         """A token is as likely as its place is near."""
-        self.texts.append(text)
-        self.num_open += 1
-        try:
-            await self.may_score.wait()
-        finally:
-            self.num_open -= 1
-        return [
+        one = self.open[number]
+        if not self.may_score.is_set():
+            return Chunk(sequence_id=number, num_cached=0)
+        one.is_paused = True
+        scored = [
             TokenLogProb(token_id=token, log_prob=-float(place))
-            for place, token in enumerate(text.token_ids)
-        ][text.first :]
+            for place, token in enumerate(one.tokens)
+        ]
+        first = one.opening.first_scored
+        return Chunk(sequence_id=number, num_cached=0, log_probs=scored[first:], is_paused=True)
 
-    async def wait_failed(self) -> None:
+    async def wait_failed(self) -> str:
         await self.died.wait()
+        return "the engine died: of old age"
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
 
 
 @pytest.fixture
@@ -108,10 +129,10 @@ def source(tokenizer, chain) -> FakeSource:
 
 
 @pytest.fixture
-async def make(source: FakeSource, codec) -> AsyncGenerator[Callable[..., RelayBackend]]:
+async def make(source: FakeSource, codec) -> AsyncGenerator[Callable[..., Backend]]:
     made = []
 
-    async def make_backend(retriever=None, context_limit=None, **options) -> RelayBackend:
+    async def make_backend(retriever=None, context_limit=None, **options) -> Backend:
         description = ModelDescription(
             name="fake",
             family="transformer",
@@ -132,12 +153,12 @@ async def make(source: FakeSource, codec) -> AsyncGenerator[Callable[..., RelayB
             modes=tuple(Mode),
             styles=(),
         )
-        backend = RelayBackend(
+        backend = Backend(
             source=source,
             codec=codec,
             description=description,
             retriever=retriever or LocalRetriever(),
-            options=EngineOptions(**options),
+            options=RunnerOptions(**options),
         )
         made.append(backend)
         await backend.start()
@@ -148,7 +169,7 @@ async def make(source: FakeSource, codec) -> AsyncGenerator[Callable[..., RelayB
         await backend.close()
 
 
-async def collect(backend: RelayBackend, job: Job) -> list[Event]:
+async def collect(backend: Backend, job: Job) -> list[Event]:
     return [event async for event in backend.generate(job)]
 
 
@@ -184,9 +205,11 @@ async def test_a_search_is_spliced_in_and_the_engine_goes_on_from_all_of_it(
     assert text(events) == r" <search> fem (\S+) </search> gik <answer> bab"
     [step] = [event for event in events if isinstance(event, RetrievalStep)]
     assert (step.query, step.outcome) == (r"fem (\S+)", Outcome.FOUND)
-    first, second = source.continuations
-    assert codec.decode(second.token_ids) == PROMPT + r" <search> fem (\S+) </search> gik"
-    assert second.max_new_tokens == first.max_new_tokens - 4
+    [opening], [extension] = source.of(Opening), source.of(Extension)
+    assert codec.decode(opening.token_ids) == PROMPT
+    assert codec.decode(extension.token_ids) == "gik"
+    assert extension.max_new_tokens == opening.max_new_tokens - 4
+    assert type(source.commands[-1]) is Closing
     assert (events[0].num_cached_tokens, type(events[-1])) == (3, Finished)
     assert (events[-1].reason, events[-1].num_generated_tokens) == (FinishReason.EOS, 7)
 
@@ -204,7 +227,7 @@ async def test_without_retrieval_the_engine_does_not_stop_at_markers(
 ) -> None:
     events = await collect(await make(), make_job(PROMPT))
     assert text(events) == r" <search> fem (\S+) </search>"
-    assert len(source.continuations) == 1
+    assert source.of(Extension) == []
 
 
 async def test_an_end_marker_outside_a_query_is_written_on_from(
@@ -213,7 +236,7 @@ async def test_an_end_marker_outside_a_query_is_written_on_from(
     source.follow("hob", "</search>")
     job = make_job("<direct>", retrieval=regex)
     assert text(await collect(await make(), job)) == " hob </search>"
-    assert len(source.continuations) == 2
+    assert [one.token_ids for one in source.of(Extension)] == [()]
 
 
 @pytest.mark.parametrize("size", [1, 3, 100])
@@ -227,7 +250,7 @@ async def test_a_stop_string_fires_in_the_answer_alone_and_ends_the_engines_work
     events = await collect(backend, job)
     assert text(events) == " hob <answer> "
     assert events[-1].reason is FinishReason.STOP
-    await until(lambda: source.num_open == 0)
+    await until(lambda: not source.open)
 
 
 async def test_a_full_context_ends_the_sequence_and_says_so(make, endless) -> None:
@@ -253,11 +276,11 @@ async def test_a_deadline_ends_one_that_waits_and_one_that_runs(make, source, ma
     async with contextlib.aclosing(backend.generate(make_job("<cot>", stopping=ENDLESS))) as events:
         await anext(events)
         waiting = await collect(backend, in_a_moment())
-        assert len(source.continuations) == 1
+        assert len(source.of(Opening)) == 1
     running = await collect(backend, in_a_moment())
     for received in (waiting, running):
         assert (type(received[0]), received[-1].reason) == (Started, FinishReason.DEADLINE)
-    await until(lambda: source.num_open == 0)
+    await until(lambda: not source.open)
 
 
 async def test_a_reader_that_goes_away_ends_the_engines_work_and_frees_its_slot(
@@ -266,9 +289,9 @@ async def test_a_reader_that_goes_away_ends_the_engines_work_and_frees_its_slot(
     backend = await make(num_slots=1)
     async with contextlib.aclosing(backend.generate(endless)) as events:
         await anext(events)
-        assert source.num_open == 1
+        assert len(source.open) == 1
     assert (await collect(backend, with_search()))[-1].reason is FinishReason.EOS
-    assert source.num_open == 0
+    assert not source.open
 
 
 @pytest.mark.parametrize("prompt", [(), (5,), (5, 6, 7)])
@@ -279,14 +302,14 @@ async def test_what_is_given_is_scored_after_its_prompt(make, source, make_job, 
     log_probs = [None if place == 0 else -float(place) for place in range(len(prompt) + 2)]
     assert [one.log_prob for one in scored.log_probs] == log_probs[-2:]
     assert [one.token_id for one in scored.log_probs] == [8, 9]
-    [text] = source.texts
-    assert (text.token_ids, text.first) == ([*prompt, 8, 9], max(1, len(prompt)))
+    [opening] = source.of(Opening)
+    assert (opening.token_ids, opening.first_scored) == ([*prompt, 8, 9], max(1, len(prompt)))
 
 
 async def test_a_first_token_alone_needs_no_engine(make, source, make_job) -> None:
     events = await collect(await make(), make_job((), given_ids=(8,), top_log_probs=0))
     assert events[1].log_probs == (TokenLogProb(token_id=8, log_prob=None),)
-    assert source.texts == []
+    assert source.commands == []
 
 
 async def test_a_deadline_and_a_reader_that_goes_away_end_a_score(make, source, make_job) -> None:
@@ -297,9 +320,9 @@ async def test_a_deadline_and_a_reader_that_goes_away_end_a_score(make, source, 
     started, finished = await collect(backend, job)
     assert (type(started), finished.reason) == (Started, FinishReason.DEADLINE)
     task = asyncio.create_task(collect(backend, make_job((5,), given_ids=(8,), top_log_probs=0)))
-    await until(lambda: source.num_open == 1)
+    await until(lambda: len(source.open) == 1)
     task.cancel()
-    await until(lambda: source.num_open == 0)
+    await until(lambda: not source.open)
 
 
 async def test_past_the_queues_bound_requests_are_refused(make, endless) -> None:
@@ -315,7 +338,7 @@ async def test_past_the_queues_bound_requests_are_refused(make, endless) -> None
 async def test_an_engine_that_dies_ends_everyone_and_takes_nobody_in(make, source, endless) -> None:
     backend = await make(num_slots=1)
     tasks = [asyncio.create_task(collect(backend, endless)) for _ in range(3)]
-    await until(lambda: source.num_open == 1)
+    await until(lambda: len(source.open) == 1)
     source.died.set()
     await asyncio.wait_for(backend.wait_failed(), 600)
     for result in await asyncio.gather(*tasks, return_exceptions=True):
@@ -327,7 +350,7 @@ async def test_an_engine_that_dies_ends_everyone_and_takes_nobody_in(make, sourc
 async def test_closing_ends_what_is_running(make, source, endless) -> None:
     backend = await make()
     task = asyncio.create_task(collect(backend, endless))
-    await until(lambda: source.num_open == 1)
+    await until(lambda: len(source.open) == 1)
     await backend.close()
     with pytest.raises(UnavailableError, match="shutting down"):
         await task
@@ -360,15 +383,28 @@ async def test_a_slow_search_holds_up_nobody_else(make, make_job, with_search) -
     assert (await searching)[-1].retrieval_ns > 0
 
 
-async def test_continuations_of_one_sequence_draw_from_different_seeds(
-    make, source, with_search
-) -> None:
+async def test_who_reads_slowly_gets_all_of_it_and_delays_nobody(make, make_job) -> None:
+    backend = await make(flush_interval_ns=0, flush_interval_per_sequence_ns=0)
+    job = make_job("<cot>", stopping=Stopping(max_new_tokens=200, ignore_eos=True))
+    async with contextlib.aclosing(backend.generate(job)) as slow:
+        received = [await anext(slow), await anext(slow)]
+        quick = await collect(backend, job)
+        received += [event async for event in slow]
+    assert text(received) == text(quick)
+    # What gathered while nobody read it came as one.
+    assert len(received) < 10 < len(quick)
+
+
+async def test_a_fault_of_one_sequence_in_the_engine_ends_that_one(make, source, endless) -> None:
     backend = await make()
-    for _ in range(2):
-        await collect(backend, with_search(sampling=Sampling(temperature=1.0, seed=7)))
-    seeds = [one.sampling.seed for one in source.continuations]
-    assert seeds[:2] == seeds[2:]
-    assert seeds[0] != seeds[1]
+    tasks = [asyncio.create_task(collect(backend, endless)) for _ in range(2)]
+    await until(lambda: len(source.open) == 2)
+    number = min(source.open)
+    backend._take_news(News(at_ns=0, chunks=[Chunk(sequence_id=number, error="it broke")]))
+    with pytest.raises(UnavailableError, match="it broke"):
+        await tasks[0]
+    assert [*source.open] == [number + 1]
+    tasks[1].cancel()
 
 
 async def test_tokens_are_joined_into_few_messages(make, make_job) -> None:
