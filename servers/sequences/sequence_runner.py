@@ -3,6 +3,7 @@
 It knows no event loop and no clock but the one that it is given: it can be driven by hand.
 """
 
+import itertools
 import math
 import time
 from collections import deque
@@ -55,7 +56,7 @@ class SequenceRunner:
         self._context_prefix = context_prefix
         self._options = options
         self._clock = clock
-        self._next_id = 0
+        self._ids = itertools.count()
         self._sequences: dict[int, Sequence] = {}
         self._waiting: deque[Sequence] = deque()
         self._num_free = options.num_slots
@@ -136,17 +137,17 @@ class SequenceRunner:
         return list(due.values())
 
     def _make_sequence(self, job: Job) -> Sequence:
-        self._next_id += 1
+        sequence_id = next(self._ids)
         try:
             transcriber = Transcriber(
                 job=job,
                 codec=self._codec,
-                context_id=self._context_id(self._next_id),
+                context_id=self._context_id(sequence_id),
                 context_limit=self._context_limit,
             )
         except Exception as error:  # its text alone is at fault
             raise failed(error) from error
-        return Sequence(sequence_id=self._next_id, job=job, transcriber=transcriber)
+        return Sequence(sequence_id=sequence_id, job=job, transcriber=transcriber)
 
     def _context_id(self, sequence_id: int) -> str:
         return f"{self._context_prefix}-{sequence_id}"

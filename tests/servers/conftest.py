@@ -178,6 +178,9 @@ class Driver:
         self._received[sequence.id] = Received(sequence=sequence)
         return self._received[sequence.id]
 
+    def cancel(self, received: Received) -> None:
+        self.runner.cancel(received.sequence)
+
     @property
     def has_work(self) -> bool:
         return bool(self.commands) or self.engine.has_work
@@ -186,7 +189,7 @@ class Driver:
         commands, self.commands[:] = list(self.commands), []
         self.engine.take(commands)
         if self.engine.has_work:
-            self.engine.step()
+            self.engine.step(lambda: True)  # of several in a row the first alone
         news = self.engine.take_news()
         if news is not None:
             self.runner.take_news(news)

@@ -200,7 +200,7 @@ def test_a_result_for_a_sequence_that_was_cancelled_is_dropped(
     received = driver.ask(PROMPT, retrieval=regex)
     while not driver.searches:
         driver.step()
-    driver.engine.cancel(0)
+    driver.cancel(received)
     driver.search()
     driver.run()
     assert received.finished.reason is FinishReason.CANCELLED
@@ -213,7 +213,7 @@ def test_a_retriever_that_is_gone_fails_those_who_asked_it(drive, scripted, code
     while not driver.searches:
         driver.step()
     driver.searches.clear()
-    driver.engine.take_result(0, UnavailableError("gone"))
+    driver.runner.take_result(0, UnavailableError("gone"))
     other = driver.ask("<cot>")
     driver.run()
     assert str(searching.error) == "gone"

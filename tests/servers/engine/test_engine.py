@@ -177,11 +177,11 @@ def test_a_long_prompt_is_read_though_short_ones_keep_coming(drive, lstm, codec)
 
 def test_slots_are_given_out_and_decoded_from_the_lowest_up(drive, lstm, codec) -> None:
     driver = drive(lstm, codec, options=EngineOptions(num_slots=8))
-    for _ in range(8):
-        driver.ask([1, 2], stopping=Stopping(max_new_tokens=50, ignore_eos=True))
+    limit = Stopping(max_new_tokens=50, ignore_eos=True)
+    asked = [driver.ask([1, 2], stopping=limit) for _ in range(8)]
     driver.step()
-    for sequence_id in (6, 1, 4):
-        driver.engine.cancel(sequence_id)
+    for number in (6, 1, 4):
+        driver.cancel(asked[number])
     driver.ask([1, 2], stopping=LIMIT)
     driver.step()
     batch = driver.engine.scheduler.plan_step().decode
@@ -259,8 +259,8 @@ def test_cancel_frees_the_slot_for_the_next(drive, lstm, codec) -> None:
     for _ in range(5):
         driver.step()
     assert not second.events
-    driver.engine.cancel(0)
-    driver.engine.cancel(0)
+    driver.cancel(first)
+    driver.cancel(first)
     driver.step()
     assert first.finished.reason is FinishReason.CANCELLED
     assert second.tokens
@@ -279,7 +279,7 @@ def test_a_deadline_ends_what_runs_and_what_waits(drive, lstm, codec) -> None:
     driver.step()
     assert waiting.finished.reason is FinishReason.DEADLINE
     assert waiting.of(Started)[0].queue_ns == 60
-    assert driver.engine.next_deadline_ns == 100
+    assert driver.runner.next_wake_ns == 100
     now[0] = 100
     driver.step()
     assert running.finished.reason is FinishReason.DEADLINE
