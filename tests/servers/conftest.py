@@ -51,11 +51,12 @@ NO_LIMIT = Stopping(max_new_tokens=10_000)
 class Received:
     """What one sequence's reader has got."""
 
-    sequence: FollowedSequence
+    sequence: FollowedSequence | None = None
     events: list[Event] = field(default_factory=list)
     error: ServingError | None = None
 
     def take(self) -> None:
+        assert self.sequence is not None
         try:
             self.events += self.sequence.take()
         except ServingError as error:
@@ -174,7 +175,10 @@ class Driver:
             top_log_probs=top_log_probs,
             given_ids=given_ids,
         )
-        sequence = self.runner.submit(job)
+        try:
+            sequence = self.runner.submit(job)
+        except ServingError as error:
+            return Received(error=error)
         self._received[sequence.id] = Received(sequence=sequence)
         return self._received[sequence.id]
 

@@ -10,25 +10,28 @@ import torch
 from harnessapi.values import FinishReason
 
 from harness_retrieval.local import LocalRetriever
-from harness_servers.backends.engine_backend import EngineBackend
+from harness_servers.backends.backend import Backend
+from harness_servers.backends.engine_backend import backend_on_a_thread
 from harness_servers.engine.engine_options import EngineOptions
 from harness_servers.errors import QueueFullError, UnavailableError
 from harness_servers.generation import Delta, Event, Job, Started, Stopping
 from harness_servers.models.lstm import LstmModel
+from harness_servers.sequences.runner_options import RunnerOptions
 
 ENDLESS = Stopping(max_new_tokens=10**6, ignore_eos=True)
 ONE_TOKEN = Stopping(max_new_tokens=1)
 
 
 @pytest.fixture
-async def make(checkpoint_of) -> AsyncIterator[Callable[..., EngineBackend]]:
+async def make(checkpoint_of) -> AsyncIterator[Callable[..., Backend]]:
     made = []
 
-    async def make_backend(model, retriever=None, **options) -> EngineBackend:
-        backend = EngineBackend(
-            checkpoint=checkpoint_of(model),
+    async def make_backend(model, retriever=None, *, num_slots=64, max_queued=1024) -> Backend:
+        backend = backend_on_a_thread(
+            checkpoint_of(model),
             retriever=retriever or LocalRetriever(),
-            options=EngineOptions(**options),
+            runner_options=RunnerOptions(num_slots=num_slots, max_queued=max_queued),
+            options=EngineOptions(num_slots=num_slots),
             max_prompt_tokens=100,
             name="test",
         )
@@ -41,11 +44,11 @@ async def make(checkpoint_of) -> AsyncIterator[Callable[..., EngineBackend]]:
         await backend.close()
 
 
-async def collect(backend: EngineBackend, job: Job) -> list[Event]:
+async def collect(backend: Backend, job: Job) -> list[Event]:
     return [event async for event in backend.generate(job)]
 
 
-async def begin(backend: EngineBackend, job: Job) -> "asyncio.Task[list[Event]]":
+async def begin(backend: Backend, job: Job) -> "asyncio.Task[list[Event]]":
     """A reader whose completion has left the queue, or waits where all slots are taken."""
     task = asyncio.create_task(collect(backend, job))
     await asyncio.sleep(0)

@@ -8,7 +8,7 @@ an OpenAI server its text comes in pieces, and the client runs the channel.
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,11 +33,12 @@ from harness.tasks.natural import step_text, worked_examples
 from harness.tasks.prompts import make_prompt
 from harness.way import Prompting, Style, Way
 from harness_retrieval.local import LocalRetriever
-from harness_servers.backends.relay.relay_backend import RelayBackend
-from harness_servers.backends.relay.token_source import Continuation, Written
+from harness_servers.backends.backend import Backend
 from harness_servers.checkpoints.codec import Codec
-from harness_servers.engine.engine_options import EngineOptions
 from harness_servers.rpc.inference_server import serve
+from harness_servers.sequences.runner_options import RunnerOptions
+from harness_servers.token_source import Chunk, Command, News, Opening
+from harness_servers.token_source import Closing as ClosedSequence
 
 NEXT_PROBLEM = "\n\n[Problem 5]\nContext: made up\nAnswer: made up\n"
 END_OF_TURN = "<|im_end|>"
@@ -98,22 +99,49 @@ class WritingSource:
     def __init__(self, writer: Writer, codec: Codec) -> None:
         self._writer = writer
         self._codec = codec
+        self._open: dict[int, tuple[Opening, list[int]]] = {}
+        self._commands: asyncio.Queue[Command] = asyncio.Queue()
+        self._task: asyncio.Task[None] | None = None
 
-    async def start(self) -> None: ...
+    async def start(self, listen: Callable[[News], None]) -> None:
+        self._task = asyncio.create_task(self._run(listen))
 
-    async def generate(self, continuation: Continuation) -> AsyncGenerator[Written]:
-        ids = continuation.token_ids
-        text = self._writer.write_on(self._codec.decode(ids))
+    def send(self, command: Command) -> None:
+        self._commands.put_nowait(command)
+
+    async def _run(self, listen: Callable[[News], None]) -> None:
+        while True:
+            command = await self._commands.get()
+            if isinstance(command, ClosedSequence):
+                del self._open[command.sequence_id]
+                continue
+            if isinstance(command, Opening):
+                self._open[command.sequence_id] = command, []
+            opening, ids = self._open[command.sequence_id]
+            ids += command.token_ids
+            for chunk in self._write(opening, ids):
+                listen(News(at_ns=0, chunks=[chunk]))
+                await asyncio.sleep(0)
+
+    def _write(self, opening: Opening, ids: list[int]) -> Iterator[Chunk]:
         stream = self._codec.stream(ids)
         stream.flush()
-        for written in pieces(self._codec.encode_insertion(text, stream).ids):
-            yield Written(token_ids=list(written), num_cached=0)
-            await asyncio.sleep(0)
+        text = self._writer.write_on(self._codec.decode(ids))
+        whole = self._codec.encode_insertion(text, stream).ids
+        end = next((i + 1 for i, t in enumerate(whole) if t in opening.stop_ids), len(whole))
+        ids += whole[:end]
+        *firsts, last = pieces(whole[:end])
+        for written in firsts:
+            yield Chunk(sequence_id=opening.sequence_id, token_ids=written)
+        yield Chunk(sequence_id=opening.sequence_id, token_ids=last, is_paused=True)
 
-    async def wait_failed(self) -> None:
+    async def wait_failed(self) -> str:
         await asyncio.Event().wait()
+        return ""
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
 
 
 def make_codec(tokenizer, template: ChatTemplate | None = None) -> Codec:
@@ -141,12 +169,12 @@ async def served(
         styles=codec.styles,
         has_chat_template=codec.chat_template is not None,
     )
-    backend = RelayBackend(
+    backend = Backend(
         source=WritingSource(writer, codec),
         codec=codec,
         description=description,
         retriever=LocalRetriever(),
-        options=EngineOptions(),
+        options=RunnerOptions(),
     )
     stopped, ready = asyncio.Event(), asyncio.Event()
     target = parse_target(address)

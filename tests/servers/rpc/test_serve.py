@@ -21,7 +21,8 @@ from harnessapi.retrieval.v1 import retrieval_pb2
 from harnessapi.rpc.targets import parse_target
 
 from harness_retrieval.local import LocalRetriever
-from harness_servers.backends.engine_backend import EngineBackend
+from harness_servers.backends.backend import Backend
+from harness_servers.backends.engine_backend import backend_on_a_thread
 from harness_servers.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from harness_servers.engine.engine_options import EngineOptions
 from harness_servers.models.scripted import ScriptedModel
@@ -271,9 +272,9 @@ async def test_a_deadline_is_told_before_it_passes(folder: Path) -> None:
     await backend.close()
 
 
-def backend_of(checkpoint: Checkpoint) -> EngineBackend:
-    return EngineBackend(
-        checkpoint=checkpoint,
+def backend_of(checkpoint: Checkpoint) -> Backend:
+    return backend_on_a_thread(
+        checkpoint,
         retriever=LocalRetriever(),
         options=EngineOptions(num_slots=4),
         max_prompt_tokens=100,
