@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -128,7 +128,8 @@ class Driver:
         retriever: Retriever | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        options = options or EngineOptions()
+        # What a step does is told at its end.
+        options = replace(options or EngineOptions(), news_interval_ns=0)
         self.engine = Engine(model, options, clock=clock)
         self.forgotten: list[str] = []
         self.searches: list[tuple[int, SearchRequest]] = []
@@ -190,6 +191,7 @@ class Driver:
         return bool(self.commands) or self.engine.has_work
 
     def step(self) -> None:
+        self.take_due()
         commands, self.commands[:] = list(self.commands), []
         self.engine.take(commands)
         if self.engine.has_work:

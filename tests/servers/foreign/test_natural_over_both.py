@@ -8,6 +8,7 @@ an OpenAI server its text comes in pieces, and the client runs the channel.
 import asyncio
 import contextlib
 import random
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -120,7 +121,7 @@ class WritingSource:
             opening, ids = self._open[command.sequence_id]
             ids += command.token_ids
             for chunk in self._write(opening, ids):
-                listen(News(at_ns=0, chunks=[chunk]))
+                listen(News(at_ns=time.monotonic_ns(), chunks=[chunk]))
                 await asyncio.sleep(0)
 
     def _write(self, opening: Opening, ids: list[int]) -> Iterator[Chunk]:
