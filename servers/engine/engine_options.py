@@ -20,12 +20,15 @@ class EngineOptions:
     # A sequence reads at least this many of them at once, or none: eight tokens of each of 64
     # prompts took Mamba2 1.5 to 2.8 times as long as 32 of each of 16.
     min_chunk_tokens: int = 32
-    # After a search a sequence reads up to this many tokens one by one in the decode batch, which
-    # costs the others nothing; more are read as a prompt is.
+    # What a sequence is extended by it reads up to this many tokens one by one in the
+    # decode batch, which costs the others nothing; more are read as a prompt is.
     max_catch_up_tokens: int = 8
     # Prefix snapshots are taken at multiples of this, and before and after a prompt's last token.
     snapshot_interval: int = 256
     prefix_cache_bytes: int = 64 * 2**20
+    # Tokens are told this often, but for the first of a sequence and its last before a pause. So
+    # long is how many steps at most are made in a row.
+    news_interval_ns: int = 4_000_000
     # Tokens are sent on this often, and the more seldom the more sequences run.
     flush_interval_ns: int = 20_000_000
     flush_interval_per_sequence_ns: int = 2_000_000

@@ -6,6 +6,7 @@ Shapes: B sequences in the batch, L tokens, V vocabulary.
 import ctypes
 import itertools
 import platform
+from collections.abc import Callable
 from typing import Final
 
 import torch
@@ -15,11 +16,11 @@ from harness_servers.engine.engine_options import EngineOptions
 from harness_servers.engine.likelihoods import token_log_probs
 from harness_servers.engine.pool import StatePool
 from harness_servers.engine.prefix_cache import PrefixCache, kept_lengths, prefix_digests
-from harness_servers.engine.sampling import draw
+from harness_servers.engine.sampling import Sampler
 from harness_servers.engine.scheduler import PromptPiece
+from harness_servers.engine.slot_sequence import SlotSequence
 from harness_servers.generation import TokenLogProb
-from harness_servers.models.protocol import SequenceModel
-from harness_servers.sequences.sequence import Sequence
+from harness_servers.models.protocol import SequenceModel, State
 
 # mallopt's names for its parameters, in glibc's malloc.h.
 _M_TRIM_THRESHOLD: Final = -1
@@ -59,77 +60,95 @@ class ModelRunner:
             self._model.prefill(tokens_BL, lengths_B, self.pool.state, slots_B)
             self._model.decode(tokens_BL[:, 0], self.pool.state, slots_B).argmax(dim=-1).tolist()
 
-    def begin(self, sequences: list[Sequence]) -> None:
+    @torch.inference_mode()
+    def begin(self, sequences: list[SlotSequence]) -> None:
         """Empties the slots of new sequences, or fills them with the state of a known prefix."""
         self.pool.reset([sequence.slot for sequence in sequences])
         for sequence in sequences:
-            prompt_ids = sequence.job.prompt_ids
+            prompt_ids = sequence.tokens[: sequence.num_prompt]
             lengths = kept_lengths(len(prompt_ids), self._options.snapshot_interval)
             sequence.prefixes = prefix_digests(prompt_ids, lengths)
+            num_cached = 0
             if cached := self.cache.longest(prompt_ids):
-                sequence.num_read, snapshot = cached
+                num_cached, snapshot = cached
                 self.pool.restore(sequence.slot, snapshot)
+            sequence.begin(num_cached)
 
+    @torch.inference_mode()
     def prefill(self, pieces: list[PromptPiece]) -> None:
         """Reads the pieces; where one ends at a prefix worth keeping, its state is kept."""
-        tokens_BL, lengths_B, slots_B = _batch(pieces)
-        self._model.prefill(tokens_BL, lengths_B, self.pool.state, slots_B)
+        self._model.prefill(*_batch(pieces, self.pool.state))
         for piece in pieces:
             sequence = piece.sequence
             sequence.num_read += piece.num_tokens
             self._keep_prefix(sequence)
 
+    @torch.inference_mode()
     def score(self, pieces: list[PromptPiece]) -> list[list[TokenLogProb]]:
         """Reads the pieces; of each, how likely the token was that follows each of its tokens."""
-        tokens_BL, lengths_B, slots_B = _batch(pieces)
-        logits_TV = self._model.read_all(tokens_BL, lengths_B, self.pool.state, slots_B)
+        logits_TV = self._model.read_all(*_batch(pieces, self.pool.state))
         following, nums_top = [], []
         for piece in pieces:
             sequence = piece.sequence
             start = sequence.num_read + 1
             following += sequence.tokens[start : start + piece.num_tokens]
-            nums_top += [sequence.job.top_log_probs or 0] * piece.num_tokens
+            nums_top += [sequence.top_log_probs or 0] * piece.num_tokens
             sequence.num_read += piece.num_tokens
         log_probs = iter(token_log_probs(logits_TV, following, nums_top))
         return [list(itertools.islice(log_probs, piece.num_tokens)) for piece in pieces]
 
-    def decode(self, batch: list[Sequence]) -> list[int]:
-        """Reads one pending token of each and draws what could follow it.
+    @torch.inference_mode()
+    def decode(
+        self, batch: list[SlotSequence], num_steps: int, goes_on: Callable[[], bool]
+    ) -> list[tuple[int, ...]]:
+        """Reads one pending token of each and draws what could follow it, by sequence.
 
-        Its log-probability goes to those who asked for it.
+        Up to `num_steps` times in a row, each reading what it drew; of those with more than one
+        token pending, once. Ends where one of them draws a token to stop at, which it does not
+        read, and where after a step it does not go on. The log-probabilities of what was drawn go
+        to those who asked for them.
         """
         tokens_B = torch.tensor([sequence.tokens[sequence.num_read] for sequence in batch])
         slots_B = torch.tensor([sequence.slot for sequence in batch])
-        logits_BV = self._model.decode(tokens_B, self.pool.state, slots_B)
-        asking = []
-        for row, sequence in enumerate(batch):
-            sequence.num_read += 1
-            if sequence.job.top_log_probs is not None and not sequence.num_pending:
-                asking.append(row)
+        sampler = Sampler([sequence.sampling for sequence in batch])
+        first_draws = [sequence.num_written for sequence in batch]
+        asking = [
+            row
+            for row, sequence in enumerate(batch)
+            if sequence.top_log_probs is not None and sequence.num_pending == 1
+        ]
+        stop_ids = frozenset[int]().union(*(sequence.stop_ids for sequence in batch))
+        steps: list[list[int]] = []
+        while True:
+            logits_BV = self._model.decode(tokens_B, self.pool.state, slots_B)
+            tokens_B = sampler.draw(logits_BV, [first + len(steps) for first in first_draws])
+            tokens: list[int] = tokens_B.tolist()
+            steps.append(tokens)
+            if asking:
+                _add_log_probs([batch[row] for row in asking], logits_BV[asking], tokens_B[asking])
+            if len(steps) == num_steps or not goes_on():
+                break
+            if not stop_ids.isdisjoint(tokens) and any(
+                token in sequence.stop_ids for sequence, token in zip(batch, tokens, strict=True)
+            ):
+                break
+        for sequence in batch:
+            sequence.num_read += len(steps)
             # Most have long left their prompts behind: nothing else is asked of those.
-            if sequence.num_read == len(sequence.job.prompt_ids):
+            if sequence.num_read == sequence.num_prompt:
                 self._keep_prefix(sequence)
-        tokens = draw(
-            logits_BV,
-            [sequence.job.sampling for sequence in batch],
-            [sequence.transcriber.num_generated for sequence in batch],
-        )
-        if asking:
-            drawn = [tokens[row] for row in asking]
-            nums_top = [batch[row].job.top_log_probs or 0 for row in asking]
-            log_probs = token_log_probs(logits_BV[asking], drawn, nums_top)
-            for row, log_prob in zip(asking, log_probs, strict=True):
-                batch[row].transcriber.outbox.add_log_prob(log_prob)
-        return tokens
+        return list(zip(*steps, strict=True))
 
-    def _keep_prefix(self, sequence: Sequence) -> None:
+    def _keep_prefix(self, sequence: SlotSequence) -> None:
         digest = sequence.prefixes.get(sequence.num_read)
         if digest is not None and self.cache.wants(digest):
             self.cache.keep(digest, sequence.num_read, self.pool.snapshot(sequence.slot))
 
 
-def _batch(pieces: list[PromptPiece]) -> tuple[Tensor, Tensor, Tensor]:
-    """The next tokens of each (B, L), how many they are and the slots they are read into (B,)."""
+def _batch(pieces: list[PromptPiece], state: State) -> tuple[Tensor, Tensor, State, Tensor]:
+    """What a model reads pieces by: the next tokens of each (B, L), how many they are (B), the
+    state, and the slots (B).
+    """
     rows = []
     for piece in pieces:
         start = piece.sequence.num_read
@@ -137,4 +156,12 @@ def _batch(pieces: list[PromptPiece]) -> tuple[Tensor, Tensor, Tensor]:
     length = max(len(row) for row in rows)
     tokens_BL = torch.tensor([row + [0] * (length - len(row)) for row in rows])
     lengths_B = torch.tensor([len(row) for row in rows])
-    return tokens_BL, lengths_B, torch.tensor([piece.sequence.slot for piece in pieces])
+    return tokens_BL, lengths_B, state, torch.tensor([piece.sequence.slot for piece in pieces])
+
+
+def _add_log_probs(batch: list[SlotSequence], logits_BV: Tensor, tokens_B: Tensor) -> None:
+    """Of the tokens that these sequences write next."""
+    nums_top = [sequence.top_log_probs or 0 for sequence in batch]
+    log_probs = token_log_probs(logits_BV, tokens_B.tolist(), nums_top)
+    for sequence, log_prob in zip(batch, log_probs, strict=True):
+        sequence.add_log_prob(log_prob)

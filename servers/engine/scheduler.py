@@ -1,18 +1,18 @@
 """Decides who has a slot and who reads what in the next step. Knows no torch."""
 
 import heapq
-from collections import deque
 from dataclasses import dataclass, field
 
 from harness_servers.engine.engine_options import EngineOptions
-from harness_servers.sequences.sequence import Phase, Sequence
+from harness_servers.engine.slot_sequence import SlotSequence
+from harness_servers.token_source import Opening
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PromptPiece:
     """The next `num_tokens` pending tokens of a sequence, to be read by prefill."""
 
-    sequence: Sequence
+    sequence: SlotSequence
     num_tokens: int
 
 
@@ -27,16 +27,16 @@ class Step:
 
     prefill: list[PromptPiece] = field(default_factory=list)
     score: list[PromptPiece] = field(default_factory=list)
-    decode: list[Sequence] = field(default_factory=list)
+    decode: list[SlotSequence] = field(default_factory=list)
 
 
 class Scheduler:
-    """First come, first served for slots; an even share for everyone who holds one."""
+    """An even share for everyone who has a slot and something to do."""
 
     def __init__(self, options: EngineOptions, *, scored_tokens: int) -> None:
         """`scored_tokens`: how many of a step's tokens may have all their logits made."""
-        self.running: list[Sequence] = []
-        self.waiting: deque[Sequence] = deque()
+        # In the order in which they came, those that have paused too.
+        self.running: list[SlotSequence] = []
         self._options = options
         self._scored_tokens = scored_tokens
         # A heap: the lowest first, so that those in use lie close together in memory.
@@ -44,29 +44,26 @@ class Scheduler:
 
     @property
     def has_work(self) -> bool:
-        """True where a step would do something: not all who run wait for their searches."""
-        if self.waiting and self._free_slots:
-            return True
-        return any(sequence.phase is not Phase.SEARCH for sequence in self.running)
+        """True where a step would do something: not all who have a slot have paused."""
+        return any(not sequence.is_paused for sequence in self.running)
 
-    def admit(self) -> list[Sequence]:
-        """Gives free slots to those who wait; the sequences that got one."""
-        admitted = []
-        while self.waiting and self._free_slots:
-            sequence = self.waiting.popleft()
-            sequence.slot = heapq.heappop(self._free_slots)
-            self.running.append(sequence)
-            admitted.append(sequence)
-        return admitted
+    @property
+    def num_free(self) -> int:
+        """Slots that nobody has."""
+        return len(self._free_slots)
 
-    def remove(self, sequence: Sequence) -> None:
-        """Takes the sequence out, wherever it is; its slot is free at once."""
-        if sequence.slot < 0:
-            self.waiting.remove(sequence)
-            return
+    def admit(self, opening: Opening) -> SlotSequence:
+        """Gives it a slot. Raises ValueError where none is free: they are the caller's to count."""
+        if not self._free_slots:
+            raise ValueError(f"no slot is free for sequence {opening.sequence_id}")
+        sequence = SlotSequence(opening, slot=heapq.heappop(self._free_slots))
+        self.running.append(sequence)
+        return sequence
+
+    def remove(self, sequence: SlotSequence) -> None:
+        """Takes the sequence out; its slot is free at once."""
         self.running.remove(sequence)
         heapq.heappush(self._free_slots, sequence.slot)
-        sequence.slot = -1
 
     def plan_step(self) -> Step:
         """The next step. Prefill leaves one token pending: the one that decode draws after."""
@@ -74,9 +71,9 @@ class Scheduler:
         reading = []
         catch_up = self._options.max_catch_up_tokens
         for sequence in self.running:
-            if sequence.phase is Phase.SEARCH:
+            if sequence.is_paused:
                 continue
-            limit = catch_up if sequence.phase is Phase.DECODE else 1
+            limit = catch_up if sequence.num_written else 1
             if sequence.num_pending > limit:
                 reading.append(sequence)
             else:
@@ -86,7 +83,7 @@ class Scheduler:
         step.decode.sort(key=lambda sequence: sequence.slot)
         return step
 
-    def _share(self, reading: list[Sequence], step: Step) -> None:
+    def _share(self, reading: list[SlotSequence], step: Step) -> None:
         """Divides the step's tokens evenly; what short prompts leave over goes to longer ones.
 
         Where an even share would be a very small one the shortest prompts go first, and with them
@@ -99,7 +96,7 @@ class Scheduler:
             if budget == 0:
                 break
             share = max(self._options.min_chunk_tokens, budget // (len(reading) - index))
-            if sequence.is_given and not sequence.num_unscored:
+            if sequence.is_given and not sequence.num_before_scores:
                 num_tokens = min(share, sequence.num_pending - 1, budget, scored_budget)
                 scored_budget -= num_tokens
                 pieces = step.score
@@ -112,8 +109,8 @@ class Scheduler:
             if num_tokens == sequence.num_pending - 1 and not sequence.is_given:
                 step.decode.append(sequence)
 
-    def _num_wanted(self, sequence: Sequence) -> int:
+    def _num_wanted(self, sequence: SlotSequence) -> int:
         """What it could prefill at once: up to where a snapshot may be taken."""
         interval = self._options.snapshot_interval
-        num_left = sequence.num_unscored if sequence.is_given else sequence.num_pending - 1
+        num_left = sequence.num_before_scores if sequence.is_given else sequence.num_pending - 1
         return min(num_left, interval - sequence.num_read % interval)

@@ -5,6 +5,8 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 _POLL_S: Final = 0.05
@@ -17,6 +19,18 @@ def end_children_with_us() -> None:
     vLLM's engine would otherwise outlive a server that was killed.
     """
     sys.modules["__main__"].__spec__ = __spec__
+
+
+@contextmanager
+def spawned_end_with_us() -> Iterator[None]:
+    """The same, of the processes that are spawned in this block."""
+    main = sys.modules["__main__"]
+    before = main.__spec__
+    end_children_with_us()
+    try:
+        yield
+    finally:
+        main.__spec__ = before
 
 
 def end_with_parent() -> None:

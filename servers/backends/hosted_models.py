@@ -1,0 +1,47 @@
+"""Loads what an engine in a process of its own runs; see EngineSpec.load."""
+
+from typing import Final
+
+from harness_servers.backends.description import OWN_DISTRIBUTION, describe
+from harness_servers.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from harness_servers.engine.engine_spec import EngineSpec, HostedModel
+from harness_servers.errors import CheckpointError
+from harness_servers.models.protocol import SequenceModel
+from harness_servers.models.reading_proof import reads_in_pieces
+
+_TRANSFORMERS: Final = "transformers"
+
+
+def load_own(spec: EngineSpec) -> HostedModel:
+    """One of our models. Raises CheckpointError."""
+    checkpoint = load_checkpoint(spec.folder)
+    if not reads_in_pieces(checkpoint.model):
+        raise CheckpointError(
+            f"checkpoint {spec.folder}: a text read in pieces gives other logits than read at "
+            "once, or none that are numbers; its weights are out of the range of float32"
+        )
+    return _hosted(checkpoint, spec, OWN_DISTRIBUTION)
+
+
+def load_of_transformers(spec: EngineSpec) -> HostedModel:
+    """Any causal language model that transformers knows. Raises CheckpointError."""
+    # An extra, which not everyone has.
+    from harness_servers.checkpoints.hugging_face import load_transformers_model  # noqa: PLC0415
+
+    return _hosted(load_transformers_model(spec.folder), spec, _TRANSFORMERS)
+
+
+def _hosted(
+    checkpoint: Checkpoint[SequenceModel], spec: EngineSpec, distribution: str
+) -> HostedModel:
+    return HostedModel(
+        model=checkpoint.model,
+        description=describe(
+            checkpoint,
+            distribution=distribution,
+            num_slots=spec.options.num_slots,
+            max_prompt_tokens=spec.max_prompt_tokens,
+            name=spec.name or checkpoint.name,
+            styles=spec.styles,
+        ),
+    )

@@ -1,0 +1,73 @@
+"""The life of an engine's process: loads, says what it has loaded, continues tokens."""
+
+import contextlib
+import gc
+import logging
+import signal
+import threading
+from multiprocessing.connection import Connection
+
+import torch
+
+from harness_servers.engine.engine import Engine
+from harness_servers.engine.engine_loop import Inbox, run_engine
+from harness_servers.engine.engine_messages import (
+    Died,
+    EngineMessage,
+    Loaded,
+    Refused,
+    Told,
+    Warm,
+    decode_commands,
+    encode,
+)
+from harness_servers.engine.engine_spec import EngineSpec
+from harness_servers.engine.model_runner import keep_freed_memory
+from harness_servers.errors import CheckpointError
+
+_log = logging.getLogger(__name__)
+
+
+def live(connection: Connection, spec: EngineSpec) -> None:
+    """Returns when the other side has closed the connection, or after an error, which is told.
+
+    Ctrl-C is for the process in front, which then closes the connection.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    torch.set_num_threads(spec.threads)
+    keep_freed_memory()
+
+    def say(message: EngineMessage) -> None:
+        # One who no longer listens has closed the connection, which ends this at its next command.
+        with contextlib.suppress(ConnectionError):
+            connection.send_bytes(encode(message))
+
+    try:
+        hosted = spec.load_model()
+    except CheckpointError as error:
+        say(Refused(str(error)))
+        return
+    # What start-up made stays: without this a full collection would look at all of it again.
+    gc.collect()
+    gc.freeze()
+    say(Loaded(hosted.description))
+    inbox: Inbox = Inbox()
+    threading.Thread(target=_read, args=(connection, inbox), name="commands", daemon=True).start()
+    try:
+        engine = Engine(hosted.model, spec.options)
+        engine.runner.warm_up()
+        say(Warm())
+        run_engine(engine, inbox, lambda news: say(Told(news)))
+    except Exception as error:  # whatever it was, the states can no longer be trusted
+        _log.exception("the engine died")
+        say(Died(f"the engine died: {error!r}"))
+
+
+def _read(connection: Connection, inbox: Inbox) -> None:
+    """Hands on what comes, until the connection is closed."""
+    with contextlib.suppress(EOFError, ConnectionError):
+        while True:
+            inbox.put(decode_commands(connection.recv_bytes()))
+    inbox.put(None)

@@ -1,0 +1,45 @@
+"""What an engine in a process of its own is made from. Light: torch lives in that process alone."""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harnessapi.values import ModelDescription
+
+from harness_servers.engine.engine_options import EngineOptions
+
+if TYPE_CHECKING:
+    from harness_servers.models.protocol import SequenceModel
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineSpec:
+    """What is loaded, and how it is run and described; travels to the process as a whole."""
+
+    # "module:function", which is imported there: takes this spec and gives a HostedModel. Raises
+    # CheckpointError.
+    load: str
+    folder: Path
+    options: EngineOptions
+    # Of a tensor operation.
+    threads: int
+    max_prompt_tokens: int
+    # None: as the checkpoint has them.
+    name: str | None = None
+    styles: tuple[str, ...] | None = None
+
+    def load_model(self) -> "HostedModel":
+        """Calls `load`."""
+        module, _, name = self.load.partition(":")
+        load: Callable[[EngineSpec], HostedModel] = getattr(importlib.import_module(module), name)
+        return load(self)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HostedModel:
+    """A model, and what the process in front of it is told of it."""
+
+    model: "SequenceModel"
+    description: ModelDescription
