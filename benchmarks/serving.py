@@ -30,7 +30,7 @@ from harness.tasks.assoc_recall import AssocRecall
 from harness.tasks.prompts import render
 from harness.way import Prompting, Way
 from harness_retrieval.local import LocalRetriever
-from harness_servers.backends.engine_backend import backend_on_a_thread
+from harness_servers.backends.in_process import backend_in_process
 from harness_servers.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from harness_servers.engine.engine_options import EngineOptions
 from harness_servers.engine.model_runner import keep_freed_memory
@@ -93,7 +93,7 @@ class InProcess:
 
     def __init__(self, checkpoint: Checkpoint[SequenceModel], num_slots: int) -> None:
         self._codec = checkpoint.codec
-        self._backend = backend_on_a_thread(
+        self._backend = backend_in_process(
             checkpoint,
             retriever=LocalRetriever(),
             options=EngineOptions(num_slots=num_slots),

@@ -1,38 +1,39 @@
-"""Serves a checkpoint of one of our models on our engine."""
+"""Serves a checkpoint on our engine, in a process of its own."""
 
-from harness_retrieval.types import Retriever
+from typing import Final
+
 from harness_servers.backends.backend import Backend
-from harness_servers.backends.description import OWN_DISTRIBUTION, describe
-from harness_servers.checkpoints.checkpoint import Checkpoint
+from harness_servers.backends.hosting import Hosting
+from harness_servers.checkpoints.checkpoint_files import load_codec
 from harness_servers.engine.engine_options import EngineOptions
-from harness_servers.engine.engine_thread import EngineThread
-from harness_servers.models.protocol import SequenceModel
+from harness_servers.engine.engine_process import EngineProcess
+from harness_servers.engine.engine_spec import EngineSpec
 from harness_servers.sequences.runner_options import RunnerOptions
 
+_LOAD: Final = "harness_servers.backends.hosted_models:load_own"
 
-def backend_on_a_thread(
-    checkpoint: Checkpoint[SequenceModel],
-    *,
-    retriever: Retriever,
-    options: EngineOptions | None = None,
-    runner_options: RunnerOptions | None = None,
-    max_prompt_tokens: int,
-    name: str,
-    distribution: str = OWN_DISTRIBUTION,
-) -> Backend:
-    """The same in this process: for tests and benchmarks."""
-    options = options or EngineOptions()
+
+def make_backend(hosting: Hosting) -> Backend:
+    """A backend that is yet to be started. Raises CheckpointError."""
+    return backend_on_engine(hosting, _LOAD, EngineOptions(num_slots=hosting.slots))
+
+
+def backend_on_engine(hosting: Hosting, load: str, options: EngineOptions) -> Backend:
+    """The same of whatever `load` loads; see EngineSpec. Raises CheckpointError."""
+    spec = EngineSpec(
+        load=load,
+        folder=hosting.folder,
+        options=options,
+        threads=hosting.threads,
+        max_prompt_tokens=hosting.max_prompt_tokens,
+        name=hosting.name,
+        styles=hosting.styles,
+    )
+    source = EngineProcess.launch(spec)
     return Backend(
-        source=EngineThread(checkpoint.model, options),
-        codec=checkpoint.codec,
-        description=describe(
-            checkpoint,
-            distribution=distribution,
-            num_slots=options.num_slots,
-            max_prompt_tokens=max_prompt_tokens,
-            name=name,
-            styles=None,
-        ),
-        retriever=retriever,
-        options=runner_options or RunnerOptions(num_slots=options.num_slots),
+        source=source,
+        codec=load_codec(hosting.folder, source.config, source.description.vocabulary_size),
+        description=source.description,
+        retriever=hosting.retriever(),
+        options=RunnerOptions(num_slots=options.num_slots),
     )

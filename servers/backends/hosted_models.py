@@ -1,4 +1,4 @@
-"""Loads what an engine in a process of its own runs; see EngineSpec.load."""
+"""What an engine's process loads: imported there, with torch; see EngineSpec.load."""
 
 from typing import Final
 
@@ -20,28 +20,26 @@ def load_own(spec: EngineSpec) -> HostedModel:
             f"checkpoint {spec.folder}: a text read in pieces gives other logits than read at "
             "once, or none that are numbers; its weights are out of the range of float32"
         )
-    return _hosted(checkpoint, spec, OWN_DISTRIBUTION)
+    return _hosted(spec, checkpoint, OWN_DISTRIBUTION)
 
 
-def load_of_transformers(spec: EngineSpec) -> HostedModel:
+def load_generic(spec: EngineSpec) -> HostedModel:
     """Any causal language model that transformers knows. Raises CheckpointError."""
-    # An extra, which not everyone has.
+    # That brings a library which our models do without.
     from harness_servers.checkpoints.hugging_face import load_transformers_model  # noqa: PLC0415
 
-    return _hosted(load_transformers_model(spec.folder), spec, _TRANSFORMERS)
+    return _hosted(spec, load_transformers_model(spec.folder), _TRANSFORMERS)
 
 
 def _hosted(
-    checkpoint: Checkpoint[SequenceModel], spec: EngineSpec, distribution: str
+    spec: EngineSpec, checkpoint: Checkpoint[SequenceModel], distribution: str
 ) -> HostedModel:
-    return HostedModel(
-        model=checkpoint.model,
-        description=describe(
-            checkpoint,
-            distribution=distribution,
-            num_slots=spec.options.num_slots,
-            max_prompt_tokens=spec.max_prompt_tokens,
-            name=spec.name or checkpoint.name,
-            styles=spec.styles,
-        ),
+    description = describe(
+        checkpoint,
+        distribution=distribution,
+        num_slots=spec.options.num_slots,
+        max_prompt_tokens=spec.max_prompt_tokens,
+        name=spec.name or checkpoint.name,
+        styles=spec.styles,
     )
+    return HostedModel(model=checkpoint.model, description=description, config=checkpoint.config)

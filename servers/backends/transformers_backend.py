@@ -2,30 +2,22 @@
 
 from typing import Final
 
-from harness_servers.backends.engine_backend import EngineBackend
+from harness_servers.backends.backend import Backend
+from harness_servers.backends.engine_backend import backend_on_engine
 from harness_servers.backends.hosting import Hosting
-from harness_servers.checkpoints.hugging_face import load_transformers_model
 from harness_servers.engine.engine_options import EngineOptions
 
-_DISTRIBUTION: Final = "transformers"
+_LOAD: Final = "harness_servers.backends.hosted_models:load_generic"
 _WHOLE_PROMPT: Final = 2**30
 
 
-def make_backend(hosting: Hosting) -> EngineBackend:
+def make_backend(hosting: Hosting) -> Backend:
     """A Backend that is yet to be started. Raises CheckpointError."""
-    checkpoint = load_transformers_model(hosting.folder)
-    return EngineBackend(
-        checkpoint=checkpoint,
-        retriever=hosting.retriever(),
-        # Caches cannot be copied; and a prompt is read in one go, which some cannot be otherwise.
-        options=EngineOptions(
-            num_slots=hosting.slots,
-            prefix_cache_bytes=0,
-            prefill_tokens=_WHOLE_PROMPT,
-            snapshot_interval=_WHOLE_PROMPT,
-        ),
-        max_prompt_tokens=hosting.max_prompt_tokens,
-        name=hosting.name or checkpoint.name,
-        styles=hosting.styles,
-        distribution=_DISTRIBUTION,
+    # Caches cannot be copied; and a prompt is read in one go, which some cannot be otherwise.
+    options = EngineOptions(
+        num_slots=hosting.slots,
+        prefix_cache_bytes=0,
+        prefill_tokens=_WHOLE_PROMPT,
+        snapshot_interval=_WHOLE_PROMPT,
     )
+    return backend_on_engine(hosting, _LOAD, options)

@@ -13,7 +13,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import torch
 from harnessapi.text.chat_template import TemplateError
-from harnessapi.text.template_files import read_chat_template, template_files
+from harnessapi.text.template_files import template_files
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -26,9 +26,8 @@ from harness_servers.checkpoints.checkpoint_files import (
     WEIGHTS,
     check_shapes,
     digest,
-    make_codec,
+    load_codec,
     read_configs,
-    read_tokenizer,
     require_files,
 )
 from harness_servers.checkpoints.codec import Codec
@@ -108,7 +107,6 @@ def _load(
     require_files(folder)
     config = parse(*read_configs(folder))
     weights = find_weights(folder)
-    tokenizer = read_tokenizer(folder / TOKENIZER)
     model, num_parameters = load_model(config, folder, weights)
     # More files where there are any: the digest of a folder without them stays what it was. How a
     # conversation is worded is part of what a checkpoint is, as is what ends a completion.
@@ -119,7 +117,7 @@ def _load(
         name=folder.resolve().name,
         config=config,
         model=model,
-        codec=make_codec(config, tokenizer, model.vocabulary_size, read_chat_template(folder)),
+        codec=load_codec(folder, config, model.vocabulary_size),
         num_parameters=num_parameters,
         stored_dtype=weights.stored_dtype,
         digest=digest(folder / CONFIG, *weights.paths, folder / TOKENIZER, *templates, *extra),

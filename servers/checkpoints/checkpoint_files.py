@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from harnessapi.text.chat_template import ChatTemplate
+from harnessapi.text.template_files import read_chat_template
 from tokenizers import Tokenizer
 
 from harness_servers.checkpoints.checkpoint_config import CheckpointConfig
@@ -104,6 +105,12 @@ def make_codec(
         markers=config.markers,
         chat_template=chat_template,
     )
+
+
+def load_codec(folder: Path, config: CheckpointConfig, vocabulary_size: int) -> Codec:
+    """The codec of a whole folder. Raises CheckpointError."""
+    tokenizer = read_tokenizer(folder / TOKENIZER)
+    return make_codec(config, tokenizer, vocabulary_size, read_chat_template(folder))
 
 
 def check_shapes(

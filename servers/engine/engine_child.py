@@ -5,6 +5,7 @@ import gc
 import logging
 import signal
 import threading
+from dataclasses import replace
 from multiprocessing.connection import Connection
 
 import torch
@@ -52,7 +53,8 @@ def live(connection: Connection, spec: EngineSpec) -> None:
     # What start-up made stays: without this a full collection would look at all of it again.
     gc.collect()
     gc.freeze()
-    say(Loaded(hosted.description))
+    # Of the whole config.json nothing is asked in front; it may have what cannot be sent.
+    say(Loaded(hosted.description, replace(hosted.config, raw={})))
     inbox: Inbox = Inbox()
     threading.Thread(target=_read, args=(connection, inbox), name="commands", daemon=True).start()
     try:

@@ -6,13 +6,15 @@ from typing import Final
 import msgspec
 from harnessapi.values import ModelDescription
 
+from harness_servers.checkpoints.checkpoint_config import CheckpointConfig
 from harness_servers.token_source import Command, News
 
 
 class Loaded(msgspec.Struct, frozen=True, tag=True):
-    """The first word, where all is well: this is served."""
+    """The first word, where all is well: this is served, and what its tokens mean."""
 
     description: ModelDescription
+    config: CheckpointConfig
 
 
 class Refused(msgspec.Struct, frozen=True, tag=True):

@@ -11,8 +11,6 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Final
 
-from harnessapi.values import ModelDescription
-
 from harness_servers.engine.command_batches import CommandBatches
 from harness_servers.engine.engine_messages import (
     Died,
@@ -40,11 +38,11 @@ class EngineProcess:
     Ends with this process, however that ends.
     """
 
-    def __init__(
-        self, process: SpawnProcess, connection: Connection, description: ModelDescription
-    ) -> None:
+    def __init__(self, process: SpawnProcess, connection: Connection, loaded: Loaded) -> None:
         """See `launch`."""
-        self.description = description
+        self.description = loaded.description
+        # What the checkpoint says of its tokens; `raw` is left out.
+        self.config = loaded.config
         self._process = process
         self._connection = connection
         self._commands = CommandBatches(self._deliver)
@@ -146,9 +144,7 @@ def _live(connection: Connection, spec: EngineSpec) -> None:
     live(connection, spec)
 
 
-def _first_word(
-    connection: Connection, process: SpawnProcess, spec: EngineSpec
-) -> ModelDescription:
+def _first_word(connection: Connection, process: SpawnProcess, spec: EngineSpec) -> Loaded:
     try:
         answer: EngineMessage = decode_message(connection.recv_bytes())
     except (EOFError, ConnectionError):
@@ -157,8 +153,8 @@ def _first_word(
             f"checkpoint {spec.folder}: the process that loads it {_how_ended(process)}"
         ) from None
     match answer:
-        case Loaded(description):
-            return description
+        case Loaded():
+            return answer
         case Refused(reason):
             raise CheckpointError(reason)
     raise TypeError(f"an engine's first word was {answer!r}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from harnessapi.values import ModelDescription
 
+from harness_servers.checkpoints.checkpoint_config import CheckpointConfig
 from harness_servers.engine.engine_options import EngineOptions
 
 if TYPE_CHECKING:
@@ -43,3 +44,4 @@ class HostedModel:
 
     model: "SequenceModel"
     description: ModelDescription
+    config: CheckpointConfig

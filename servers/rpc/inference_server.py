@@ -6,14 +6,12 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-import torch
 from harnessapi.inference.v1 import inference_pb2, inference_pb2_grpc
 from harnessapi.rpc.server import FAILURE_LINGER_S, RpcServer, stopped_by_signal
 from harnessapi.rpc.targets import Target
 
 from harness_servers.backends.backend import Backend
 from harness_servers.backends.hosting import Hosting, make_backend, plain_hosting
-from harness_servers.engine.model_runner import keep_freed_memory
 from harness_servers.generation import MAX_NEW_TOKENS
 from harness_servers.rpc.inference_servicer import InferenceServicer
 from harness_servers.rpc.request_checks import max_request_bytes
@@ -27,8 +25,6 @@ def host(hosting: Hosting, target: Target, *, ready: Callable[[Target], None]) -
     Raises CheckpointError, MissingExtraError, TargetError.
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    torch.set_num_threads(hosting.threads)
-    keep_freed_memory()
     with plain_hosting(hosting) as plain:
         backend = make_backend(plain)
         # What start-up made stays: without this a full collection would look at all of it again.

@@ -11,7 +11,7 @@ from harnessapi.values import FinishReason
 
 from harness_retrieval.local import LocalRetriever
 from harness_servers.backends.backend import Backend
-from harness_servers.backends.engine_backend import backend_on_a_thread
+from harness_servers.backends.in_process import backend_in_process
 from harness_servers.engine.engine_options import EngineOptions
 from harness_servers.errors import QueueFullError, UnavailableError
 from harness_servers.generation import Delta, Event, Job, Started, Stopping
@@ -27,7 +27,7 @@ async def make(checkpoint_of) -> AsyncIterator[Callable[..., Backend]]:
     made = []
 
     async def make_backend(model, retriever=None, *, num_slots=64, max_queued=1024) -> Backend:
-        backend = backend_on_a_thread(
+        backend = backend_in_process(
             checkpoint_of(model),
             retriever=retriever or LocalRetriever(),
             runner_options=RunnerOptions(num_slots=num_slots, max_queued=max_queued),

@@ -13,7 +13,7 @@ from harness.clients.faults import AttemptError
 from harness.clients.grpc_client import Client
 from harness.sample import Prompt
 from harness_retrieval.local import LocalRetriever
-from harness_servers.backends.engine_backend import backend_on_a_thread
+from harness_servers.backends.in_process import backend_in_process
 from harness_servers.checkpoints.codec import Codec
 from harness_servers.engine.engine_options import EngineOptions
 from harness_servers.errors import FailedError
@@ -111,7 +111,7 @@ async def test_the_client_of_the_failed_one_is_told_and_the_server_stays_healthy
 ) -> None:
     checkpoint = checkpoint_of(scripted(SCRIPTS))
     object.__setattr__(checkpoint, "codec", broken)
-    backend = backend_on_a_thread(
+    backend = backend_in_process(
         checkpoint,
         retriever=LocalRetriever(),
         options=EngineOptions(),

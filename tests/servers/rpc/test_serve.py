@@ -22,7 +22,7 @@ from harnessapi.rpc.targets import parse_target
 
 from harness_retrieval.local import LocalRetriever
 from harness_servers.backends.backend import Backend
-from harness_servers.backends.engine_backend import backend_on_a_thread
+from harness_servers.backends.in_process import backend_in_process
 from harness_servers.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from harness_servers.engine.engine_options import EngineOptions
 from harness_servers.models.scripted import ScriptedModel
@@ -273,7 +273,7 @@ async def test_a_deadline_is_told_before_it_passes(folder: Path) -> None:
 
 
 def backend_of(checkpoint: Checkpoint) -> Backend:
-    return backend_on_a_thread(
+    return backend_in_process(
         checkpoint,
         retriever=LocalRetriever(),
         options=EngineOptions(num_slots=4),
