@@ -13,7 +13,6 @@ from typing import Final
 
 from harnessapi.programs import MissingExtraError, require_extra
 
-from harness_servers.checkpoints import mamba_ssm
 from harness_servers.checkpoints.checkpoint_files import CONFIG, TOKENIZER, WEIGHTS, read_json
 from harness_servers.errors import CheckpointError
 
@@ -101,13 +100,20 @@ def _is_mamba_ssm(folder: Path) -> bool:
     if not path.is_file() or path.stat().st_size > _MAX_CONFIG_BYTES:
         return False
     raw = read_json(path)
-    return isinstance(raw, dict) and mamba_ssm.is_theirs(raw)
+    return isinstance(raw, dict) and "model_type" not in raw and {"d_model", "n_layer"} <= {*raw}
+
+
+def _convert_mamba_ssm(plain: Path) -> None:
+    # Brings torch, which the process in front of an engine does without.
+    from harness_servers.checkpoints.mamba_ssm import convert  # noqa: PLC0415
+
+    convert(plain)
 
 
 _MAX_CONFIG_BYTES: Final = 2**20
 # In this order: a config of GGUF's is there before its tokenizer is looked for.
 _STEPS: Final[tuple[tuple[Callable[[Path], bool], Callable[[Path], None]], ...]] = (
     (_is_gguf, _convert_gguf),
-    (_is_mamba_ssm, mamba_ssm.convert),
+    (_is_mamba_ssm, _convert_mamba_ssm),
     (_lacks_tokenizer, _convert_tokenizer),
 )

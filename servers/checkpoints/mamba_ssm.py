@@ -37,11 +37,6 @@ _SIZES: Final[dict[str, tuple[tuple[str, str, int], ...]]] = {
 _TYPES: Final = {"Mamba1": "mamba", "Mamba2": "mamba2"}
 
 
-def is_theirs(raw: Mapping[str, Any]) -> bool:
-    """Whether a config.json is of this layout."""
-    return "model_type" not in raw and "d_model" in raw and "n_layer" in raw
-
-
 def convert(plain: Path) -> None:
     """Replaces config and weights of a folder of links. Raises CheckpointError."""
     require_files(plain, names=(CONFIG,))

@@ -1,9 +1,10 @@
 """The table of models. A new model is one file, one line here, one test."""
 
 import importlib
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from harness_servers.models.protocol import CheckpointModel
+if TYPE_CHECKING:  # the table is for those too who do without torch
+    from harness_servers.models.protocol import CheckpointModel
 
 # config.json's model_type -> "module:Class" of a CheckpointModel, imported when it is asked for.
 MODELS: Final[dict[str, str]] = {
@@ -14,7 +15,7 @@ MODELS: Final[dict[str, str]] = {
 }
 
 
-def model_class(model_type: str) -> type[CheckpointModel]:
+def model_class(model_type: str) -> "type[CheckpointModel]":
     """The class of this model_type. Raises KeyError where MODELS does not have it."""
     module, _, name = MODELS[model_type].partition(":")
     found: type[CheckpointModel] = getattr(importlib.import_module(module), name)
