@@ -28,6 +28,8 @@ if importlib.util.find_spec("vllm") is None:  # imported by the server alone: it
 from benchmarks.tiny_models import greedy_tokens  # noqa: E402
 from harness_servers.checkpoints.hugging_face import load_llama_shape  # noqa: E402
 
+from ..descendants import descendants  # noqa: E402
+
 NUM_SLOTS = 4
 CONTEXT_LIMIT = 512
 PROMPT = "assoc_recall bab dok ; fem gik ; fem <regex>"
@@ -42,14 +44,7 @@ class Server:
 
     def descendants(self) -> list[int]:
         """Ids of the engine's processes."""
-        found, ids = [], [self.process.pid]
-        while ids:
-            parent = ids.pop()
-            for task in Path(f"/proc/{parent}/task").glob("*/children"):
-                children = [int(child) for child in task.read_text().split()]
-                found += children
-                ids += children
-        return found
+        return descendants(self.process.pid)
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:

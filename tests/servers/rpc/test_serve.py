@@ -30,6 +30,8 @@ from harness_servers.rpc.inference_server import SERVICE, serve
 from harness_servers.rpc.inference_servicer import InferenceServicer
 from harness_servers.rpc.intake import Intake
 
+from ..descendants import descendants
+
 PROMPT = "assoc_recall bab dok ; fem gik ; fem <regex>"
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -344,6 +346,48 @@ async def test_an_engine_that_dies_shows_in_health_and_status(
     stopped.set()
     assert await asyncio.wait_for(running, 600) is False
     assert "ArithmeticError" in caplog.text
+
+
+async def test_an_engine_whose_process_is_killed_shows_at_once(
+    folder: Path, tmp_path: Path
+) -> None:
+    address = f"unix:{tmp_path}/s"
+    process = start(folder, "--listen", address)
+    assert process.stderr is not None
+    process.stderr.readline()
+    async with grpc.aio.insecure_channel(address) as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert (await watch.read()).status == SERVING
+        call = inference_pb2_grpc.InferenceServiceStub(channel).Generate(
+            pb.GenerateRequest(
+                text="<cot>", stopping=pb.StoppingOptions(max_new_tokens=10**6, ignore_eos=True)
+            )
+        )
+        await call.read()
+        [engine] = [pid for pid in descendants(process.pid) if "spawn_main" in command_of(pid)]
+        os.kill(engine, signal.SIGKILL)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            while await call.read():
+                pass
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert caught.value.details() == "the engine died: its process was ended by SIGKILL"
+        assert (await watch.read()).status == NOT_SERVING
+    assert stderr_and_status(process) == ("", 1)
+
+
+def command_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text()
+
+
+def test_what_is_in_front_of_an_engine_does_without_torch() -> None:
+    program = (
+        "import sys, harness_servers.rpc.inference_server, harness_servers.backends.engine_backend;"
+        "print([name for name in ('torch', 'numba', 'safetensors') if name in sys.modules])"
+    )
+    command = [sys.executable, "-c", program]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    printed = subprocess.run(command, check=True, capture_output=True, text=True, env=env).stdout
+    assert printed == "[]\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
