@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 
 import pytest
 import torch
+from torch import Tensor
 
 from harness_servers.engine.engine import Engine
 from harness_servers.engine.engine_options import EngineOptions
+from harness_servers.engine.likelihoods import token_log_probs
 from harness_servers.engine.sampling import draw
 from harness_servers.generation import Sampling, TokenLogProb
-from harness_servers.models.protocol import SequenceModel
+from harness_servers.models.protocol import SequenceModel, State
 from harness_servers.token_source import Chunk, Closing, Extension, News, Opening
 
 
@@ -19,6 +21,8 @@ class Told:
     """What was told of one sequence."""
 
     chunks: list[Chunk] = field(default_factory=list)
+    # It waits to be extended or closed.
+    is_paused: bool = False
 
     @property
     def tokens(self) -> list[int]:
@@ -27,10 +31,6 @@ class Told:
     @property
     def log_probs(self) -> list[TokenLogProb]:
         return [log_prob for chunk in self.chunks for log_prob in chunk.log_probs]
-
-    @property
-    def is_paused(self) -> bool:
-        return bool(self.chunks) and self.chunks[-1].is_paused
 
 
 class HandDriven:
@@ -75,6 +75,7 @@ class HandDriven:
         return sequence_id
 
     def extend(self, sequence_id: int, token_ids: Sequence[int], max_new_tokens: int = 40) -> None:
+        self.told[sequence_id].is_paused = False
         self.take(
             Extension(sequence_id=sequence_id, token_ids=token_ids, max_new_tokens=max_new_tokens)
         )
@@ -97,7 +98,9 @@ class HandDriven:
 
     def _listen(self, news: News | None) -> None:
         for chunk in news.chunks if news else ():
-            self.told[chunk.sequence_id].chunks.append(chunk)
+            told = self.told[chunk.sequence_id]
+            told.chunks.append(chunk)
+            told.is_paused = chunk.is_paused
 
 
 @pytest.fixture(scope="session")
@@ -137,3 +140,67 @@ def continue_alone(
 @pytest.fixture(scope="session")
 def alone() -> Callable[..., list[int]]:
     return continue_alone
+
+
+def score_in_one(model: SequenceModel, ids: Sequence[int], first_scored: int) -> list[TokenLogProb]:
+    """How likely the tokens from a place on are, read one by one; with two of the likeliest."""
+    state, slot = model.init_state(1), torch.tensor([0])
+    logits_LV = torch.cat([model.decode(torch.tensor([one]), state, slot) for one in ids])
+    given = list(ids[first_scored:])
+    if not given:
+        return []
+    return token_log_probs(logits_LV[first_scored - 1 : -1], given, [2] * len(given))
+
+
+@pytest.fixture(scope="session")
+def score_alone() -> Callable[..., list[TokenLogProb]]:
+    return score_in_one
+
+
+class HashModel:
+    """Numbers without rounding: what comes next hangs on all tokens read, and on their order."""
+
+    family = "RNN"
+    vocabulary_size = 16
+    context_limit = None
+    _NUM_HASHES = 100_003
+
+    def __init__(self) -> None:
+        self._table_HV = torch.randn(997, 16, generator=torch.Generator().manual_seed(0))
+
+    def init_state(self, num_slots: int) -> State:
+        return {"hash": torch.zeros(num_slots, dtype=torch.long)}
+
+    def prefill(
+        self, tokens_BL: Tensor, lengths_B: Tensor, state: State, slots_B: Tensor
+    ) -> Tensor:
+        logits_TV = self.read_all(tokens_BL, lengths_B, state, slots_B)
+        return logits_TV[lengths_B.cumsum(0) - 1]
+
+    def read_all(
+        self, tokens_BL: Tensor, lengths_B: Tensor, state: State, slots_B: Tensor
+    ) -> Tensor:
+        rows = zip(tokens_BL, lengths_B.tolist(), slots_B, strict=True)
+        return torch.cat(
+            [
+                self.decode(token[None], state, slot[None])
+                for tokens_L, length, slot in rows
+                for token in tokens_L[:length]
+            ]
+        )
+
+    def decode(self, tokens_B: Tensor, state: State, slots_B: Tensor) -> Tensor:
+        hashes_B = (state["hash"][slots_B] * 31 + tokens_B + 1) % self._NUM_HASHES
+        state["hash"][slots_B] = hashes_B
+        return self._table_HV[hashes_B % len(self._table_HV)]
+
+    def state_bytes(self) -> int:
+        return 8
+
+    def state_bytes_per_token(self) -> int:
+        return 0
+
+
+@pytest.fixture(scope="session")
+def hash_model() -> HashModel:
+    return HashModel()
