@@ -26,7 +26,7 @@ from harnessapi.inference.v1 import inference_pb2_grpc
 from harnessapi.retrieval.v1 import retrieval_pb2 as search
 from harnessapi.retrieval.v1 import retrieval_pb2_grpc as search_grpc
 
-from benchmarks.processes import resident_mib, start_retrieval
+from benchmarks.processes import resident_with_engine_mib, start_retrieval
 from benchmarks.serving import DEFAULT_CHECKPOINT, start_server
 
 _DEADLINE_S: Final = 5.0
@@ -221,7 +221,7 @@ async def _measure_together(
     """All kinds by turns, to both servers at once."""
     intervals: dict[str, list[float]] = {"alone": [], "beside": []}
     senders = [Sender(kinds[0], at_once=options.at_once), Sender(kinds[1], at_once=2)]
-    before = [resident_mib(pid) for pid in pids]
+    before = [resident_with_engine_mib(pid) for pid in pids]
     began = time.perf_counter()
     for _ in range(options.turns):
         intervals["alone"] += await neighbour.intervals_ms(options.tokens)
@@ -232,7 +232,7 @@ async def _measure_together(
         while not sending.done():
             intervals["beside"] += await neighbour.intervals_ms(options.tokens)
         await sending
-    _print(senders, intervals, before, [resident_mib(pid) for pid in pids])
+    _print(senders, intervals, before, [resident_with_engine_mib(pid) for pid in pids])
     print(f"{time.perf_counter() - began:.0f} s")
 
 
@@ -251,7 +251,7 @@ async def _measure_each(
         await sending
         places = ((49, "p50"), (98, "p99"))
         ratios = [f"{p} {alone[n]:.1f} to {quantiles[n]:.1f} ms" for n, p in places]
-        memory = "/".join(f"{resident_mib(pid):.0f}" for pid in pids)
+        memory = "/".join(f"{resident_with_engine_mib(pid):.0f}" for pid in pids)
         print(
             f"{name:36} {', '.join(ratios)}, {memory} MiB, {dict(sender.codes[name])}", flush=True
         )

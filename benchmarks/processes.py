@@ -80,6 +80,16 @@ def start_retrieval(address: str) -> "subprocess.Popen[bytes]":
     )
 
 
+def resident_with_engine_mib(pid: int) -> float:
+    """Resident memory of a server and of the processes that it has started (Linux)."""
+    children = [
+        int(child)
+        for task in Path(f"/proc/{pid}/task").glob("*/children")
+        for child in task.read_text().split()
+    ]
+    return resident_mib(pid) + sum(map(resident_with_engine_mib, children))
+
+
 def resident_mib(pid: int) -> float:
     """Resident memory of a process of this machine (Linux)."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
