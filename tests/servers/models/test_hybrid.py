@@ -6,7 +6,7 @@ from harnessapi.inference.v1 import inference_pb2 as pb
 from harnessapi.values import FinishReason
 
 from harness_retrieval.local import LocalRetriever
-from harness_servers.backends.engine_backend import backend_on_a_thread
+from harness_servers.backends.in_process import backend_in_process
 from harness_servers.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from harness_servers.engine.engine_options import EngineOptions
 from harness_servers.engine.pool import StatePool
@@ -86,7 +86,7 @@ async def test_a_prompt_over_the_context_is_refused_with_its_length(
 ) -> None:
     model = BambaModel.from_config(hybrid_config)
     save_checkpoint(tmp_path / "hybrid", hybrid_config, model.state_dict(), tokenizer)
-    backend = backend_on_a_thread(
+    backend = backend_in_process(
         load_checkpoint(tmp_path / "hybrid"),
         retriever=LocalRetriever(),
         options=EngineOptions(num_slots=2),
