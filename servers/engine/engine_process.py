@@ -18,7 +18,7 @@ from harness_servers.engine.engine_messages import (
     Died,
     EngineMessage,
     Loaded,
-    Refused,
+    NotLoaded,
     Told,
     Warm,
     decode_message,
@@ -159,7 +159,7 @@ def _first_word(
     match answer:
         case Loaded(description):
             return description
-        case Refused(reason):
+        case NotLoaded(reason):
             raise CheckpointError(reason)
     raise TypeError(f"an engine's first word was {answer!r}")
 
