@@ -16,7 +16,7 @@ from harness_servers.engine.engine_messages import (
     Died,
     EngineMessage,
     Loaded,
-    Refused,
+    NotLoaded,
     Told,
     Warm,
     decode_commands,
@@ -48,7 +48,7 @@ def live(connection: Connection, spec: EngineSpec) -> None:
     try:
         hosted = spec.load_model()
     except CheckpointError as error:
-        say(Refused(str(error)))
+        say(NotLoaded(str(error)))
         return
     # What start-up made stays: without this a full collection would look at all of it again.
     gc.collect()

@@ -17,7 +17,7 @@ class Loaded(msgspec.Struct, frozen=True, tag=True):
     config: CheckpointConfig
 
 
-class Refused(msgspec.Struct, frozen=True, tag=True):
+class NotLoaded(msgspec.Struct, frozen=True, tag=True):
     """The first and last word: why the checkpoint cannot be served, see CheckpointError."""
 
     reason: str
@@ -39,7 +39,7 @@ class Died(msgspec.Struct, frozen=True, tag=True):
     reason: str
 
 
-EngineMessage = Loaded | Refused | Warm | Told | Died
+EngineMessage = Loaded | NotLoaded | Warm | Told | Died
 
 encode: Final = msgspec.msgpack.Encoder().encode
 decode_message: Final = msgspec.msgpack.Decoder(EngineMessage).decode

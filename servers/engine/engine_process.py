@@ -16,7 +16,7 @@ from harness_servers.engine.engine_messages import (
     Died,
     EngineMessage,
     Loaded,
-    Refused,
+    NotLoaded,
     Told,
     Warm,
     decode_message,
@@ -155,7 +155,7 @@ def _first_word(connection: Connection, process: SpawnProcess, spec: EngineSpec)
     match answer:
         case Loaded():
             return answer
-        case Refused(reason):
+        case NotLoaded(reason):
             raise CheckpointError(reason)
     raise TypeError(f"an engine's first word was {answer!r}")
 

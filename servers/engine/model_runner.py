@@ -110,18 +110,20 @@ class ModelRunner:
         """
         tokens_B = torch.tensor([sequence.tokens[sequence.num_read] for sequence in batch])
         slots_B = torch.tensor([sequence.slot for sequence in batch])
-        sampler = Sampler([sequence.sampling for sequence in batch])
-        first_draws = [sequence.num_written for sequence in batch]
+        sampler = Sampler(
+            [sequence.sampling for sequence in batch], [sequence.num_written for sequence in batch]
+        )
         asking = [
             row
             for row, sequence in enumerate(batch)
             if sequence.top_log_probs is not None and sequence.num_pending == 1
         ]
-        stop_ids = frozenset[int]().union(*(sequence.stop_ids for sequence in batch))
+        # Of all together: they tell sooner that there is none.
+        stop_ids = frozenset[int]().union(*{sequence.stop_ids for sequence in batch})
         steps: list[list[int]] = []
         while True:
             logits_BV = self._model.decode(tokens_B, self.pool.state, slots_B)
-            tokens_B = sampler.draw(logits_BV, [first + len(steps) for first in first_draws])
+            tokens_B = sampler.draw(logits_BV, len(steps))
             tokens: list[int] = tokens_B.tolist()
             steps.append(tokens)
             if asking:
