@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import grpc
 from harnessapi.inference.v1 import inference_pb2 as pb
@@ -45,7 +45,7 @@ async def _read(
 ) -> tuple[str, int, float]:
     """Its status code, its tokens, and when it had ended."""
     stopping = pb.StoppingOptions(max_new_tokens=limit, ignore_eos=True)
-    call = stub.Generate(pb.GenerateRequest(text=prompt, stopping=stopping))
+    call: Any = stub.Generate(pb.GenerateRequest(text=prompt, stopping=stopping))
     num_tokens = 0
     try:
         async for response in call:
