@@ -14,7 +14,7 @@ from harness_servers.backends.vllm_log_probs import log_probs
 from harness_servers.errors import CheckpointError
 from harness_servers.generation import MAX_TOP_LOG_PROBS, Sampling
 from harness_servers.process.daemon_thread import in_daemon_thread
-from harness_servers.token_source import Chunk, Closing, Command, News, Opening
+from harness_servers.token_source import Closing, Command, News, Opening, TokenChunk
 
 # The unit of the prefix cache: the smallest that vLLM's CPU kernels take. What a search inserts
 # costs reading at most this many tokens again.
@@ -121,7 +121,7 @@ class VllmSource:
             # On the event loop: seen from there, an engine that is being ended looks like a death.
             self._engine.shutdown(timeout=_SHUTDOWN_S)
 
-    async def _run(self, chunks: AsyncGenerator[Chunk], continued: _Continued) -> None:
+    async def _run(self, chunks: AsyncGenerator[TokenChunk], continued: _Continued) -> None:
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError  # noqa: PLC0415
 
         why = ""
@@ -136,13 +136,15 @@ class VllmSource:
             why = f"the engine failed: {error.__cause__!r}"
         except Exception as error:
             why = f"the engine failed: {error!r}"
-        self._say(Chunk(sequence_id=continued.opening.sequence_id, error=why))
+        self._say(TokenChunk(sequence_id=continued.opening.sequence_id, error=why))
 
-    def _say(self, chunk: Chunk) -> None:
+    def _say(self, chunk: TokenChunk) -> None:
         if self._listen is not None:
             self._listen(News(at_ns=time.monotonic_ns(), chunks=[chunk]))
 
-    async def _write(self, continued: _Continued, max_new_tokens: int) -> AsyncGenerator[Chunk]:
+    async def _write(
+        self, continued: _Continued, max_new_tokens: int
+    ) -> AsyncGenerator[TokenChunk]:
         opening = continued.opening
         num_written = continued.num_written
         params = _sampling_params(opening, num_written, max_new_tokens)
@@ -150,7 +152,7 @@ class VllmSource:
             ids, given = list(output.outputs[0].token_ids), output.outputs[0].logprobs
             continued.token_ids += ids
             continued.num_written += len(ids)
-            yield Chunk(
+            yield TokenChunk(
                 sequence_id=opening.sequence_id,
                 token_ids=ids,
                 num_cached=output.num_cached_tokens or 0,
@@ -158,12 +160,14 @@ class VllmSource:
                 is_paused=output.finished,
             )
         if continued.num_written == num_written:
-            yield Chunk(
+            yield TokenChunk(
                 sequence_id=opening.sequence_id,
                 error="the engine ended a sequence without a reason",
             )
 
-    async def _score(self, continued: _Continued, _max_new_tokens: int) -> AsyncGenerator[Chunk]:
+    async def _score(
+        self, continued: _Continued, _max_new_tokens: int
+    ) -> AsyncGenerator[TokenChunk]:
         """The last token is written, as the only one that may be.
 
         With it in the prompt, a text that fills the context would be too long to be read.
@@ -171,12 +175,12 @@ class VllmSource:
         opening, first = continued.opening, continued.opening.first_scored or 0
         num_top = opening.top_log_probs or 0
         *read, last = continued.token_ids
-        yield Chunk(sequence_id=opening.sequence_id, num_cached=0)
+        yield TokenChunk(sequence_id=opening.sequence_id, num_cached=0)
         given: list[Any] = []
         async for output in self._outputs(read, _scoring_params(read, last, first, num_top)):
             given += (output.prompt_logprobs or [])[first:]
             given += output.outputs[0].logprobs or []
-        yield Chunk(
+        yield TokenChunk(
             sequence_id=opening.sequence_id,
             log_probs=log_probs(continued.token_ids[first:], given, num_top),
             is_paused=True,

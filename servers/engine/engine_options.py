@@ -9,8 +9,6 @@ class EngineOptions:
 
     # Sequences decoded at once; the pool's memory is this many states.
     num_slots: int = 64
-    # Requests that may wait for a slot.
-    max_queued: int = 1024
     # Prompt tokens read per step: the longest that decoding sequences wait for one.
     prefill_tokens: int = 512
     # Of these, tokens after which all logits are wanted, to score what is given: so many, and no
@@ -29,6 +27,3 @@ class EngineOptions:
     # Tokens are told this often, but for the first of a sequence and its last before a pause; so
     # long are steps made in a row. In half the time, 64 LSTM sequences took a twentieth more.
     news_interval_ns: int = 8_000_000
-    # Tokens are sent on this often, and the more seldom the more sequences run.
-    flush_interval_ns: int = 20_000_000
-    flush_interval_per_sequence_ns: int = 2_000_000

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from harness_servers.generation import TokenLogProb
-from harness_servers.token_source import Chunk, Extension, Opening
+from harness_servers.token_source import Extension, Opening, TokenChunk
 
 
 class SlotSequence:
@@ -78,9 +78,9 @@ class SlotSequence:
         self.num_unscored -= len(log_probs)
         self.is_paused = not self.num_unscored
 
-    def take_chunk(self) -> Chunk:
+    def take_chunk(self) -> TokenChunk:
         """All that has not been told."""
-        chunk = Chunk(
+        chunk = TokenChunk(
             sequence_id=self.id,
             token_ids=self.tokens[self._num_told :],
             log_probs=self._log_probs,

@@ -20,7 +20,7 @@ from harness_servers.generation import Job
 from harness_servers.sequences.runner_options import RunnerOptions
 from harness_servers.sequences.sequence import Phase, Sequence
 from harness_servers.sequences.transcriber import Consequence, Transcriber
-from harness_servers.token_source import Chunk, Closing, Command, Extension, News, Opening
+from harness_servers.token_source import Closing, Command, Extension, News, Opening, TokenChunk
 
 
 class SearchQueue(Protocol):
@@ -179,7 +179,7 @@ class SequenceRunner:
             first_scored=len(token_ids) - sequence.num_unscored if is_given else None,
         )
 
-    def _take(self, sequence: Sequence, chunk: Chunk, at_ns: int) -> None:
+    def _take(self, sequence: Sequence, chunk: TokenChunk, at_ns: int) -> None:
         if chunk.error:
             raise UnavailableError(chunk.error)
         if sequence.phase is Phase.QUEUED:
@@ -193,7 +193,7 @@ class SequenceRunner:
         elif chunk.token_ids or chunk.is_paused:
             self._write(sequence, chunk, at_ns)
 
-    def _write(self, sequence: Sequence, chunk: Chunk, at_ns: int) -> None:
+    def _write(self, sequence: Sequence, chunk: TokenChunk, at_ns: int) -> None:
         if sequence.phase is Phase.PREFILL:
             sequence.enter(Phase.DECODE, at_ns)
             self._urgent[sequence.id] = sequence

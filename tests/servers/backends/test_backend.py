@@ -27,7 +27,7 @@ from harness_servers.generation import (
     TokenLogProb,
 )
 from harness_servers.sequences.runner_options import RunnerOptions
-from harness_servers.token_source import Chunk, Closing, Command, Extension, News, Opening
+from harness_servers.token_source import Closing, Command, Extension, News, Opening, TokenChunk
 
 PROMPT = "assoc_recall bab dok ; fem gik ; fem <regex>"
 ENDLESS = Stopping(max_new_tokens=10**6, ignore_eos=True)
@@ -92,27 +92,29 @@ class FakeSource:
             ]
             listen(News(at_ns=time.monotonic_ns(), chunks=chunks))
 
-    def _write(self, number: int) -> Chunk:
+    def _write(self, number: int) -> TokenChunk:
         one, ids = self.open[number], []
         while len(ids) < self.size and not one.is_paused:
             ids.append(self._next[one.tokens[-1]])
             one.tokens.append(ids[-1])
             one.num_left -= 1
             one.is_paused = ids[-1] in one.opening.stop_ids or not one.num_left
-        return Chunk(sequence_id=number, token_ids=ids, num_cached=3, is_paused=one.is_paused)
+        return TokenChunk(sequence_id=number, token_ids=ids, num_cached=3, is_paused=one.is_paused)
 
-    def _score(self, number: int) -> Chunk:
+    def _score(self, number: int) -> TokenChunk:
         """A token is as likely as its place is near."""
         one = self.open[number]
         if not self.may_score.is_set():
-            return Chunk(sequence_id=number, num_cached=0)
+            return TokenChunk(sequence_id=number, num_cached=0)
         one.is_paused = True
         scored = [
             TokenLogProb(token_id=token, log_prob=-float(place))
             for place, token in enumerate(one.tokens)
         ]
         first = one.opening.first_scored
-        return Chunk(sequence_id=number, num_cached=0, log_probs=scored[first:], is_paused=True)
+        return TokenChunk(
+            sequence_id=number, num_cached=0, log_probs=scored[first:], is_paused=True
+        )
 
     async def wait_failed(self) -> str:
         await self.died.wait()
@@ -400,7 +402,7 @@ async def test_a_fault_of_one_sequence_in_the_engine_ends_that_one(make, source,
     tasks = [asyncio.create_task(collect(backend, endless)) for _ in range(2)]
     await until(lambda: len(source.open) == 2)
     number = min(source.open)
-    backend._take_news(News(at_ns=0, chunks=[Chunk(sequence_id=number, error="it broke")]))
+    backend._take_news(News(at_ns=0, chunks=[TokenChunk(sequence_id=number, error="it broke")]))
     with pytest.raises(UnavailableError, match="it broke"):
         await tasks[0]
     assert [*source.open] == [number + 1]

@@ -13,14 +13,14 @@ from harness_servers.engine.likelihoods import token_log_probs
 from harness_servers.engine.sampling import draw
 from harness_servers.generation import Sampling, TokenLogProb
 from harness_servers.models.protocol import SequenceModel, State
-from harness_servers.token_source import Chunk, Closing, Extension, News, Opening
+from harness_servers.token_source import Closing, Extension, News, Opening, TokenChunk
 
 
 @dataclass(kw_only=True)
 class Told:
     """What was told of one sequence."""
 
-    chunks: list[Chunk] = field(default_factory=list)
+    chunks: list[TokenChunk] = field(default_factory=list)
     # It waits to be extended or closed.
     is_paused: bool = False
 

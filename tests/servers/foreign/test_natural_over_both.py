@@ -38,8 +38,8 @@ from harness_servers.backends.backend import Backend
 from harness_servers.checkpoints.codec import Codec
 from harness_servers.rpc.inference_server import serve
 from harness_servers.sequences.runner_options import RunnerOptions
-from harness_servers.token_source import Chunk, Command, News, Opening
 from harness_servers.token_source import Closing as ClosedSequence
+from harness_servers.token_source import Command, News, Opening, TokenChunk
 
 NEXT_PROBLEM = "\n\n[Problem 5]\nContext: made up\nAnswer: made up\n"
 END_OF_TURN = "<|im_end|>"
@@ -124,7 +124,7 @@ class WritingSource:
                 listen(News(at_ns=time.monotonic_ns(), chunks=[chunk]))
                 await asyncio.sleep(0)
 
-    def _write(self, opening: Opening, ids: list[int]) -> Iterator[Chunk]:
+    def _write(self, opening: Opening, ids: list[int]) -> Iterator[TokenChunk]:
         stream = self._codec.stream(ids)
         stream.flush()
         text = self._writer.write_on(self._codec.decode(ids))
@@ -133,8 +133,8 @@ class WritingSource:
         ids += whole[:end]
         *firsts, last = pieces(whole[:end])
         for written in firsts:
-            yield Chunk(sequence_id=opening.sequence_id, token_ids=written)
-        yield Chunk(sequence_id=opening.sequence_id, token_ids=last, is_paused=True)
+            yield TokenChunk(sequence_id=opening.sequence_id, token_ids=written)
+        yield TokenChunk(sequence_id=opening.sequence_id, token_ids=last, is_paused=True)
 
     async def wait_failed(self) -> str:
         await asyncio.Event().wait()
