@@ -49,7 +49,7 @@ class Closing(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 Command = Opening | Extension | Closing
 
 
-class Chunk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class TokenChunk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """News of one sequence: what it wrote, or how likely what it was given is."""
 
     sequence_id: int
@@ -70,7 +70,7 @@ class News(msgspec.Struct, frozen=True, kw_only=True):
     """What there is to say of several sequences, and since when (time.monotonic_ns)."""
 
     at_ns: int
-    chunks: Sequence[Chunk]
+    chunks: Sequence[TokenChunk]
 
 
 class TokenSource(Protocol):
