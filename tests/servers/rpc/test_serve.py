@@ -367,12 +367,16 @@ async def test_an_engine_whose_process_is_killed_shows_at_once(
         [engine] = [pid for pid in descendants(process.pid) if "spawn_main" in command_of(pid)]
         os.kill(engine, signal.SIGKILL)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            while await call.read():
-                pass
+            await drain(call)
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
         assert caught.value.details() == "the engine died: its process was ended by SIGKILL"
         assert (await watch.read()).status == NOT_SERVING
     assert stderr_and_status(process) == ("", 1)
+
+
+async def drain(call) -> None:
+    while await call.read():
+        pass
 
 
 def command_of(pid: int) -> str:
