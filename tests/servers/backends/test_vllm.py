@@ -3,10 +3,7 @@
 import asyncio
 import importlib.util
 import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
@@ -26,7 +23,9 @@ if importlib.util.find_spec("vllm") is None:  # imported by the server alone: it
     pytest.skip("vllm is not installed", allow_module_level=True)
 
 from benchmarks.tiny_models import greedy_tokens  # noqa: E402
-from harness_servers.checkpoints.hugging_face import load_llama_shape  # noqa: E402
+from harness_servers.checkpoints.hugging_face import load_outline  # noqa: E402
+
+from .vllm_server import Server, collect, serving, start, text, tokens, wait_up  # noqa: E402
 
 NUM_SLOTS = 4
 CONTEXT_LIMIT = 512
@@ -35,44 +34,12 @@ REGEX = pb.RetrievalOptions(mode=retrieval_pb2.RETRIEVAL_MODE_REGEX)
 ENDLESS = pb.StoppingOptions(max_new_tokens=10**6, ignore_eos=True)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Server:
-    process: subprocess.Popen[str]
-    address: str
-
-    def descendants(self) -> list[int]:
-        """Ids of the engine's processes."""
-        found, ids = [], [self.process.pid]
-        while ids:
-            parent = ids.pop()
-            for task in Path(f"/proc/{parent}/task").glob("*/children"):
-                children = [int(child) for child in task.read_text().split()]
-                found += children
-                ids += children
-        return found
-
-
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    root = Path(__file__).parents[3]
-    return subprocess.Popen(
-        [sys.executable, "-m", "harness_servers.command", str(folder), *arguments],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(root / "proto")])},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 @pytest.fixture(scope="module")
 def server(llama_folder: Path, tmp_path_factory) -> Iterator[Server]:
-    address = f"unix:{tmp_path_factory.mktemp('socket')}/s"
-    process = start(llama_folder, "--listen", address, "--slots", str(NUM_SLOTS))
-    lines = []
-    while not lines or not lines[-1].startswith("listening"):
-        lines.append(process.stderr.readline())
-        assert lines[-1], "".join(lines)
-    yield Server(process=process, address=address)
-    process.kill()
-    process.communicate()
+    sockets = tmp_path_factory.mktemp("sockets")
+    with serving(llama_folder, sockets, "--slots", str(NUM_SLOTS)) as server:
+        wait_up(server)
+        yield server
 
 
 @pytest.fixture
@@ -86,21 +53,9 @@ def stub(channel: grpc.aio.Channel) -> inference_pb2_grpc.InferenceServiceStub:
     return inference_pb2_grpc.InferenceServiceStub(channel)
 
 
-async def collect(stub, request: pb.GenerateRequest, **call) -> list[pb.GenerateResponse]:
-    return [response async for response in stub.Generate(request, **call)]
-
-
 async def drain(call) -> None:
     while await call.read() is not grpc.aio.EOF:
         pass
-
-
-def text(responses: list[pb.GenerateResponse]) -> str:
-    return "".join(response.delta.text for response in responses)
-
-
-def tokens(responses: list[pb.GenerateResponse]) -> list[int]:
-    return [token for response in responses for token in response.delta.token_ids]
 
 
 def random_prompts() -> list[list[int]]:
@@ -343,11 +298,11 @@ def test_weights_that_are_not_those_of_the_config_are_refused_by_name(
     name = "model.layers.1.mlp.up_proj.weight"
     save_file({**weights, name: weights[name][:3].clone()}, tmp_path / "model.safetensors")
     with pytest.raises(CheckpointError, match=r"up_proj.weight has shape \(3, 64\)"):
-        load_llama_shape(tmp_path)
+        load_outline(tmp_path)
     del weights[name]
     save_file(weights, tmp_path / "model.safetensors")
     with pytest.raises(CheckpointError, match=f"missing: {name}"):
-        load_llama_shape(tmp_path)
+        load_outline(tmp_path)
 
 
 async def test_an_engine_that_dies_shows_in_health_and_status(stub, channel, server) -> None:

@@ -1,0 +1,72 @@
+"""A server on vLLM in a process of its own, for tests that ask it over gRPC."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from harnessapi.inference.v1 import inference_pb2 as pb
+from harnessapi.inference.v1 import inference_pb2_grpc
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    process: subprocess.Popen[str]
+    address: str
+
+    def descendants(self) -> list[int]:
+        """Ids of the engine's processes."""
+        found, ids = [], [self.process.pid]
+        while ids:
+            parent = ids.pop()
+            for task in Path(f"/proc/{parent}/task").glob("*/children"):
+                children = [int(child) for child in task.read_text().split()]
+                found += children
+                ids += children
+        return found
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    root = Path(__file__).parents[3]
+    return subprocess.Popen(
+        [sys.executable, "-m", "harness_servers.command", str(folder), *arguments],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(root / "proto")])},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@contextmanager
+def serving(folder: Path, sockets: Path, *arguments: str) -> Iterator[Server]:
+    """Not yet up: see wait_up. Killed at the end."""
+    address = f"unix:{sockets}/{folder.name}"
+    process = start(folder, "--listen", address, *arguments)
+    try:
+        yield Server(process=process, address=address)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def wait_up(server: Server) -> None:
+    lines = []
+    while not lines or not lines[-1].startswith("listening"):
+        lines.append(server.process.stderr.readline())
+        assert lines[-1], "".join(lines)
+
+
+async def collect(
+    stub: inference_pb2_grpc.InferenceServiceStub, request: pb.GenerateRequest, **call: float
+) -> list[pb.GenerateResponse]:
+    return [response async for response in stub.Generate(request, **call)]
+
+
+def text(responses: list[pb.GenerateResponse]) -> str:
+    return "".join(response.delta.text for response in responses)
+
+
+def tokens(responses: list[pb.GenerateResponse]) -> list[int]:
+    return [token for response in responses for token in response.delta.token_ids]
