@@ -50,7 +50,8 @@ def load_outline(folder: Path) -> Checkpoint[Outline]:
 
 def architecture(model_type: str) -> str:
     """The class that transformers has for such a language model; engines have their own by it."""
-    return MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[model_type]
+    name: str = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[model_type]
+    return name
 
 
 def load_transformers_model(folder: Path) -> Checkpoint[TransformersModel]:
@@ -90,6 +91,7 @@ def _splits_like(made: Tokenizer, pieces: Path) -> bool:
 
 
 def _outline(_config: CheckpointConfig, folder: Path, weights: WeightFiles) -> tuple[Outline, int]:
+    set_verbosity_error()
     config = _read_config(folder)
     # Of experts, transformers' own choice looks at the tokens: without memory there are none.
     model = _without_memory(config, experts_implementation="batched_mm")
