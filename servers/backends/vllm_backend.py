@@ -1,4 +1,4 @@
-"""Hosts language models on vLLM's own engine; the only module that imports vllm."""
+"""Hosts language models on vLLM's own engine."""
 
 import asyncio
 import contextlib
@@ -97,7 +97,7 @@ class VllmSource:
         from vllm import SamplingParams  # noqa: PLC0415
 
         params = SamplingParams(temperature=0.0, max_tokens=2, ignore_eos=True, detokenize=False)
-        async with contextlib.aclosing(self._outputs([0] * BLOCK_TOKENS, params)) as outputs:
+        async with contextlib.aclosing(self._outputs([0, 0], params)) as outputs:
             async for _ in outputs:
                 pass
 

@@ -37,7 +37,6 @@ def engine_config(checkpoint: Checkpoint[Outline], *, context_limit: int, num_sl
         # States that it kept of a prefix, its CPU kernels cannot go on from.
         enable_prefix_caching=not checkpoint.model.recurrent_bytes,
         enforce_eager=True,
-        disable_log_stats=True,
         # What is drawn from is the request's business, not generation_config.json's.
         generation_config="vllm",
         # Of the model's own distribution, before what a request does to it.

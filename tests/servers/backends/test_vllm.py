@@ -15,7 +15,6 @@ from harnessapi.inference.v1 import inference_pb2_grpc
 from harnessapi.retrieval.v1 import retrieval_pb2
 from safetensors.torch import load_file, save_file
 
-from harness_servers.checkpoints.checkpoint import save_checkpoint
 from harness_servers.errors import CheckpointError
 
 transformers = pytest.importorskip("transformers")
@@ -25,7 +24,7 @@ if importlib.util.find_spec("vllm") is None:  # imported by the server alone: it
 from benchmarks.tiny_models import greedy_tokens  # noqa: E402
 from harness_servers.checkpoints.hugging_face import load_outline  # noqa: E402
 
-from .vllm_server import Server, collect, serving, start, text, tokens, wait_up  # noqa: E402
+from .vllm_server import Server, collect, serving, text, tokens, wait_up  # noqa: E402
 
 NUM_SLOTS = 4
 CONTEXT_LIMIT = 512
@@ -274,19 +273,6 @@ async def test_a_context_over_the_limit_is_refused_and_a_full_one_says_so(stub) 
             await collect(stub, pb.GenerateRequest(token_ids=pb.TokenIds(ids=[5] * length)))
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         assert f"{length} tokens and fills the context of 512" in caught.value.details()
-
-
-def test_heads_that_vllm_cannot_run_are_refused_before_a_port_opens(
-    tmp_path: Path, llama_config, tokenizer
-) -> None:
-    config = {**llama_config, "num_attention_heads": 4, "num_key_value_heads": 4}
-    model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**config))
-    save_checkpoint(tmp_path / "thin", config, model.state_dict(), tokenizer)
-    process = start(tmp_path / "thin", "--listen", f"unix:{tmp_path}/s")
-    _, stderr = process.communicate(timeout=600)
-    assert process.returncode == 2
-    assert "attention heads have 16 dimensions; vLLM on a CPU takes 32, 64" in stderr
-    assert not (tmp_path / "s").exists()
 
 
 def test_weights_that_are_not_those_of_the_config_are_refused_by_name(

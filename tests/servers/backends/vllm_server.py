@@ -30,13 +30,28 @@ class Server:
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    root = Path(__file__).parents[3]
     return subprocess.Popen(
         [sys.executable, "-m", "harness_servers.command", str(folder), *arguments],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(root / "proto")])},
+        env=_environment(),
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def run_python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env=_environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=600,
+    )
+
+
+def _environment() -> dict[str, str]:
+    root = Path(__file__).parents[3]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(root / "proto")])}
 
 
 @contextmanager
