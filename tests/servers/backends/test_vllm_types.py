@@ -28,7 +28,10 @@ SSM = Path(__file__).parents[3] / "checkpoints" / "ssm"
 LIMITS = ("--slots", "4", "--max-prompt-tokens", "1000", "--max-new-tokens", "500")
 WINDOW = 32
 SPECIAL_TOKENS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
-PROMPT = "assoc_recall bab dok ; fem gik ; hob sas ; fem <regex>"
+PROMPT = (
+    "assoc_recall ; mum get ; sem gut ; hab gut ; pom tet ; bob lek ; meb rit ; mub pok ; rub fut ; "
+    "<regex> mum"
+)
 
 
 def write_checkpoint(model_type: str, folder: Path, told: dict[str, object]) -> None:
@@ -103,7 +106,7 @@ async def test_a_search_is_spliced_into_the_recurrence_as_on_our_engine(
     retrieval = pb.RetrievalOptions(mode=retrieval_pb2.RETRIEVAL_MODE_REGEX)
     responses = await collect(stubs["ssm"], pb.GenerateRequest(text=PROMPT, retrieval=retrieval))
     assert text(responses) == ours.text
-    assert text(responses).endswith("<answer> gik")
+    assert text(responses).endswith("<answer> get")
     assert responses[-1].finished.num_inserted_tokens > 0
 
 
