@@ -29,8 +29,8 @@ LIMITS = ("--slots", "4", "--max-prompt-tokens", "1000", "--max-new-tokens", "50
 WINDOW = 32
 SPECIAL_TOKENS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
 PROMPT = (
-    "assoc_recall ; mum get ; sem gut ; hab gut ; pom tet ; bob lek ; meb rit ; mub pok ; rub fut ; "
-    "<regex> mum"
+    "assoc_recall ; mum get ; sem gut ; hab gut ; pom tet ; bob lek ; meb rit ; mub pok ; "
+    "rub fut ; <regex> mum"
 )
 
 
