@@ -20,7 +20,7 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
-from harness_servers.checkpoints.checkpoint import Checkpoint, load_with, shapes_of
+from harness_servers.checkpoints.checkpoint import Checkpoint, load_with
 from harness_servers.checkpoints.checkpoint_config import CheckpointConfig, parse_config
 from harness_servers.checkpoints.checkpoint_files import TOKENIZER, WEIGHTS, listed
 from harness_servers.checkpoints.config_size import check_size, mismatch
@@ -34,6 +34,7 @@ _log = logging.getLogger(__name__)
 # Layers are made before their weights are looked for.
 _MAX_LAYERS: Final = 1024
 _MAX_SHOWN: Final = 300
+_NAMED_AS_STORED: Final = ("llama", "mamba2")
 _PIECES: Final = "tokenizer.model"
 _PROBES: Final = ("the answer is 7", "Is it so?")
 LOCAL: Final = {"local_files_only": True, "trust_remote_code": False}
@@ -109,14 +110,16 @@ def _outline(_config: CheckpointConfig, folder: Path, weights: WeightFiles) -> t
 
 
 def _check_names(model: Any, weights: WeightFiles) -> None:
-    """Files of some types have names and shapes of their own, which are converted when loaded."""
+    """Raises CheckpointError where weights are missing or of another shape."""
     if differs := mismatch(model, weights):
         raise CheckpointError(f"{WEIGHTS}: {differs}")
-    wanted = shapes_of(model.state_dict()).keys() - set(model.all_tied_weights_keys)
-    if weights.shapes.keys() <= shapes_of(model.state_dict()).keys() and (
-        missing := sorted(wanted - weights.shapes.keys())
-    ):
-        raise CheckpointError(f"{WEIGHTS}: missing: {listed(missing)}")
+    wanted, found = model.state_dict().keys(), weights.shapes.keys()
+    # Files of tied models have the matrix once, or twice.
+    missing = sorted(wanted - found - set(model.all_tied_weights_keys))
+    unknown = sorted(found - wanted)
+    # Files of some types have names of their own, which are converted when they are loaded.
+    if missing and (not unknown or model.config.model_type in _NAMED_AS_STORED):
+        raise CheckpointError(f"{WEIGHTS}: missing: {listed(missing)}; unknown: {listed(unknown)}")
 
 
 def _load_transformers_model(
