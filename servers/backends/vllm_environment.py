@@ -1,10 +1,10 @@
-"""The environment that vLLM is imported in: offline, quiet, with room for one long sequence."""
+"""The environment that vLLM is imported in: offline, quiet, with room for what is read."""
 
 import math
 import os
 from typing import Final
 
-from harness_servers.checkpoints.hugging_face import LlamaShape
+from harness_servers.models.outline import Outline
 
 # Read by vLLM when it is imported; what is set in the environment goes before.
 _ENVIRONMENT: Final = {
@@ -19,16 +19,23 @@ _ENVIRONMENT: Final = {
 }
 
 
-def set_environment(shape: LlamaShape, *, threads: int, block_tokens: int) -> None:
-    """To be called before vLLM is imported; `block_tokens`: the unit of its prefix cache.
-
-    Room for keys and values: a gibibyte, or what one sequence at the context limit takes.
-    """
-    longest_gib = shape.state_bytes_per_token() * (shape.context_limit + block_tokens) / 2**30
+def set_environment(
+    shape: Outline, *, context_limit: int, num_slots: int, threads: int, block_tokens: int
+) -> None:
+    """To be called before vLLM is imported; `block_tokens`: the unit of its prefix cache."""
+    num_bytes = _room(shape, context_limit + block_tokens, num_slots)
     environment = {
         **_ENVIRONMENT,
-        "VLLM_CPU_KVCACHE_SPACE": str(max(1, math.ceil(longest_gib))),
+        "VLLM_CPU_KVCACHE_SPACE": str(max(1, math.ceil(num_bytes / 2**30))),
         "OMP_NUM_THREADS": str(threads),
     }
     for variable, value in environment.items():
         os.environ.setdefault(variable, value)
+
+
+def _room(shape: Outline, num_tokens: int, num_slots: int) -> int:
+    """Bytes for one sequence of so many tokens, and for what all slots keep whatever they read."""
+    # A window too is counted in full: what is read in one step stands beside it. States lie in
+    # blocks that are as large as those of keys and values, the first of which holds none.
+    states = 2 * (num_slots + 1) * shape.recurrent_bytes
+    return shape.first_token_bytes * num_tokens + states

@@ -12,13 +12,10 @@ from typing import Any, Final
 
 from harness_servers.backends.vllm_log_probs import log_probs
 from harness_servers.errors import CheckpointError
-from harness_servers.generation import MAX_TOP_LOG_PROBS, Sampling
+from harness_servers.generation import Sampling
 from harness_servers.process.daemon_thread import in_daemon_thread
 from harness_servers.token_source import Closing, Command, News, Opening, TokenChunk
 
-# The unit of the prefix cache: the smallest that vLLM's CPU kernels take. What a search inserts
-# costs reading at most this many tokens again.
-BLOCK_TOKENS: Final = 32
 _POLL_S: Final = 0.1
 # Then the engine's processes are killed: they have nothing to save.
 _SHUTDOWN_S: Final = 1.0
@@ -37,28 +34,10 @@ class _Continued:
 class VllmSource:
     """A TokenSource over AsyncLLM, which runs its engine in processes of its own."""
 
-    def __init__(self, *, folder: Path, context_limit: int, num_slots: int) -> None:
-        # Here and not at the top: the environment has to be set before.
-        from vllm.engine.arg_utils import AsyncEngineArgs  # noqa: PLC0415
-
-        self._arguments = AsyncEngineArgs(
-            model=str(folder),
-            skip_tokenizer_init=True,
-            load_format="safetensors",
-            dtype="float32",
-            max_model_len=context_limit,
-            max_num_seqs=num_slots,
-            block_size=BLOCK_TOKENS,
-            enable_prefix_caching=True,
-            enforce_eager=True,
-            disable_log_stats=True,
-            # What is drawn from is the request's business, not generation_config.json's.
-            generation_config="vllm",
-            # Of the model's own distribution, before what a request does to it.
-            logprobs_mode="raw_logprobs",
-            max_logprobs=MAX_TOP_LOG_PROBS,
-        )
+    def __init__(self, *, folder: Path, config: Any) -> None:
+        """`config`: of engine_config."""
         self._folder = folder
+        self._config = config
         self._request_ids = itertools.count()
         self._continued: dict[int, _Continued] = {}
         # Requests that are being aborted are waited for at the end.
@@ -74,12 +53,22 @@ class VllmSource:
         # Half a minute, most of it waiting: the event loop has to answer meanwhile.
         try:
             self._engine = await in_daemon_thread(
-                lambda: AsyncLLM.from_engine_args(self._arguments)
+                lambda: AsyncLLM.from_vllm_config(self._config, disable_log_stats=True)
             )
+            await self._write_first()
         except Exception as error:  # nothing more precise comes out of the engine's process
             raise CheckpointError(
                 f"checkpoint {self._folder}: vLLM cannot start: {error}"
             ) from error
+
+    async def _write_first(self) -> None:
+        """What no kernel of this device can run shows at the first tokens, read and written."""
+        from vllm import SamplingParams  # noqa: PLC0415
+
+        params = SamplingParams(temperature=0.0, max_tokens=2, ignore_eos=True, detokenize=False)
+        async with contextlib.aclosing(self._outputs([0, 0], params)) as outputs:
+            async for _ in outputs:
+                pass
 
     @property
     def num_unfinished(self) -> int:

@@ -4,7 +4,6 @@ Weights are safetensors only, nothing is fetched, and no code of a checkpoint ru
 """
 
 import logging
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -21,51 +20,39 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
-from harness_servers.checkpoints.checkpoint import Checkpoint, load_with, shapes_of
+from harness_servers.checkpoints.checkpoint import Checkpoint, load_with
 from harness_servers.checkpoints.checkpoint_config import CheckpointConfig, parse_config
-from harness_servers.checkpoints.checkpoint_files import TOKENIZER, WEIGHTS, check_shapes, listed
+from harness_servers.checkpoints.checkpoint_files import TOKENIZER, WEIGHTS, listed
 from harness_servers.checkpoints.config_size import check_size, mismatch
 from harness_servers.checkpoints.weight_files import WeightFiles, require_finite
 from harness_servers.errors import CheckpointError
+from harness_servers.models.outline import Outline, outline
 from harness_servers.models.transformers_model import TransformersModel
 
 _log = logging.getLogger(__name__)
 
-LLAMA: Final = "llama"
-_FLOAT32_BYTES: Final = 4
 # Layers are made before their weights are looked for.
 _MAX_LAYERS: Final = 1024
 _MAX_SHOWN: Final = 300
+_NAMED_AS_STORED: Final = ("llama", "mamba2")
 _PIECES: Final = "tokenizer.model"
 _PROBES: Final = ("the answer is 7", "Is it so?")
 LOCAL: Final = {"local_files_only": True, "trust_remote_code": False}
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LlamaShape:
-    """What is known of a Llama without loading it: a ModelShape."""
+def load_outline(folder: Path) -> Checkpoint[Outline]:
+    """A causal language model for another engine to load: looked at, and its weights let go.
 
-    family: str = "TRANSFORMER"
-    vocabulary_size: int
-    context_limit: int
-    num_layers: int
-    num_key_value_heads: int
-    head_size: int
-
-    def state_bytes(self) -> int:
-        """Nothing is kept but keys and values."""
-        return 0
-
-    def state_bytes_per_token(self) -> int:
-        """A key and a value in every layer and head."""
-        values = 2 * self.num_layers * self.num_key_value_heads * self.head_size
-        return values * _FLOAT32_BYTES
+    Raises CheckpointError.
+    """
+    parse = partial(parse_config, model_types=MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.keys())
+    return load_with(folder, _outline, parse)
 
 
-def load_llama_shape(folder: Path) -> Checkpoint[LlamaShape]:
-    """A Llama for vLLM to load: checked, but its weights are not read. Raises CheckpointError."""
-    parse = partial(parse_config, model_types=(LLAMA,))
-    return load_with(folder, _read_llama_shape, parse)
+def architecture(model_type: str) -> str:
+    """The class that transformers has for such a language model; engines have their own by it."""
+    name: str = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[model_type]
+    return name
 
 
 def load_transformers_model(folder: Path) -> Checkpoint[TransformersModel]:
@@ -104,30 +91,35 @@ def _splits_like(made: Tokenizer, pieces: Path) -> bool:
     )
 
 
-def _read_llama_shape(
-    _config: CheckpointConfig, folder: Path, weights: WeightFiles
-) -> tuple[LlamaShape, int]:
+def _outline(_config: CheckpointConfig, folder: Path, weights: WeightFiles) -> tuple[Outline, int]:
+    set_verbosity_error()
     config = _read_config(folder)
-    # A model without memory: a wrong config may name a huge one.
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
-    expected, found = shapes_of(model.state_dict()), dict(weights.shapes)
-    if config.tie_word_embeddings:
-        # Files of tied models have the matrix once, or twice.
-        for name in model.all_tied_weights_keys:
-            expected.pop(name, None)
-            found.pop(name, None)
-    check_shapes(expected, found)
+    # Of experts, transformers' own choice looks at the tokens: without memory there are none.
+    model = _without_memory(config, experts_implementation="batched_mm")
+    check_size(model, weights)
+    _check_names(model, weights)
     for _ in weights.tensors():
         pass  # each is looked at, and let go
-    shape = LlamaShape(
-        vocabulary_size=config.vocab_size,
-        context_limit=config.max_position_embeddings,
-        num_layers=config.num_hidden_layers,
-        num_key_value_heads=config.num_key_value_heads,
-        head_size=config.head_dim,
-    )
-    return shape, sum(torch.Size(size).numel() for size in found.values())
+    try:
+        shape = outline(model)
+    except Exception as error:  # a forward pass of it failed: with whatever that raises
+        raise CheckpointError(
+            f"{config.model_type}: what it keeps of a text cannot be told: {in_a_line(error)}"
+        ) from error
+    return shape, sum(parameter.numel() for parameter in model.parameters())
+
+
+def _check_names(model: Any, weights: WeightFiles) -> None:
+    """Raises CheckpointError where weights are missing or of another shape."""
+    if differs := mismatch(model, weights):
+        raise CheckpointError(f"{WEIGHTS}: {differs}")
+    wanted, found = model.state_dict().keys(), weights.shapes.keys()
+    # Files of tied models have the matrix once, or twice.
+    missing = sorted(wanted - found - set(model.all_tied_weights_keys))
+    unknown = sorted(found - wanted)
+    # Files of some types have names of their own, which are converted when they are loaded.
+    if missing and (not unknown or model.config.model_type in _NAMED_AS_STORED):
+        raise CheckpointError(f"{WEIGHTS}: missing: {listed(missing)}; unknown: {listed(unknown)}")
 
 
 def _load_transformers_model(
@@ -136,13 +128,8 @@ def _load_transformers_model(
     set_verbosity_error()
     disable_progress_bar()
     config = _read_config(folder)
-    try:
-        # A wrong config may name a huge model.
-        with torch.device("meta"):
-            outline = AutoModelForCausalLM.from_config(config)
-    except Exception as error:  # the library raises nothing more precise
-        raise CheckpointError(f"transformers cannot host it: {in_a_line(error)}") from error
-    check_size(outline, weights)
+    empty = _without_memory(config)
+    check_size(empty, weights)
     try:
         model, loaded = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -153,7 +140,7 @@ def _load_transformers_model(
             **LOCAL,
         )
     except Exception as error:  # the library raises nothing more precise
-        why = mismatch(outline, weights) or in_a_line(error)
+        why = mismatch(empty, weights) or in_a_line(error)
         raise CheckpointError(f"transformers cannot host it: {why}") from error
     if missing := sorted(loaded["missing_keys"]):
         raise CheckpointError(f"{WEIGHTS}: missing: {listed(missing)}")
@@ -167,6 +154,15 @@ def _load_transformers_model(
         raise CheckpointError(f"transformers cannot host it: {in_a_line(error)}") from error
     # A tensor that stands in two places is counted once.
     return hosted, sum(parameter.numel() for parameter in model.parameters())
+
+
+def _without_memory(config: Any, **options: Any) -> Any:
+    """The model of a config, which may be a wrong one and name a huge model."""
+    try:
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(config, **options).eval()
+    except Exception as error:  # the library raises nothing more precise
+        raise CheckpointError(f"transformers cannot host it: {in_a_line(error)}") from error
 
 
 def _read_config(folder: Path) -> Any:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from benchmarks.tiny_models import TYPES, greedy_tokens, random_model
 from harness_retrieval.local import LocalRetriever
 from harness_servers.backends.hosting import Hosting, make_backend
-from harness_servers.checkpoints.hugging_face import load_llama_shape, load_transformers_model
+from harness_servers.checkpoints.hugging_face import load_outline, load_transformers_model
 from harness_servers.engine.engine_options import EngineOptions
 from harness_servers.errors import CheckpointError
 from harness_servers.generation import Stopping
@@ -191,9 +191,7 @@ def test_old_rotary_buffers_are_let_be(llama_folder: Path, tmp_path: Path) -> No
     for layer in range(2):
         weights[f"model.layers.{layer}.self_attn.rotary_emb.inv_freq"] = torch.ones(16)
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    assert (
-        load_llama_shape(tmp_path).num_parameters == load_llama_shape(llama_folder).num_parameters
-    )
+    assert load_outline(tmp_path).num_parameters == load_outline(llama_folder).num_parameters
     assert load_transformers_model(tmp_path).model.family == "TRANSFORMER"
 
 
@@ -202,7 +200,7 @@ def test_infinite_weights_are_refused_before_vllm_is_started(
 ) -> None:
     spoil(copy(llama_folder, tmp_path))
     with pytest.raises(CheckpointError, match="has weights that are NaN or infinite"):
-        load_llama_shape(tmp_path)
+        load_outline(tmp_path)
 
 
 def test_models_of_ours_read_in_pieces(model) -> None:

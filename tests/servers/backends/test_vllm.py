@@ -3,10 +3,7 @@
 import asyncio
 import importlib.util
 import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
@@ -18,7 +15,6 @@ from harnessapi.inference.v1 import inference_pb2_grpc
 from harnessapi.retrieval.v1 import retrieval_pb2
 from safetensors.torch import load_file, save_file
 
-from harness_servers.checkpoints.checkpoint import save_checkpoint
 from harness_servers.errors import CheckpointError
 
 transformers = pytest.importorskip("transformers")
@@ -26,9 +22,9 @@ if importlib.util.find_spec("vllm") is None:  # imported by the server alone: it
     pytest.skip("vllm is not installed", allow_module_level=True)
 
 from benchmarks.tiny_models import greedy_tokens  # noqa: E402
-from harness_servers.checkpoints.hugging_face import load_llama_shape  # noqa: E402
+from harness_servers.checkpoints.hugging_face import load_outline  # noqa: E402
 
-from ..descendants import descendants  # noqa: E402
+from .vllm_server import Server, collect, serving, text, tokens, wait_up  # noqa: E402
 
 NUM_SLOTS = 4
 CONTEXT_LIMIT = 512
@@ -37,37 +33,12 @@ REGEX = pb.RetrievalOptions(mode=retrieval_pb2.RETRIEVAL_MODE_REGEX)
 ENDLESS = pb.StoppingOptions(max_new_tokens=10**6, ignore_eos=True)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Server:
-    process: subprocess.Popen[str]
-    address: str
-
-    def descendants(self) -> list[int]:
-        """Ids of the engine's processes."""
-        return descendants(self.process.pid)
-
-
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    root = Path(__file__).parents[3]
-    return subprocess.Popen(
-        [sys.executable, "-m", "harness_servers.command", str(folder), *arguments],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(root / "proto")])},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 @pytest.fixture(scope="module")
 def server(llama_folder: Path, tmp_path_factory) -> Iterator[Server]:
-    address = f"unix:{tmp_path_factory.mktemp('socket')}/s"
-    process = start(llama_folder, "--listen", address, "--slots", str(NUM_SLOTS))
-    lines = []
-    while not lines or not lines[-1].startswith("listening"):
-        lines.append(process.stderr.readline())
-        assert lines[-1], "".join(lines)
-    yield Server(process=process, address=address)
-    process.kill()
-    process.communicate()
+    sockets = tmp_path_factory.mktemp("sockets")
+    with serving(llama_folder, sockets, "--slots", str(NUM_SLOTS)) as server:
+        wait_up(server)
+        yield server
 
 
 @pytest.fixture
@@ -81,21 +52,9 @@ def stub(channel: grpc.aio.Channel) -> inference_pb2_grpc.InferenceServiceStub:
     return inference_pb2_grpc.InferenceServiceStub(channel)
 
 
-async def collect(stub, request: pb.GenerateRequest, **call) -> list[pb.GenerateResponse]:
-    return [response async for response in stub.Generate(request, **call)]
-
-
 async def drain(call) -> None:
     while await call.read() is not grpc.aio.EOF:
         pass
-
-
-def text(responses: list[pb.GenerateResponse]) -> str:
-    return "".join(response.delta.text for response in responses)
-
-
-def tokens(responses: list[pb.GenerateResponse]) -> list[int]:
-    return [token for response in responses for token in response.delta.token_ids]
 
 
 def random_prompts() -> list[list[int]]:
@@ -316,19 +275,6 @@ async def test_a_context_over_the_limit_is_refused_and_a_full_one_says_so(stub) 
         assert f"{length} tokens and fills the context of 512" in caught.value.details()
 
 
-def test_heads_that_vllm_cannot_run_are_refused_before_a_port_opens(
-    tmp_path: Path, llama_config, tokenizer
-) -> None:
-    config = {**llama_config, "num_attention_heads": 4, "num_key_value_heads": 4}
-    model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**config))
-    save_checkpoint(tmp_path / "thin", config, model.state_dict(), tokenizer)
-    process = start(tmp_path / "thin", "--listen", f"unix:{tmp_path}/s")
-    _, stderr = process.communicate(timeout=600)
-    assert process.returncode == 2
-    assert "attention heads have 16 dimensions; vLLM on a CPU takes 32, 64" in stderr
-    assert not (tmp_path / "s").exists()
-
-
 def test_weights_that_are_not_those_of_the_config_are_refused_by_name(
     tmp_path: Path, llama_folder: Path
 ) -> None:
@@ -338,11 +284,11 @@ def test_weights_that_are_not_those_of_the_config_are_refused_by_name(
     name = "model.layers.1.mlp.up_proj.weight"
     save_file({**weights, name: weights[name][:3].clone()}, tmp_path / "model.safetensors")
     with pytest.raises(CheckpointError, match=r"up_proj.weight has shape \(3, 64\)"):
-        load_llama_shape(tmp_path)
+        load_outline(tmp_path)
     del weights[name]
     save_file(weights, tmp_path / "model.safetensors")
     with pytest.raises(CheckpointError, match=f"missing: {name}"):
-        load_llama_shape(tmp_path)
+        load_outline(tmp_path)
 
 
 async def test_an_engine_that_dies_shows_in_health_and_status(stub, channel, server) -> None:
