@@ -19,6 +19,7 @@ from torch.nn import functional as F  # noqa: N812
 from harness_servers.models import ssd
 from harness_servers.models.compiled import Floats
 from harness_servers.models.mixer_loops import convolve, scan
+from harness_servers.models.packed_linear import PackedLinear
 from harness_servers.models.rms_norm import RmsNorm
 
 # As in transformers: wide enough for tied embeddings to tell words apart from the start.
@@ -103,12 +104,14 @@ class Rows:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Constants:
-    """A mixer's weights as its compiled loops take them."""
+    """A mixer's weights as its compiled loops and its products take them."""
 
     weight_KX: Floats
     bias_X: Floats
     a_H: Floats
     skip_H: Floats
+    project_in: PackedLinear
+    project_out: PackedLinear
 
 
 class GatedRmsNorm(RmsNorm):
@@ -178,12 +181,11 @@ class Mamba2Mixer(nn.Module):
             self._recur(rest_TW, conv_SJX, state_SHPN, rows, y_OI)
             gate_OI = self._project(rows.last(hidden_TD), slice(size))
         else:
-            projected_TW = self.in_proj(hidden_TD)
+            projected_TW = self._constants.project_in(hidden_TD)
             y_OI = torch.empty(len(hidden_TD), size)
             self._recur(projected_TW, conv_SJX, state_SHPN, rows, y_OI)
             gate_OI = projected_TW[:, :size]
-        output_OD: Tensor = self.out_proj(self.norm(y_OI, gate_OI))
-        return output_OD
+        return self._constants.project_out(self.norm(y_OI, gate_OI))
 
     def _recur(
         self,
@@ -226,6 +228,8 @@ class Mamba2Mixer(nn.Module):
             bias_X=(torch.zeros(len(weight_XK)) if bias_X is None else bias_X.detach()).numpy(),
             a_H=-torch.exp(self.A_log.detach()).numpy(),
             skip_H=self.D.detach().numpy(),
+            project_in=PackedLinear(self.in_proj.weight, self.in_proj.bias),
+            project_out=PackedLinear(self.out_proj.weight, self.out_proj.bias),
         )
 
     def _project(self, hidden_D: Tensor, channels: slice) -> Tensor:
