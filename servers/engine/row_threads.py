@@ -7,6 +7,7 @@ long as one of one on a busy machine. Threads that have rows of their own meet o
 Shapes: B sequences, L tokens, V vocabulary.
 """
 
+import itertools
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -19,7 +20,7 @@ from torch import Tensor
 from harness_servers.models.caches import reserve_for
 from harness_servers.models.protocol import SequenceModel, State
 
-# Every share reads all weights, and has all calls to make: with fewer rows or tokens it does not pay.
+# Every share reads all weights and makes all calls: below these another one does not pay.
 _MIN_SHARE_ROWS: Final = 8
 _MIN_SHARE_TOKENS: Final = 64
 
@@ -126,7 +127,7 @@ class RowThreads:
             self._pool = ThreadPoolExecutor(
                 most - 1, "rows", initializer=torch.set_num_threads, initargs=(1,)
             )
-        first, *others = [slice(*ends) for ends in zip(bounds, bounds[1:], strict=False)]
+        first, *others = [slice(*ends) for ends in itertools.pairwise(bounds)]
         futures = [self._pool.submit(read, rows) for rows in others]
         try:
             logits = [read(first)]

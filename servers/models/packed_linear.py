@@ -40,7 +40,8 @@ class PackedLinear:
 
 def _pack(weight_NK: Tensor) -> Tensor | None:
     """None where it is small, or where torch comes without oneDNN."""
-    can_pack = torch.backends.mkldnn.is_available() and weight_NK.device.type == "cpu"
+    has_library: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    can_pack = has_library and weight_NK.device.type == "cpu"
     if not can_pack or weight_NK.dtype != torch.float32 or weight_NK.numel() < _MIN_NUMBERS:
         return None
     # What torch's own compiler uses for weights that are constants.
