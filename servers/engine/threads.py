@@ -21,7 +21,7 @@ _CLEARLY: Final = 0.8
 # process has the second core for them: it stays with one thread, unmeasured.
 _SHORT_STEP_S: Final = 0.005
 _BUDGET_S: Final = 0.3
-_MAX_ROUNDS: Final = 5
+_MAX_ROUNDS: Final = 3
 # A full step of the engine: 512 tokens of 16 prompts.
 _PROMPTS: Final = 16
 _PROMPT_TOKENS: Final = 32

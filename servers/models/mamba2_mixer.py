@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from harness_servers.models import ssd
-from harness_servers.models.compiled import Floats
+from harness_servers.models.compiled import Floats, Integers
 from harness_servers.models.mixer_loops import convolve, scan
 from harness_servers.models.packed_linear import PackedLinear
 from harness_servers.models.rms_norm import RmsNorm
@@ -73,12 +73,17 @@ class MixerShape:
         )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Rows:
     """Where rows of tokens belong: a slot and a length (at least 1) for each."""
 
     slots_B: Tensor
     lengths_B: Tensor
+
+    @cached_property
+    def arrays(self) -> tuple[Integers, Integers]:
+        """Slots and lengths as the compiled loops of every layer take them."""
+        return self.slots_B.numpy(), self.lengths_B.numpy()
 
     def pack(self, padded_BL: Tensor) -> Tensor:
         """The tokens of all rows one after another, without what pads them: (T, ...)."""
@@ -198,24 +203,25 @@ class Mamba2Mixer(nn.Module):
         """Convolution and scan of all channels but the gate's; fills `y_OI`, see scan."""
         shape, constants = self.shape, self._constants
         first = projected_TW.shape[1] - shape.conv_size - shape.num_heads
-        where = (rows.slots_B.numpy(), rows.lengths_B.numpy())
         mixed_TX = torch.empty(len(projected_TW), shape.conv_size)
+        mixed = mixed_TX.numpy()
         convolve(
             projected_TW.numpy(),
             first,
             constants.weight_KX,
             constants.bias_X,
             conv_SJX.numpy(),
-            *where,
-            mixed_TX.numpy(),
+            *rows.arrays,
+            mixed,
         )
+        F.silu(mixed_TX, inplace=True)
         scan(
-            F.silu(mixed_TX, inplace=True).numpy(),
+            mixed,
             self._time_steps(projected_TW[:, first:]).numpy(),
             constants.a_H,
             constants.skip_H,
             state_SHPN.numpy(),
-            *where,
+            *rows.arrays,
             y_OI.numpy(),
         )
 
