@@ -48,14 +48,14 @@ def choose_threads(
     most = num_cores() if at_most is None else at_most
     if most == 1:
         return Threads()
-    trial = _Trial(model, pool, num_slots, list(_counts(most)))
+    trial = _TimedSteps(model, pool, num_slots, list(_counts(most)))
     try:
         return Threads(decode=trial.choose_decode(), prefill=trial.fastest(trial.prefill))
     finally:
         trial.close()
 
 
-class _Trial:
+class _TimedSteps:
     """The same steps with each number of threads."""
 
     def __init__(
