@@ -1,7 +1,7 @@
 """A model whose steps several threads share: each reads some of the rows, from first to last layer.
 
 Threads of a tensor operation meet at its end, a few hundred times a step, and where another process
-has one of their cores all wait for it each time: a step of two such threads took 3 to 10 times as
+has one of their cores all wait for it each time: a step of two such threads took 3 to 11 times as
 long as one of one on a busy machine. Threads that have rows of their own meet once a step.
 
 Shapes: B sequences, L tokens, V vocabulary.
