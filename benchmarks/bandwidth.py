@@ -1,4 +1,4 @@
-"""How fast this machine copies memory: the ceiling of decoding with a large state."""
+"""How fast this machine copies memory: the ceiling of decoding with large weights or states."""
 
 import time
 
@@ -9,8 +9,17 @@ _NUM_TRIALS = 15
 BEYOND_CACHES = 256 * 2**20
 
 
-def copy_bandwidth(num_bytes: int) -> float:
-    """Bytes read and written a second by the best of several copies of `num_bytes`, one thread."""
+def copy_bandwidth(num_bytes: int, *, threads: int = 1) -> float:
+    """Bytes read and written a second by the best of several copies of `num_bytes`."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        return _best(num_bytes)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _best(num_bytes: int) -> float:
     source = torch.ones(num_bytes // 4)
     target = torch.empty_like(source)
     best = float("inf")

@@ -1,7 +1,8 @@
 """Tokens per second of one Mamba2 checkpoint: our engine, transformers and vLLM.
 
 One run on one machine, all engines in alternation on the same rounds of prompts, of which the first
-is not counted, and medians over the others: `python -m benchmarks.decode [CHECKPOINT]`.
+is not counted, and medians over the others: `python -m benchmarks.decode [CHECKPOINT]`. With
+`--random-130m` a model of published sizes is made, for good where CHECKPOINT names a folder for it.
 vLLM may lie in an environment of its own: `--vllm-python PATH`.
 """
 
@@ -11,6 +12,9 @@ import gc
 import json
 import os
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,8 +23,10 @@ import torch
 from benchmarks.bandwidth import BEYOND_CACHES, copy_bandwidth
 from benchmarks.peers import PeerError, Transformers, Vllm
 from benchmarks.prompts import make_prompts
+from benchmarks.random_mamba2 import write_random_130m
 from benchmarks.serving import InProcess, Measured, Row, summarize, through_grpc
 from harness_servers.checkpoints.checkpoint import load_checkpoint
+from harness_servers.checkpoints.checkpoint_files import TOKENIZER
 from harness_servers.engine.model_runner import keep_freed_memory
 
 DEFAULT_CHECKPOINT = Path("checkpoints/ssm")
@@ -29,30 +35,42 @@ IN_PROCESS = "engine in process"
 TRANSFORMERS = "transformers generate"
 VLLM = "vLLM"
 
+# What is asked for by default, and of a model of which a step takes hundreds of times as long.
+SIZES = {"shortest": 64, "longest": 256, "max_new_tokens": 128, "repetitions": 10}
+LARGE = {"shortest": 8, "longest": 24, "max_new_tokens": 32, "repetitions": 2}
+LARGE_TRANSFORMERS = 4
+
 # Rounds by way of running.
 Measurements = dict[str, list[Measured]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ceiling:
-    """What the machine would allow if decoding were nothing but reading and writing the state."""
+    """What the machine would allow if decoding were nothing but moving weights and states."""
 
+    num_sequences: int
     state_bytes: int
+    # Of the states: every token reads one and writes it.
     bytes_moved_per_token: int
-    # Bytes read and written a second: of a copy larger than the caches, and of one of the pool.
+    # Read once a step.
+    weight_bytes: int
+    # Bytes read and written a second: of a copy larger than the caches, by one thread and by as
+    # many as there are cores, and of one of the pool.
     memory_bandwidth: float
+    memory_bandwidth_all_cores: float
     pool_bandwidth: float
 
     def tokens_per_s(self, bandwidth: float) -> float:
-        """Every token reads and writes one state."""
-        return bandwidth / self.bytes_moved_per_token
+        """Every sequence gets a token a step."""
+        moved = self.weight_bytes + self.num_sequences * self.bytes_moved_per_token
+        return self.num_sequences * bandwidth / moved
 
 
 async def measure(
     checkpoint: Path, rounds: list[list[str]], options: argparse.Namespace
 ) -> Measurements:
     """Every way on every round, one after the other: what else the machine does hits them all."""
-    torch.set_num_threads(options.threads)
+    torch.set_num_threads(options.threads or 1)
     keep_freed_memory()
     loaded = load_checkpoint(checkpoint)
     in_process = InProcess(loaded, options.sequences)
@@ -97,12 +115,20 @@ def start_peers(checkpoint: Path, options: argparse.Namespace) -> dict[str, Tran
 
 
 def measure_ceiling(checkpoint: Path, num_sequences: int) -> Ceiling:
-    """From the size of the state, and copies on one thread."""
-    state_bytes = load_checkpoint(checkpoint).model.state_bytes()
+    """From the sizes of weights and state, and copies."""
+    loaded = load_checkpoint(checkpoint)
+    state_bytes = loaded.model.state_bytes()
+    numbers = loaded.num_parameters
+    if loaded.config.raw.get("tie_word_embeddings") is not True:
+        # Of embeddings that are no head a step reads some rows.
+        numbers -= loaded.model.vocabulary_size * int(loaded.config.raw["hidden_size"])
     return Ceiling(
+        num_sequences=num_sequences,
         state_bytes=state_bytes,
         bytes_moved_per_token=2 * state_bytes,
+        weight_bytes=4 * numbers,
         memory_bandwidth=copy_bandwidth(BEYOND_CACHES),
+        memory_bandwidth_all_cores=copy_bandwidth(BEYOND_CACHES, threads=os.cpu_count() or 1),
         pool_bandwidth=copy_bandwidth(num_sequences * state_bytes),
     )
 
@@ -116,14 +142,14 @@ def ratios(rows: list[Row]) -> dict[str, float]:
 def main() -> None:
     """Prints the rows, the ratios and the ceiling, or one JSON object."""
     options = _parse()
-    checkpoint: Path = options.checkpoint
     rounds = [
         make_prompts(options.sequences, options.shortest, options.longest, repetition)
         for repetition in range(options.repetitions + 1)
     ]
-    measured = asyncio.run(measure(checkpoint, rounds, options))
+    with _checkpoint(options) as checkpoint:
+        measured = asyncio.run(measure(checkpoint, rounds, options))
+        ceiling = measure_ceiling(checkpoint, options.sequences)
     rows = [summarize(way, counted) for way, counted in measured.items()]
-    ceiling = measure_ceiling(checkpoint, options.sequences)
     if options.json:
         answer = {
             "rows": [asdict(row) for row in rows],
@@ -135,15 +161,29 @@ def main() -> None:
         _print(rows, ceiling)
 
 
+@contextmanager
+def _checkpoint(options: argparse.Namespace) -> Iterator[Path]:
+    if not options.random_130m:
+        yield options.checkpoint or DEFAULT_CHECKPOINT
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        folder: Path = options.checkpoint or Path(scratch)
+        write_random_130m(folder, DEFAULT_CHECKPOINT / TOKENIZER)
+        yield folder
+
+
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("checkpoint", nargs="?", type=Path, default=DEFAULT_CHECKPOINT)
+    parser.add_argument("checkpoint", nargs="?", type=Path)
+    parser.add_argument(
+        "--random-130m", action="store_true", help="a random Mamba2 of published sizes"
+    )
     parser.add_argument("--sequences", type=int, default=64)
-    parser.add_argument("--shortest", type=int, default=64, help="tokens of the shortest prompt")
-    parser.add_argument("--longest", type=int, default=256, help="tokens of the longest prompt")
-    parser.add_argument("--max-new-tokens", type=int, default=128)
-    parser.add_argument("--repetitions", type=int, default=10)
-    parser.add_argument("--threads", type=int, default=1, help="of our engine")
+    parser.add_argument("--shortest", type=int, help="tokens of the shortest prompt")
+    parser.add_argument("--longest", type=int, help="tokens of the longest prompt")
+    parser.add_argument("--max-new-tokens", type=int)
+    parser.add_argument("--repetitions", type=int)
+    parser.add_argument("--threads", type=int, help="of our engine; its own choice by default")
     parser.add_argument("--peer-threads", type=int, default=os.cpu_count())
     parser.add_argument(
         "--transformers-new-tokens", type=int, help="fewer, where its rate is all that is wanted"
@@ -152,7 +192,13 @@ def _parse() -> argparse.Namespace:
         "--vllm-python", default=sys.executable, metavar="PATH", help="a Python that has vLLM"
     )
     parser.add_argument("--json", action="store_true")
-    return parser.parse_args()
+    options = parser.parse_args()
+    for name, size in (LARGE if options.random_130m else SIZES).items():
+        if getattr(options, name) is None:
+            setattr(options, name, size)
+    if options.random_130m and options.transformers_new_tokens is None:
+        options.transformers_new_tokens = LARGE_TRANSFORMERS
+    return options
 
 
 def _print(rows: list[Row], ceiling: Ceiling) -> None:
@@ -160,24 +206,20 @@ def _print(rows: list[Row], ceiling: Ceiling) -> None:
         print(f"{row.way:24} {row.tokens_per_s:9,.0f} tokens/s")
     for way, ratio in ratios(rows).items():
         print(f"{'gRPC / ' + way:32} {ratio:6.2f}")
-    print(
-        f"state                    {ceiling.state_bytes:9,} bytes a sequence, "
-        f"{ceiling.bytes_moved_per_token:,} moved a token"
-    )
+    print(f"state of a sequence      {ceiling.state_bytes:13,} bytes, read and written a token")
+    print(f"weights                  {ceiling.weight_bytes:13,} bytes, read a step")
     for where, bandwidth in (
-        ("memory", ceiling.memory_bandwidth),
-        ("pool-sized", ceiling.pool_bandwidth),
+        ("memory copy, one thread", ceiling.memory_bandwidth),
+        ("memory copy, all cores", ceiling.memory_bandwidth_all_cores),
+        ("pool-sized copy", ceiling.pool_bandwidth),
     ):
         bound = ceiling.tokens_per_s(bandwidth)
         shares = ", ".join(
             f"{row.way} reaches {row.tokens_per_s / bound:.0%}"
             for row in rows
-            if row.way in (GRPC, IN_PROCESS)
+            if row.way in (GRPC, IN_PROCESS, VLLM)
         )
-        print(
-            f"{where + ' copy':24} {bandwidth / 1e9:9.1f} GB/s: at most {bound:,.0f} tokens/s; "
-            f"{shares}"
-        )
+        print(f"{where:24} {bandwidth / 1e9:9.1f} GB/s: at most {bound:,.0f} tokens/s; {shares}")
 
 
 if __name__ == "__main__":

@@ -38,6 +38,8 @@ from harness_servers.generation import Finished, Job, Retrieval, Sampling, Stopp
 from harness_servers.models.protocol import SequenceModel
 
 DEFAULT_CHECKPOINT = Path("checkpoints/rnn")
+# Half a gigabyte of weights is read, and proved by reading with them.
+_MAX_START_S = 300
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -192,15 +194,15 @@ async def measure(
 
 @contextlib.asynccontextmanager
 async def through_grpc(
-    checkpoint: Path, num_slots: int, threads: int
+    checkpoint: Path, num_slots: int, threads: int | None
 ) -> AsyncIterator[ThroughGrpc]:
-    """A server of its own for as long as the block runs."""
+    """A server of its own for as long as the block runs; `threads`: None where it chooses."""
     with tempfile.TemporaryDirectory() as folder:
         address = f"unix:{folder}/server.sock"
         server = start_server(checkpoint, address, num_slots, threads)
         try:
             async with grpc.aio.insecure_channel(address) as channel:
-                await asyncio.wait_for(channel.channel_ready(), timeout=60)
+                await asyncio.wait_for(channel.channel_ready(), timeout=_MAX_START_S)
                 yield ThroughGrpc(channel)
         finally:
             server.terminate()
@@ -208,7 +210,7 @@ async def through_grpc(
 
 
 def start_server(
-    checkpoint: Path, address: str, num_slots: int, threads: int
+    checkpoint: Path, address: str, num_slots: int, threads: int | None
 ) -> subprocess.Popen[bytes]:
     """`harness_servers.command` in a process of its own."""
     command = [
@@ -219,7 +221,9 @@ def start_server(
         "--listen",
         address,
     ]
-    options = ["--slots", str(num_slots), "--threads", str(threads)]
+    options = ["--slots", str(num_slots)]
+    if threads is not None:
+        options += ["--threads", str(threads)]
     path = os.pathsep.join(entry for entry in sys.path if entry)
     return subprocess.Popen(command + options, env={**os.environ, "PYTHONPATH": path})
 

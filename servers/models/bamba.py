@@ -6,6 +6,7 @@ mamba2_mixer.py and attention.py for the rest.
 """
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import torch
@@ -17,6 +18,7 @@ from harness_servers.models.bamba_layers import Backbone, Layer
 from harness_servers.models.cached_attention import attend_cached, find_places
 from harness_servers.models.caches import FIRST_CAPACITY, NUM_READ, cache_name, is_cache
 from harness_servers.models.mamba2_mixer import Rows
+from harness_servers.models.packed_linear import PackedLinear
 from harness_servers.models.protocol import State
 
 
@@ -47,7 +49,7 @@ class BambaModel(nn.Module):
             mixed_BLD = layer.self_attn(x_BLD) if layer.attends else layer.mamba(x_BLD)
             return mixed_BLD
 
-        return self._head(self.model(tokens_BL, mix)[is_wanted_BL])
+        return F.linear(self.model(tokens_BL, mix)[is_wanted_BL], self._head_weight)
 
     def init_state(self, num_slots: int) -> State:
         """By layer convolution and scan as in mamba2.py, or caches of keys and values (S, T, G, P).
@@ -112,6 +114,12 @@ class BambaModel(nn.Module):
         state = self.init_state(1)
         return sum(tensor[0, 0].nbytes for name, tensor in state.items() if is_cache(name))
 
-    def _head(self, normed_D: Tensor) -> Tensor:
+    @property
+    def _head_weight(self) -> Tensor:
         head = self.model.embed_tokens if self.lm_head is None else self.lm_head
-        return F.linear(normed_D, head.weight)
+        return head.weight
+
+    @cached_property
+    def _head(self) -> PackedLinear:
+        """Made at the first read, as a mixer's constants are."""
+        return PackedLinear(self._head_weight)

@@ -1,6 +1,6 @@
 """State that grows with its sequence: one row per token read; see State in protocol.py.
 
-Shapes: S slots, T rows.
+Shapes: B sequences, S slots, T rows.
 """
 
 from typing import Final
@@ -36,6 +36,12 @@ def reserve(state: State, num_tokens: int) -> None:
     for name, cache in state.items():
         if is_cache(name) and num_tokens > cache.shape[1]:
             state[name] = _lengthen(cache, num_tokens)
+
+
+def reserve_for(state: State, lengths_B: Tensor, slots_B: Tensor) -> None:
+    """Makes room for so many more tokens of each of these slots."""
+    if NUM_READ in state:
+        reserve(state, int((state[NUM_READ][slots_B] + lengths_B).max()))
 
 
 def _lengthen(cache: Tensor, num_tokens: int) -> Tensor:

@@ -4,6 +4,7 @@ Shapes: B sequences, L tokens, D width, V vocabulary, S slots; see mamba2_mixer.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import Any, ClassVar, Final, Self, cast
 
 import torch
@@ -18,6 +19,7 @@ from harness_servers.models.config_values import (
     time_step_limit,
 )
 from harness_servers.models.mamba2_mixer import INITIAL_EMBEDDING_STD, Mamba2Mixer, MixerShape, Rows
+from harness_servers.models.packed_linear import PackedLinear
 from harness_servers.models.protocol import ConfigError, State, positive_int
 from harness_servers.models.rms_norm import RmsNorm
 
@@ -74,7 +76,7 @@ class Mamba2Model(nn.Module):
         hidden_BLD = self.backbone.embeddings(tokens_BL)
         for _, block in self.backbone.blocks():
             hidden_BLD = hidden_BLD + block.mixer(block.norm(hidden_BLD))
-        return self._head(hidden_BLD[is_wanted_BL])
+        return F.linear(self.backbone.norm_f(hidden_BLD[is_wanted_BL]), self._head_weight)
 
     def init_state(self, num_slots: int) -> State:
         """By layer: the convolution's last inputs (S, J, X) and the scan's state (S, H, P, N)."""
@@ -110,7 +112,7 @@ class Mamba2Model(nn.Module):
             ends = to_last and layer == top
             mixed = block.mixer.read(block.norm(hidden), *states, rows, to_last=ends)
             hidden = (rows.last(hidden) if ends else hidden) + mixed
-        return self._head(hidden)
+        return self._head(self.backbone.norm_f(hidden))
 
     @torch.inference_mode()
     def decode(self, tokens_B: Tensor, state: State, slots_B: Tensor) -> Tensor:
@@ -125,9 +127,15 @@ class Mamba2Model(nn.Module):
         """Nothing grows."""
         return 0
 
-    def _head(self, hidden_D: Tensor) -> Tensor:
+    @property
+    def _head_weight(self) -> Tensor:
         head = self.backbone.embeddings if self.lm_head is None else self.lm_head
-        return F.linear(self.backbone.norm_f(hidden_D), head.weight)
+        return head.weight
+
+    @cached_property
+    def _head(self) -> PackedLinear:
+        """Made at the first read, as a mixer's constants are."""
+        return PackedLinear(self._head_weight)
 
 
 def _mixer_shape(config: Mapping[str, Any]) -> MixerShape:

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from harness_servers.models import ssd
-from harness_servers.models.compiled import Floats
+from harness_servers.models.compiled import Floats, Integers
 from harness_servers.models.mixer_loops import convolve, scan
+from harness_servers.models.packed_linear import PackedLinear
 from harness_servers.models.rms_norm import RmsNorm
 
 # As in transformers: wide enough for tied embeddings to tell words apart from the start.
@@ -72,12 +73,17 @@ class MixerShape:
         )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Rows:
     """Where rows of tokens belong: a slot and a length (at least 1) for each."""
 
     slots_B: Tensor
     lengths_B: Tensor
+
+    @cached_property
+    def arrays(self) -> tuple[Integers, Integers]:
+        """Slots and lengths as the compiled loops of every layer take them."""
+        return self.slots_B.numpy(), self.lengths_B.numpy()
 
     def pack(self, padded_BL: Tensor) -> Tensor:
         """The tokens of all rows one after another, without what pads them: (T, ...)."""
@@ -103,12 +109,14 @@ class Rows:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Constants:
-    """A mixer's weights as its compiled loops take them."""
+    """A mixer's weights as its compiled loops and its products take them."""
 
     weight_KX: Floats
     bias_X: Floats
     a_H: Floats
     skip_H: Floats
+    project_in: PackedLinear
+    project_out: PackedLinear
 
 
 class GatedRmsNorm(RmsNorm):
@@ -178,12 +186,11 @@ class Mamba2Mixer(nn.Module):
             self._recur(rest_TW, conv_SJX, state_SHPN, rows, y_OI)
             gate_OI = self._project(rows.last(hidden_TD), slice(size))
         else:
-            projected_TW = self.in_proj(hidden_TD)
+            projected_TW = self._constants.project_in(hidden_TD)
             y_OI = torch.empty(len(hidden_TD), size)
             self._recur(projected_TW, conv_SJX, state_SHPN, rows, y_OI)
             gate_OI = projected_TW[:, :size]
-        output_OD: Tensor = self.out_proj(self.norm(y_OI, gate_OI))
-        return output_OD
+        return self._constants.project_out(self.norm(y_OI, gate_OI))
 
     def _recur(
         self,
@@ -196,24 +203,25 @@ class Mamba2Mixer(nn.Module):
         """Convolution and scan of all channels but the gate's; fills `y_OI`, see scan."""
         shape, constants = self.shape, self._constants
         first = projected_TW.shape[1] - shape.conv_size - shape.num_heads
-        where = (rows.slots_B.numpy(), rows.lengths_B.numpy())
         mixed_TX = torch.empty(len(projected_TW), shape.conv_size)
+        mixed = mixed_TX.numpy()
         convolve(
             projected_TW.numpy(),
             first,
             constants.weight_KX,
             constants.bias_X,
             conv_SJX.numpy(),
-            *where,
-            mixed_TX.numpy(),
+            *rows.arrays,
+            mixed,
         )
+        F.silu(mixed_TX, inplace=True)
         scan(
-            F.silu(mixed_TX, inplace=True).numpy(),
+            mixed,
             self._time_steps(projected_TW[:, first:]).numpy(),
             constants.a_H,
             constants.skip_H,
             state_SHPN.numpy(),
-            *where,
+            *rows.arrays,
             y_OI.numpy(),
         )
 
@@ -226,6 +234,8 @@ class Mamba2Mixer(nn.Module):
             bias_X=(torch.zeros(len(weight_XK)) if bias_X is None else bias_X.detach()).numpy(),
             a_H=-torch.exp(self.A_log.detach()).numpy(),
             skip_H=self.D.detach().numpy(),
+            project_in=PackedLinear(self.in_proj.weight, self.in_proj.bias),
+            project_out=PackedLinear(self.out_proj.weight, self.out_proj.bias),
         )
 
     def _project(self, hidden_D: Tensor, channels: slice) -> Tensor:
