@@ -11,6 +11,8 @@ from pathlib import Path
 from harnessapi.inference.v1 import inference_pb2 as pb
 from harnessapi.inference.v1 import inference_pb2_grpc
 
+from ..descendants import descendants
+
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
