@@ -14,9 +14,6 @@ from harness_servers.errors import CheckpointError
 from harness_servers.generation import MAX_NEW_TOKENS
 
 _MAX_PROMPT_TOKENS: Final = 131_072
-# Two threads on two cores in use wait for each other: a step of 64 LSTM sequences of width 192 took
-# 1.8 ms with one, 3.4 ms at best with two. The other core carries the messages.
-_THREADS: Final = 1
 _POSITIVE: Final = click.IntRange(min=1)
 
 
@@ -58,7 +55,10 @@ _POSITIVE: Final = click.IntRange(min=1)
     help="Of a completion; who asks for more gets so many.",
 )
 @click.option(
-    "--threads", type=_POSITIVE, default=_THREADS, show_default=True, help="Of a tensor operation."
+    "--threads",
+    type=_POSITIVE,
+    help="Of a step of the model.  [default: as many as a few steps at the start take least time "
+    "with, on our own engine; else 1]",
 )
 @click.option(
     "--styles",
@@ -78,7 +78,7 @@ def model_command(
     slots: int,
     max_prompt_tokens: int,
     max_new_tokens: int,
-    threads: int,
+    threads: int | None,
     styles: str | None,
     name: str | None,
 ) -> None:

@@ -20,7 +20,7 @@ def load_own(spec: EngineSpec) -> HostedModel:
             f"checkpoint {spec.folder}: a text read in pieces gives other logits than read at "
             "once, or none that are numbers; its weights are out of the range of float32"
         )
-    return _hosted(spec, checkpoint, OWN_DISTRIBUTION)
+    return _hosted(spec, checkpoint, OWN_DISTRIBUTION, has_rows_apart=True)
 
 
 def load_generic(spec: EngineSpec) -> HostedModel:
@@ -28,11 +28,16 @@ def load_generic(spec: EngineSpec) -> HostedModel:
     # That brings a library which our models do without.
     from harness_servers.checkpoints.hugging_face import load_transformers_model  # noqa: PLC0415
 
-    return _hosted(spec, load_transformers_model(spec.folder), _TRANSFORMERS)
+    checkpoint = load_transformers_model(spec.folder)
+    return _hosted(spec, checkpoint, _TRANSFORMERS, has_rows_apart=False)
 
 
 def _hosted(
-    spec: EngineSpec, checkpoint: Checkpoint[SequenceModel], distribution: str
+    spec: EngineSpec,
+    checkpoint: Checkpoint[SequenceModel],
+    distribution: str,
+    *,
+    has_rows_apart: bool,
 ) -> HostedModel:
     description = describe(
         checkpoint,
@@ -42,4 +47,9 @@ def _hosted(
         name=spec.name or checkpoint.name,
         styles=spec.styles,
     )
-    return HostedModel(model=checkpoint.model, description=description, config=checkpoint.config)
+    return HostedModel(
+        model=checkpoint.model,
+        description=description,
+        config=checkpoint.config,
+        has_rows_apart=has_rows_apart,
+    )

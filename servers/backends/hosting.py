@@ -48,7 +48,8 @@ class Hosting:
     slots: int
     max_prompt_tokens: int
     max_new_tokens: int = MAX_NEW_TOKENS
-    threads: int
+    # Of a step; None: as the backend finds best.
+    threads: int | None
     name: str | None
     # The prompt styles that it reads; None: what its config.json says.
     styles: tuple[str, ...] | None = None

@@ -29,7 +29,7 @@ def make_backend(hosting: Hosting) -> Backend:
         checkpoint.model,
         context_limit=context_limit,
         num_slots=hosting.slots,
-        threads=hosting.threads,
+        threads=hosting.threads or 1,
         block_tokens=BLOCK_TOKENS,
     )
     end_children_with_us()

@@ -37,7 +37,7 @@ def live(connection: Connection, spec: EngineSpec) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    torch.set_num_threads(spec.threads)
+    torch.set_num_threads(spec.threads or 1)
     keep_freed_memory()
 
     def say(message: EngineMessage) -> None:
@@ -60,6 +60,8 @@ def live(connection: Connection, spec: EngineSpec) -> None:
     try:
         engine = Engine(hosted.model, spec.options)
         engine.runner.warm_up()
+        if hosted.has_rows_apart:
+            engine.runner.share_rows(spec.threads)
         say(Warm())
         run_engine(engine, inbox, lambda news: say(Told(news)))
     except Exception as error:  # whatever it was, the states can no longer be trusted

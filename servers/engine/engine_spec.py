@@ -24,8 +24,8 @@ class EngineSpec:
     load: str
     folder: Path
     options: EngineOptions
-    # Of a tensor operation.
-    threads: int
+    # Of a step; None: as many as are measured to be best, see threads.py.
+    threads: int | None
     max_prompt_tokens: int
     # None: as the checkpoint has them.
     name: str | None = None
@@ -45,3 +45,5 @@ class HostedModel:
     model: "SequenceModel"
     description: ModelDescription
     config: CheckpointConfig
+    # Threads may share a step's rows; else they share each of its operations.
+    has_rows_apart: bool

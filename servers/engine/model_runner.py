@@ -16,9 +16,11 @@ from harness_servers.engine.engine_options import EngineOptions
 from harness_servers.engine.likelihoods import token_log_probs
 from harness_servers.engine.pool import StatePool
 from harness_servers.engine.prefix_cache import PrefixCache, kept_lengths, prefix_digests
+from harness_servers.engine.row_threads import RowThreads
 from harness_servers.engine.sampling import Sampler
 from harness_servers.engine.scheduler import PromptPiece
 from harness_servers.engine.slot_sequence import SlotSequence
+from harness_servers.engine.threads import choose_threads
 from harness_servers.generation import TokenLogProb
 from harness_servers.models.protocol import SequenceModel, State
 
@@ -59,6 +61,16 @@ class ModelRunner:
             lengths_B = torch.full((num_rows,), 2)
             self._model.prefill(tokens_BL, lengths_B, self.pool.state, slots_B)
             self._model.decode(tokens_BL[:, 0], self.pool.state, slots_B).argmax(dim=-1).tolist()
+
+    @torch.inference_mode()
+    def share_rows(self, num_threads: int | None) -> None:
+        """From now on several threads share every step; None: as many as are measured to be best.
+
+        After `warm_up`, on the thread that makes the steps.
+        """
+        num_slots = self._options.num_slots
+        threads = choose_threads(self._model, self.pool, num_slots, told=num_threads)
+        self._model = RowThreads(self._model, threads)
 
     @torch.inference_mode()
     def begin(self, sequences: list[SlotSequence]) -> None:
