@@ -1,4 +1,4 @@
-"""Tokens per second of one Mamba2 checkpoint: our engine, transformers and vLLM.
+"""Tokens per second of one Mamba2 checkpoint: our engine, alone and through gRPC, and others'.
 
 One run on one machine, all engines in alternation on the same rounds of prompts, of which the first
 is not counted, and medians over the others: `python -m benchmarks.decode [CHECKPOINT]`. With
@@ -21,17 +21,18 @@ from pathlib import Path
 import torch
 
 from benchmarks.bandwidth import BEYOND_CACHES, copy_bandwidth
+from benchmarks.engine_alone import EngineAlone
 from benchmarks.peers import PeerError, Transformers, Vllm
 from benchmarks.prompts import make_prompts
 from benchmarks.random_mamba2 import write_random_130m
-from benchmarks.serving import InProcess, Measured, Row, summarize, through_grpc
+from benchmarks.serving import Measured, Row, summarize, through_grpc
 from harness_servers.checkpoints.checkpoint import load_checkpoint
 from harness_servers.checkpoints.checkpoint_files import TOKENIZER
 from harness_servers.engine.model_runner import keep_freed_memory
 
 DEFAULT_CHECKPOINT = Path("checkpoints/ssm")
 GRPC = "engine through gRPC"
-IN_PROCESS = "engine in process"
+ALONE = "engine alone"
 TRANSFORMERS = "transformers generate"
 VLLM = "vLLM"
 
@@ -40,6 +41,7 @@ SIZES = {"shortest": 64, "longest": 256, "max_new_tokens": 128, "repetitions": 1
 LARGE = {"shortest": 8, "longest": 24, "max_new_tokens": 32, "repetitions": 2}
 LARGE_TRANSFORMERS = 4
 
+Peer = Transformers | Vllm | EngineAlone
 # Rounds by way of running.
 Measurements = dict[str, list[Measured]]
 
@@ -73,20 +75,18 @@ async def measure(
     torch.set_num_threads(options.threads or 1)
     keep_freed_memory()
     loaded = load_checkpoint(checkpoint)
-    in_process = InProcess(loaded, options.sequences)
-    await in_process.start()
     peers = start_peers(checkpoint, options)
+    peers[ALONE] = EngineAlone(loaded.model, options.sequences, options.threads)
     # What importing them has made stays, and is not to be looked through in a round.
     gc.collect()
     gc.freeze()
     limits = {TRANSFORMERS: options.transformers_new_tokens or options.max_new_tokens}
-    measured: Measurements = {way: [] for way in (IN_PROCESS, GRPC, *peers)}
+    measured: Measurements = {way: [] for way in (GRPC, *peers)}
     async with through_grpc(checkpoint, options.sequences, options.threads) as remote:
         for number, prompts in enumerate(rounds):
             print(f"round {number} of {len(rounds) - 1}", file=sys.stderr)
-            for way, runner in ((IN_PROCESS, in_process), (GRPC, remote)):
-                one = await runner.run(prompts, options.max_new_tokens, searches=False)
-                measured[way].append(one)
+            one = await remote.run(prompts, options.max_new_tokens, searches=False)
+            measured[GRPC].append(one)
             ids = [list(loaded.codec.encode(prompt).ids) for prompt in prompts]
             for way, peer in list(peers.items()):
                 try:
@@ -96,16 +96,15 @@ async def measure(
                     del peers[way], measured[way]
                 else:
                     measured[way].append(one)
-    await in_process.close()
     for peer in peers.values():
         peer.close()
     return {way: counted[1:] for way, counted in measured.items()}
 
 
-def start_peers(checkpoint: Path, options: argparse.Namespace) -> dict[str, Transformers | Vllm]:
+def start_peers(checkpoint: Path, options: argparse.Namespace) -> dict[str, Peer]:
     """The peers that can run here; of the others it is said why not."""
     print("starting transformers and vLLM", file=sys.stderr)
-    peers: dict[str, Transformers | Vllm] = {}
+    peers: dict[str, Peer] = {}
     peers[TRANSFORMERS] = Transformers(checkpoint, options.peer_threads)
     try:
         peers[VLLM] = Vllm(options.vllm_python, checkpoint, options.sequences)
@@ -217,7 +216,7 @@ def _print(rows: list[Row], ceiling: Ceiling) -> None:
         shares = ", ".join(
             f"{row.way} reaches {row.tokens_per_s / bound:.0%}"
             for row in rows
-            if row.way in (GRPC, IN_PROCESS, VLLM)
+            if row.way in (GRPC, ALONE, VLLM)
         )
         print(f"{where:24} {bandwidth / 1e9:9.1f} GB/s: at most {bound:,.0f} tokens/s; {shares}")
 

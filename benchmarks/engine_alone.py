@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.serving import Measured
 from harness_servers.checkpoints.checkpoint import load_checkpoint
 from harness_servers.engine.engine import Engine
 from harness_servers.engine.engine_options import EngineOptions
@@ -62,6 +63,35 @@ def run_round(engine: Engine, openings: list[Opening]) -> tuple[float, float]:
         raise RuntimeError(f"{num_told} tokens were told of")
     engine.take([Closing(sequence_id=opening.sequence_id) for opening in openings])
     return first_s, seconds
+
+
+class EngineAlone:
+    """The bare engine on this thread, beside other engines: see benchmarks/decode.py."""
+
+    def __init__(self, model: SequenceModel, num_slots: int, threads: int | None) -> None:
+        self._engine = Engine(model, EngineOptions(num_slots=num_slots))
+        self._engine.runner.warm_up()
+        self._engine.runner.share_rows(threads)
+
+    def run(self, prompts: list[list[int]], max_new_tokens: int) -> Measured:
+        """All prompts at once, to their ends."""
+        openings = [
+            Opening(
+                sequence_id=row,
+                token_ids=prompt,
+                sampling=Sampling(),
+                max_new_tokens=max_new_tokens,
+            )
+            for row, prompt in enumerate(prompts)
+        ]
+        _, seconds = run_round(self._engine, openings)
+        num_tokens = len(prompts) * max_new_tokens
+        return Measured(
+            num_samples=len(prompts), num_tokens=num_tokens, num_searches=0, seconds=seconds
+        )
+
+    def close(self) -> None:
+        """There is nothing to end."""
 
 
 def main() -> None:
