@@ -34,7 +34,7 @@ BACKENDS: Final[Mapping[str, tuple[str, str]]] = {
 }
 _ON_VLLM: Final = ("llama",)
 _GENERIC: Final = (
-    "no engine of ours for this model_type: transformers runs it, sequence by sequence (slower)"
+    "no engine of ours for this model_type: transformers runs it (slower)"
 )
 
 

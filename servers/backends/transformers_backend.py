@@ -1,4 +1,4 @@
-"""Hosts any causal language model that transformers knows: on our engine, row by row."""
+"""Hosts any causal language model that transformers knows, on our engine."""
 
 from typing import Final
 
