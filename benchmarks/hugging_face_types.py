@@ -94,7 +94,7 @@ async def serve_and_compare(model_type: str, *, byte_fallback: bool) -> Compared
         channel = grpc.aio.insecure_channel(target.name, options=channel_options(target))
         stub: Any = inference_pb2_grpc.InferenceServiceStub(channel)
         try:
-            await _await_health(channel, server)
+            await await_health(channel, server)
             model = description_from_wire(await stub.GetModel(pb.GetModelRequest()))
             asked = prompts(model.vocabulary_size)
             right = expected(folder, asked)
@@ -114,7 +114,8 @@ async def serve_and_compare(model_type: str, *, byte_fallback: bool) -> Compared
         )
 
 
-async def _await_health(channel: grpc.aio.Channel, server: ServerProcess) -> None:
+async def await_health(channel: grpc.aio.Channel, server: ServerProcess) -> None:
+    """Until it serves. Raises ServerError."""
     end = time.monotonic() + _MAX_START_S
     while await why_not_serving(channel, timeout_s=_PROBE_S) is not None:
         if server.exit_status is not None or time.monotonic() > end:

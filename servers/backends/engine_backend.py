@@ -12,6 +12,7 @@ from queue import Empty, SimpleQueue
 from typing import Final, TypeVar
 
 import torch
+from harnessapi.values import IN_BATCHES
 
 from harness_retrieval.types import Retriever
 from harness_servers.backends.backend import EventStream
@@ -70,6 +71,8 @@ class EngineBackend:
         name: str,
         styles: tuple[str, ...] | None = None,
         distribution: str = OWN_DISTRIBUTION,
+        device: str = "cpu",
+        decoding: str = IN_BATCHES,
     ) -> None:
         self.codec = checkpoint.codec
         self.description = describe(
@@ -79,6 +82,8 @@ class EngineBackend:
             max_prompt_tokens=max_prompt_tokens,
             name=name,
             styles=styles,
+            device=device,
+            decoding=decoding,
         )
         self._inbox: SimpleQueue[Command | None] = SimpleQueue()
         self._searches = SearchWorker(retriever, self._post_results)

@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from harnessapi.values import IN_BATCHES, ROW_BY_ROW
+
 from harness_servers.backends.engine_backend import EngineBackend
 from harness_servers.backends.hosting import Hosting
 from harness_servers.checkpoints.hugging_face import load_transformers_model
@@ -28,4 +30,6 @@ def make_backend(hosting: Hosting) -> EngineBackend:
         name=hosting.name or checkpoint.name,
         styles=hosting.styles,
         distribution=_DISTRIBUTION,
+        device=checkpoint.model.device,
+        decoding=IN_BATCHES if checkpoint.model.is_batched else ROW_BY_ROW,
     )
