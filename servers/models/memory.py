@@ -70,9 +70,7 @@ def combine(
     if isinstance(first, Tensor):
         return of_tensors(values) if first.dim() else first
     if isinstance(first, dict):
-        return {
-            key: combine([one[key] for one in values], of_tensors, special) for key in first
-        }
+        return {key: combine([one[key] for one in values], of_tensors, special) for key in first}
     if isinstance(first, list | tuple):
         places = zip(*values, strict=True)
         return type(first)([combine(place, of_tensors, special) for place in places])

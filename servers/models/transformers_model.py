@@ -8,7 +8,7 @@ Shapes: B sequences, R of them in one forward pass, L tokens, V vocabulary, S sl
 import inspect
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import torch
@@ -266,9 +266,7 @@ class TransformersModel:
         self.is_batched = False
         self._batches = Batches(self._length_class)
         self._memories.clear()
-        _log.warning(
-            "%s decodes its sequences row by row (slower): %s", config.model_type, why
-        )
+        _log.warning("%s decodes its sequences row by row (slower): %s", config.model_type, why)
 
     def _name_family(self, model_type: str) -> str:
         """Raises ConfigError where nothing is remembered."""

@@ -49,7 +49,9 @@ LONGROPE = {
 def hosted(kind: str, **told: object) -> tuple[TransformersModel, torch.nn.Module]:
     """The model as it is served, and as it is."""
     theirs = random_model(kind, **SPECIAL | told).eval()
-    return TransformersModel(theirs, lambda: transformers.DynamicCache(config=theirs.config)), theirs
+    return TransformersModel(
+        theirs, lambda: transformers.DynamicCache(config=theirs.config)
+    ), theirs
 
 
 class Texts:
