@@ -39,7 +39,7 @@ class Frame:
         self.width = 0
 
 
-class BatchedAttention(DynamicLayer):
+class BatchedAttention(DynamicLayer):  # type: ignore[misc]  # it has no types
     """The keys and values of several rows; reads one token of each at a time."""
 
     def __init__(self, plain: Any, frame: Frame) -> None:
@@ -134,7 +134,7 @@ class BatchedAttention(DynamicLayer):
         self._end = num_kept
 
 
-class BatchedHybrid(LinearAttentionLayer, BatchedAttention):
+class BatchedHybrid(LinearAttentionLayer, BatchedAttention):  # type: ignore[misc]
     """A layer that has both: what is recurrent in it is stacked, as in a layer that has no more."""
 
     is_compileable = False
@@ -142,7 +142,7 @@ class BatchedHybrid(LinearAttentionLayer, BatchedAttention):
     def __init__(self, plain: Any, frame: Frame) -> None:
         LinearAttentionLayer.__init__(self)
         # The states and how far they are.
-        vars(self).update(
+        self.__dict__.update(
             {name: value for name, value in vars(plain).items() if name not in _TENSORS}
         )
         BatchedAttention.__init__(self, plain, frame)

@@ -1,4 +1,4 @@
-"""Rotary positions that are scaled by the longest sequence in sight, as a config of transformers says.
+"""Rotary positions that are scaled by the longest sequence in sight, as a config says.
 
 What such a model makes of a sequence depends on its neighbours, where these are long.
 """

@@ -187,7 +187,7 @@ class TransformersModel:
         """Logits (R, _, V) after the last tokens: at least one of them, or all; they are read."""
         by_one = memory.num_read >= self._by_one_after
         logits: list[Tensor] = []
-        for piece_RL in tokens_RL.split(1, dim=1) if by_one else [tokens_RL]:
+        for piece_RL in torch.split(tokens_RL, 1, dim=1) if by_one else [tokens_RL]:
             options: dict[str, Any] = {} if wants_all else {**self._only_last}
             if self._takes_positions:
                 # A hybrid's cache miscounts them where its first layer has no attention.

@@ -5,6 +5,7 @@ Shapes: L tokens, V vocabulary.
 
 import logging
 import random
+from functools import partial
 
 import pytest
 import torch
@@ -49,9 +50,8 @@ LONGROPE = {
 def hosted(kind: str, **told: object) -> tuple[TransformersModel, torch.nn.Module]:
     """The model as it is served, and as it is."""
     theirs = random_model(kind, **SPECIAL | told).eval()
-    return TransformersModel(
-        theirs, lambda: transformers.DynamicCache(config=theirs.config)
-    ), theirs
+    cache = partial(transformers.DynamicCache, config=theirs.config)
+    return TransformersModel(theirs, cache), theirs
 
 
 class Texts:
