@@ -62,6 +62,7 @@ class Compared:
             "byte fallback" if self.byte_fallback else "byte level",
             self.model.engine,
             self.model.family,
+            self.model.decoding,
             f"{self.num_alone} of 1",
             f"{self.num_together} of {NUM_AT_ONCE}",
             self.said,
@@ -139,8 +140,8 @@ async def _complete(stub: Any, ids: list[int]) -> list[int]:
 def table(compared: list[Compared]) -> str:
     """As Markdown, with the versions that it holds for."""
     head = (
-        "| model_type | tokenizer | served by | family | alone | among seven | |\n"
-        "|---|---|---|---|---|---|---|\n"
+        "| model_type | tokenizer | served by | family | decoded | alone | among seven | |\n"
+        "|---|---|---|---|---|---|---|---|\n"
     )
     num_equal = sum(one.is_equal for one in compared)
     return (
