@@ -47,7 +47,12 @@ class BatchedAttention(DynamicLayer):  # type: ignore[misc]  # it has no types
         super().__init__()
         self.is_sliding = plain.is_sliding
         self.is_initialized = plain.is_initialized
-        self._plain = plain
+        self._plain = copy.copy(plain)
+        for name in _TENSORS if plain.is_initialized else ():
+            one_RHTP = getattr(plain, name)
+            setattr(
+                self._plain, name, one_RHTP.new_empty(*one_RHTP.shape[:2], 0, one_RHTP.shape[3])
+            )
         self._frame = frame
         # Of a sliding window one column is for the token that is being read.
         self._most = plain.sliding_window - 1 if plain.is_sliding else None

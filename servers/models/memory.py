@@ -77,18 +77,10 @@ def combine(
     if isinstance(first, type) or not hasattr(first, "__dict__"):
         return first
     made = special(values)
-    return made if made is not None else with_parts(values, vars(first), of_tensors, special)
-
-
-def with_parts(
-    values: Sequence[Any],
-    names: Sequence[str] | dict[str, Any],
-    of_tensors: Callable[[Sequence[Tensor]], Tensor],
-    special: Callable[[Sequence[Any]], Any] = lambda _: None,
-) -> Any:
-    """A copy of the first, in which these attributes are combined."""
-    made = copy.copy(values[0])
-    for name in names:
+    if made is not None:
+        return made
+    made = copy.copy(first)
+    for name in vars(first):
         of_all = [getattr(one, name) for one in values]
         setattr(made, name, combine(of_all, of_tensors, special))
     return made

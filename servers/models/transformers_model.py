@@ -5,16 +5,16 @@ one length are read together; else it goes row by row.
 Shapes: B sequences, R of them in one forward pass, L tokens, V vocabulary, S slots.
 """
 
-import inspect
 import logging
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from harness_servers.models.memory import Memory, Place
+from harness_servers.models.forward_pass import ForwardPass
+from harness_servers.models.memory import Memory
 from harness_servers.models.protocol import ConfigError, State
 from harness_servers.models.reading_proof import are_equal, logits_of_changing_rows, reads_in_pieces
 from harness_servers.models.rope_types import is_dynamic, switches_from
@@ -22,8 +22,6 @@ from harness_servers.models.row_batch import Batches, RowBatch
 
 _log = logging.getLogger(__name__)
 
-# What a forward pass takes and gives back as its memory, by the name that the model has for it.
-_CACHE_NAMES: Final = ("past_key_values", "cache_params", "state")
 _NO_SEQUENCE: Final = 0
 # By what a sequence's memory does as it reads: whether all of it stays, whether any of it grows.
 _FAMILIES: Final = {
@@ -33,8 +31,6 @@ _FAMILIES: Final = {
 }
 # Of those whose memory does not grow: they look back through a state that is no state space.
 _RECURRENT: Final = ("rwkv", "xlstm")
-# Model types whose modules keep a sequence's state themselves, under these names.
-_KEPT_IN_MODULES: Final = {"recurrent_gemma": ("conv1d_state", "recurrent_states")}
 # Of prompts that are read together: what a forward pass makes of them has to fit into memory.
 _MAX_PROMPT_TOKENS: Final = 4096
 # Rows of a batch are as wide as the longest: one with twice as many tokens is in another batch.
@@ -54,17 +50,7 @@ class TransformersModel:
         Raises ConfigError for one that cannot be continued.
         """
         config = model.config.get_text_config()
-        parameters = inspect.signature(model.forward).parameters
-        self._model = model
-        self._new_cache = new_cache
-        names = [name for name in _CACHE_NAMES if name in parameters]
-        if not names:
-            raise ConfigError(f"config.json: {config.model_type} keeps no cache to write on from")
-        self._cache_name = names[0]
-        self._only_last = {"logits_to_keep": 1} if "logits_to_keep" in parameters else {}
-        self._takes_positions = "position_ids" in parameters
-        self._takes_mask = "attention_mask" in parameters
-        self._kept = _find_kept(model, _KEPT_IN_MODULES.get(config.model_type, ()))
+        self._forward = ForwardPass(model, new_cache)
         self._by_one_after: float = math.inf
         self._memories: dict[int, Memory] = {}
         self._last_number = _NO_SEQUENCE
@@ -84,7 +70,7 @@ class TransformersModel:
     @property
     def device(self) -> str:
         """Where its weights are: "cpu", "cuda:0"."""
-        return str(self._model.device)
+        return str(self._forward.device)
 
     def init_state(self, num_slots: int) -> State:
         """The number of each slot's sequence (S,): none yet."""
@@ -101,7 +87,7 @@ class TransformersModel:
         for rows in self._of_one_length(memories, lengths):
             tokens_RL = tokens_BL[rows, : lengths[rows[0]]]
             read = memories[rows[0]] if len(rows) == 1 else Memory()
-            logits_RV = self._forward(tokens_RL, read)[:, -1]
+            logits_RV = self._read(tokens_RL, read)[:, -1]
             if len(rows) > 1:
                 for row, part in zip(rows, read.split(len(rows)), strict=True):
                     memories[row].become(part)
@@ -116,7 +102,7 @@ class TransformersModel:
         rows = zip(tokens_BL, lengths_B.tolist(), self._find(state, slots_B), strict=True)
         return torch.cat(
             [
-                self._forward(tokens_L[None, :length], memory, wants_all=True)[0]
+                self._read(tokens_L[None, :length], memory, wants_all=True)[0]
                 for tokens_L, length, memory in rows
             ]
         )
@@ -130,7 +116,7 @@ class TransformersModel:
             return self.prefill(tokens_B[:, None], torch.ones_like(slots_B), state, slots_B)
         logits: dict[int, Tensor] = {}
         for row in {*range(len(memories))}.difference(together):
-            logits[row] = self._forward(tokens_B[row : row + 1, None], memories[row])[0, -1]
+            logits[row] = self._read(tokens_B[row : row + 1, None], memories[row])[0, -1]
         for batch, places in self._batches.arrange([memories[row] for row in together]):
             rows = [together[place] for place in places]
             logits |= zip(rows, self._decode_batch(tokens_B[rows], batch), strict=True)
@@ -183,55 +169,33 @@ class TransformersModel:
         grows = self._state_bytes_per_token > 0
         return max(num_tokens, _SHORT).bit_length() if grows else 0, is_switched
 
-    def _forward(self, tokens_RL: Tensor, memory: Memory, *, wants_all: bool = False) -> Tensor:
+    def _read(self, tokens_RL: Tensor, memory: Memory, *, wants_all: bool = False) -> Tensor:
         """Logits (R, _, V) after the last tokens: at least one of them, or all; they are read."""
         by_one = memory.num_read >= self._by_one_after
         logits: list[Tensor] = []
         for piece_RL in torch.split(tokens_RL, 1, dim=1) if by_one else [tokens_RL]:
-            options: dict[str, Any] = {} if wants_all else {**self._only_last}
-            if self._takes_positions:
-                # A hybrid's cache miscounts them where its first layer has no attention.
-                positions_L = memory.num_read + torch.arange(piece_RL.shape[1])
-                options["position_ids"] = positions_L.expand(piece_RL.shape)
-            piece_logits = self._run(piece_RL, memory, options)
+            # A hybrid's cache miscounts them where its first layer has no attention.
+            positions_L = memory.num_read + torch.arange(piece_RL.shape[1])
+            piece_logits = self._forward(
+                piece_RL,
+                memory,
+                position_ids=positions_L.expand(piece_RL.shape),
+                wants_all=wants_all,
+            )
             memory.num_read += piece_RL.shape[1]
             logits = [*logits, piece_logits] if wants_all else [piece_logits]
         return torch.cat(logits, dim=1)
 
     def _decode_batch(self, tokens_R: Tensor, batch: RowBatch) -> Tensor:
         """Logits (R, V)."""
-        options: dict[str, Any] = {**self._only_last}
-        if self._takes_positions:
-            options["position_ids"] = batch.lengths_R[:, None]
-        if self._takes_mask and self._state_bytes_per_token:
-            options["attention_mask"] = batch.mask()
-        logits_RLV = self._run(tokens_R[:, None], batch.shared, options)
+        logits_RLV = self._forward(
+            tokens_R[:, None],
+            batch.shared,
+            position_ids=batch.lengths_R[:, None],
+            attention_mask=batch.mask() if self._state_bytes_per_token else None,
+        )
         batch.advance()
         return logits_RLV[:, -1]
-
-    def _run(self, tokens_RL: Tensor, memory: Memory, options: dict[str, Any]) -> Tensor:
-        """Logits (R, _, V), on the CPU."""
-        if self._kept and memory.cache is None:
-            # Such a model would begin one that it never gives back.
-            memory.cache = self._new_cache()
-        for place in self._kept:
-            setattr(*place, memory.kept.get(place))
-        device = self._model.device
-        on_device = {
-            name: value.to(device) if isinstance(value, Tensor) else value
-            for name, value in options.items()
-        }
-        output = self._model(
-            input_ids=tokens_RL.to(device),
-            use_cache=True,
-            **{self._cache_name: memory.cache},
-            **on_device,
-        )
-        for place in self._kept:
-            memory.kept[place] = getattr(*place)
-        memory.cache = memory.cache if self._kept else output[self._cache_name]
-        logits: Tensor = output.logits.cpu()
-        return logits
 
     def _prove_reading(self, model_type: str) -> None:
         """Some continue a cache rightly by one token at a time only, and say nothing of it."""
@@ -279,12 +243,8 @@ class TransformersModel:
     def _measure_state(self) -> tuple[int, int]:
         token_RL = torch.zeros(1, 1, dtype=torch.long)
         memory = Memory()
-        self._forward(token_RL, memory)
+        self._read(token_RL, memory)
         after_one = memory.num_bytes()
-        self._forward(token_RL, memory)
+        self._read(token_RL, memory)
         per_token = memory.num_bytes() - after_one
         return after_one - per_token, per_token
-
-
-def _find_kept(model: nn.Module, names: tuple[str, ...]) -> list[Place]:
-    return [(module, name) for module in model.modules() for name in names if hasattr(module, name)]
