@@ -33,8 +33,9 @@ _FAMILIES: Final = {
 _RECURRENT: Final = ("rwkv", "xlstm")
 # Of prompts that are read together: what a forward pass makes of them has to fit into memory.
 _MAX_PROMPT_TOKENS: Final = 4096
-# Rows of a batch are as wide as the longest: one with twice as many tokens is in another batch.
-_SHORT: Final = 256
+# Rows of a batch are as wide as the longest: who has up to so many tokens is with such alone, then
+# who has up to twice as many, and so on.
+_SHORT: Final = 511
 _MAX_SHOWN: Final = 200
 
 
