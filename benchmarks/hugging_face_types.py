@@ -62,6 +62,7 @@ class Compared:
             "byte fallback" if self.byte_fallback else "byte level",
             self.model.engine,
             self.model.family,
+            self.model.decoding,
             f"{self.num_alone} of 1",
             f"{self.num_together} of {NUM_AT_ONCE}",
             self.said,
@@ -94,7 +95,7 @@ async def serve_and_compare(model_type: str, *, byte_fallback: bool) -> Compared
         channel = grpc.aio.insecure_channel(target.name, options=channel_options(target))
         stub: Any = inference_pb2_grpc.InferenceServiceStub(channel)
         try:
-            await _await_health(channel, server)
+            await await_health(channel, server)
             model = description_from_wire(await stub.GetModel(pb.GetModelRequest()))
             asked = prompts(model.vocabulary_size)
             right = expected(folder, asked)
@@ -114,7 +115,8 @@ async def serve_and_compare(model_type: str, *, byte_fallback: bool) -> Compared
         )
 
 
-async def _await_health(channel: grpc.aio.Channel, server: ServerProcess) -> None:
+async def await_health(channel: grpc.aio.Channel, server: ServerProcess) -> None:
+    """Until it serves. Raises ServerError."""
     end = time.monotonic() + _MAX_START_S
     while await why_not_serving(channel, timeout_s=_PROBE_S) is not None:
         if server.exit_status is not None or time.monotonic() > end:
@@ -138,8 +140,8 @@ async def _complete(stub: Any, ids: list[int]) -> list[int]:
 def table(compared: list[Compared]) -> str:
     """As Markdown, with the versions that it holds for."""
     head = (
-        "| model_type | tokenizer | served by | family | alone | among seven | |\n"
-        "|---|---|---|---|---|---|---|\n"
+        "| model_type | tokenizer | served by | family | decoded | alone | among seven | |\n"
+        "|---|---|---|---|---|---|---|---|\n"
     )
     num_equal = sum(one.is_equal for one in compared)
     return (

@@ -173,8 +173,13 @@ TYPES: Final[dict[str, dict[str, Any]]] = {
 }
 
 
-def write_checkpoint(model_type: str, folder: Path, *, byte_fallback: bool, seed: int = 0) -> None:
-    """A model of this type as transformers itself saves it, with a tokenizer beside it."""
+def write_checkpoint(
+    model_type: str, folder: Path, *, byte_fallback: bool, seed: int = 0, **shape: Any
+) -> None:
+    """A model of this type as transformers itself saves it, with a tokenizer beside it.
+
+    `shape`: where it is another than in TYPES.
+    """
     tokenizer = tiny_tokenizers.byte_fallback() if byte_fallback else tiny_tokenizers.byte_level()
     told = {
         "vocab_size": tokenizer.get_vocab_size(),
@@ -182,7 +187,7 @@ def write_checkpoint(model_type: str, folder: Path, *, byte_fallback: bool, seed
         "eos_token_id": 2,
         "pad_token_id": 0,
     }
-    random_model(model_type, seed=seed, **told).save_pretrained(folder)
+    random_model(model_type, seed=seed, **told, **shape).save_pretrained(folder)
     tokenizer.save(str(folder / TOKENIZER))
 
 

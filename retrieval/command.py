@@ -3,6 +3,7 @@
 import asyncio
 
 import click
+from harnessapi.devices import AUTO, DEVICES, DeviceError
 from harnessapi.programs import MissingExtraError, refusing, require_extra
 from harnessapi.rpc.targets import Target, TargetError, parse_target
 
@@ -15,22 +16,31 @@ from harnessapi.rpc.targets import Target, TargetError, parse_target
     metavar="ADDRESS",
     help="unix:/path or host:port.",
 )
+@click.option(
+    "--device",
+    type=click.Choice(DEVICES),
+    default=AUTO,
+    show_default=True,
+    help="Where FAISS compares passages; auto: on a GPU where FAISS sees one.",
+)
 @click.option("--corpora", hidden=True)
-def retrieval_command(listen: str, corpora: str | None) -> None:
+def retrieval_command(listen: str, device: str, corpora: str | None) -> None:
     """Serve the search until Ctrl-C or SIGTERM.
 
     \b
       harness serve retrieval
       harness serve retrieval --listen unix:/run/search.sock
+      harness serve retrieval --device cuda
     """
     if corpora is not None:
         click.echo(f"--corpora {corpora} is ignored: standing corpora are gone", err=True)
-    with refusing(MissingExtraError, TargetError):
+    with refusing(MissingExtraError, TargetError, DeviceError):
         require_extra("retrieval", "serving the search")
         # FAISS and RE2 come with it: not for --help.
         from harness_retrieval.service import serve_until_signal  # noqa: PLC0415
 
-        asyncio.run(serve_until_signal(parse_target(listen), ready=_say_listening))
+        target = parse_target(listen)
+        asyncio.run(serve_until_signal(target, device=device, ready=_say_listening))
 
 
 def _say_listening(target: Target) -> None:

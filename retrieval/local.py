@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from harnessapi.devices import AUTO, CUDA
 from harnessapi.values import Mode
 
 from harness_retrieval.contexts.recent_contexts import ContextLimits, RecentContexts
-from harness_retrieval.dense.dense_index import DenseContextIndex
+from harness_retrieval.dense.dense_index import DenseContextIndex, index_device
 from harness_retrieval.dense.embedding import HashingEmbedder, pause
 from harness_retrieval.limits import refuse
 from harness_retrieval.regex.regex_search import is_costly, search_regex
@@ -34,7 +35,9 @@ class LocalRetriever:
 
     max_requests = 1  # a call costs nothing
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, *, device: str = AUTO, clock: Callable[[], float] = time.monotonic) -> None:
+        """`device`: where vectors are compared. Raises DeviceError where it is not there."""
+        self._on_gpu = index_device(device) == CUDA
         self._embedder = HashingEmbedder()
         self._contexts: RecentContexts[_Indexed] = RecentContexts(_LIMITS, clock)
 
@@ -87,7 +90,9 @@ class LocalRetriever:
         with context.lock:
             index = context.indexes.get(request.passage_separator)
             if index is None or not request.text.startswith(index.text):
-                index = DenseContextIndex(self._embedder, request.passage_separator)
+                index = DenseContextIndex(
+                    self._embedder, request.passage_separator, on_gpu=self._on_gpu
+                )
                 context.indexes[request.passage_separator] = index
             try:
                 index.grow(request.text, go_on)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
+from harnessapi.devices import AUTO
 from harnessapi.retrieval.v1 import retrieval_pb2 as pb
 from harnessapi.retrieval.v1 import retrieval_pb2_grpc as pb_grpc
 from harnessapi.rpc.server import RpcServer, stopped_by_signal
@@ -23,25 +24,28 @@ _NUM_THREADS: Final = 4
 _NUM_COSTLY_THREADS: Final = 2
 
 
-async def serve_until_signal(target: Target, *, ready: Callable[[Target], None]) -> None:
+async def serve_until_signal(
+    target: Target, *, device: str, ready: Callable[[Target], None]
+) -> None:
     """As `serve`, until SIGINT or SIGTERM."""
-    await serve(target, stopped=stopped_by_signal(), ready=ready)
+    await serve(target, device=device, stopped=stopped_by_signal(), ready=ready)
 
 
 async def serve(
     target: Target,
     *,
+    device: str = AUTO,
     limits: ContextLimits = LIMITS,
     stopped: asyncio.Event,
     ready: Callable[[Target], None],
 ) -> None:
     """Serves until `stopped` is set; calls `ready` once, when healthy, with the target bound.
 
-    Raises TargetError.
+    Raises TargetError, and DeviceError where vectors cannot be compared on this `device`.
     """
+    retriever = LocalRetriever(device=device)
     executor = ThreadPoolExecutor(_NUM_THREADS, thread_name_prefix="search")
     costly_executor = ThreadPoolExecutor(_NUM_COSTLY_THREADS, thread_name_prefix="costly-search")
-    retriever = LocalRetriever()
     server = RpcServer(SERVICE_NAME, max_request_bytes=MAX_REQUEST_BYTES)
     servicer = RetrievalServicer(
         contexts=ContextStore(limits),

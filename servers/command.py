@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Final
 
 import click
+from harnessapi.devices import AUTO as ON_ANY
+from harnessapi.devices import CPU, DEVICES, DeviceError
 from harnessapi.programs import MissingExtraError, refusing, require_extra
 from harnessapi.rpc.targets import Target, TargetError, parse_target
 
@@ -31,6 +33,13 @@ _POSITIVE: Final = click.IntRange(min=1)
     type=click.Choice([AUTO, *BACKENDS]),
     default=AUTO,
     help="What runs the model; its model_type decides by default (see docs/checkpoints.md).",
+)
+@click.option(
+    "--device",
+    type=click.Choice(DEVICES),
+    default=ON_ANY,
+    show_default=True,
+    help="What it computes on; auto: on a GPU where there is one and the backend takes it.",
 )
 @click.option("--retrieval", metavar="ADDRESS", help="A search service; in process without it.")
 @click.option(
@@ -74,6 +83,7 @@ def model_command(
     checkpoint: Path,
     listen: str,
     backend: str,
+    device: str,
     retrieval: str | None,
     slots: int,
     max_prompt_tokens: int,
@@ -88,11 +98,12 @@ def model_command(
       harness serve model checkpoints/rnn
       harness serve model checkpoints/rnn --listen unix:/run/rnn.sock
       harness serve model checkpoints/rnn --retrieval 127.0.0.1:50052
+      harness serve model FOLDER --backend transformers --device cuda
 
     \b
-    Exit status: 0 told to stop; 1 the engine died; 2 a wrong checkpoint or address.
+    Exit status: 0 told to stop; 1 the engine died; 2 a wrong checkpoint, device or address.
     """
-    with refusing(MissingExtraError, TargetError, CheckpointError):
+    with refusing(MissingExtraError, TargetError, CheckpointError, DeviceError):
         require_extra("servers", "serving a model")
         if retrieval is None:
             require_extra("retrieval", "searching in process")
@@ -102,7 +113,8 @@ def model_command(
         hosting = Hosting(
             folder=checkpoint,
             backend=backend,
-            retriever=lambda: _make_retriever(retrieval),
+            device=device,
+            retriever=lambda: _make_retriever(retrieval, device),
             slots=slots,
             max_prompt_tokens=max_prompt_tokens,
             max_new_tokens=max_new_tokens,
@@ -114,12 +126,13 @@ def model_command(
     ctx.exit(0 if was_told_to_stop else 1)
 
 
-def _make_retriever(address: str | None) -> Retriever:
+def _make_retriever(address: str | None, device: str) -> Retriever:
     # Each brings libraries that the other does not need.
     if address is None:
         from harness_retrieval.local import LocalRetriever  # noqa: PLC0415
 
-        return LocalRetriever()
+        # A model's GPU is no reason for FAISS to have one; whoever wants the CPU wants it alone.
+        return LocalRetriever(device=CPU if device == CPU else ON_ANY)
     from harness_retrieval.remote import RemoteRetriever  # noqa: PLC0415
 
     return RemoteRetriever(address)

@@ -66,8 +66,13 @@ def _model_lines(endpoint: Endpoint, model: ModelDescription) -> list[str]:
         f"search      {modes or 'none'}",
         f"styles      {', '.join(model.styles)}",
         f"trained on  {', '.join(model.trained_tasks) or 'not said'}",
-        f"engine      {model.engine} {model.engine_version}, {_dtype(model)}, {model.device}",
+        f"engine      {', '.join(_engine(model))}",
     ]
+
+
+def _engine(model: ModelDescription) -> list[str]:
+    told = [f"{model.engine} {model.engine_version}", _dtype(model), model.device]
+    return [*told, f"decodes {model.decoding}"] if model.decoding else told
 
 
 def _dtype(model: ModelDescription) -> str:

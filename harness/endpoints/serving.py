@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from harnessapi.devices import DEVICES
+
 from harness.errors import InputError, unknown_name
 from harness.way import Style
 
-KEYS: Final = ("backend", "styles", "threads", "start_timeout_s")
+KEYS: Final = ("backend", "device", "styles", "threads", "start_timeout_s")
 # What `harness serve model --backend` takes.
 BACKENDS: Final = ("auto", "engine", "vllm", "transformers")
 START_TIMEOUT_S: Final = 120.0
@@ -18,6 +20,8 @@ class Serving:
     """How a checkpoint is served; None: as the server does by itself."""
 
     backend: str | None = None
+    # What it computes on, of DEVICES.
+    device: str | None = None
     # The styles of prompts that the model reads, where its config.json does not say.
     styles: tuple[Style, ...] | None = None
     # Of a tensor operation.
@@ -29,6 +33,7 @@ class Serving:
         """Options of `harness serve model`; two servers with the same are the same."""
         told = {
             "--backend": self.backend,
+            "--device": self.device,
             "--styles": ",".join(self.styles) if self.styles else None,
             "--threads": self.threads,
         }
@@ -44,6 +49,7 @@ def parse_serving(table: Mapping[str, Any]) -> Serving:
         raise InputError(f"{given[0]} is for a checkpoint: who is at an address is started already")
     return Serving(
         backend=_name("backend", table["backend"], BACKENDS) if "backend" in table else None,
+        device=_name("device", table["device"], DEVICES) if "device" in table else None,
         styles=_styles(table["styles"]) if "styles" in table else None,
         threads=_threads(table.get("threads")),
         start_timeout_s=_seconds(table.get("start_timeout_s", START_TIMEOUT_S)),

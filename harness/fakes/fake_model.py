@@ -60,6 +60,7 @@ class Script:
     has_chat_template: bool = False
     # None: no log-probabilities, no scores.
     max_top_log_probs: int | None = None
+    decoding: str = ""
 
 
 def _prompt_text(request: pb.GenerateRequest | pb.TokenizeRequest) -> str:
@@ -114,6 +115,7 @@ class FakeModel(inference_pb2_grpc.InferenceServiceServicer):
                 has_chat_template=self.script.has_chat_template,
                 trained_tasks=tuple(self.script.trained_tasks),
                 max_top_log_probs=self.script.max_top_log_probs,
+                decoding=self.script.decoding,
             )
         )
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 
 class Mode(StrEnum):
@@ -61,6 +62,11 @@ class Markers:
             raise ValueError(f"markers {self.start!r} and {self.end!r} are empty or overlap")
 
 
+# How a server decodes the sequences that it runs.
+IN_BATCHES: Final = "in batches"
+ROW_BY_ROW: Final = "row by row"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelDescription:
     """What is served; zero, empty and None stand for what a server does not tell, or has not."""
@@ -82,6 +88,8 @@ class ModelDescription:
     dtype: str = ""
     stored_dtype: str = ""
     device: str = ""
+    # IN_BATCHES or ROW_BY_ROW.
+    decoding: str = ""
     vocabulary_size: int = 0
     num_slots: int = 0
     max_prompt_tokens: int = 0

@@ -13,6 +13,7 @@ from typing import Any
 
 import faiss
 import numpy as np
+from harnessapi.devices import AUTO, choose_device
 from harnessapi.values import Outcome
 
 from harness_retrieval.dense.embedding import HashingEmbedder, Vectors, pause, words_of
@@ -28,13 +29,19 @@ MAX_PASSAGES = 65_536
 # Passages that are embedded and added at once, four megabytes of vectors.
 _PIECE_N = 1024
 _BYTES_PER_NUMBER = 4  # float32
+_BUILT_WITHOUT = (
+    "the FAISS that is installed is built for CPUs alone (faiss-cpu); one with the classes for a "
+    "GPU takes its place: pip uninstall faiss-cpu, then pip install faiss-gpu-cu12"
+)
+_SEES_NONE = "FAISS sees no GPU (is one visible to this process?)"
 
 
 class FlatIndex:
-    """All vectors compared with a query, on the GPU where FAISS sees one. Not thread-safe."""
+    """All vectors compared with a query, on the CPU or a GPU (`on_gpu`). Not thread-safe."""
 
-    def __init__(self, num_dimensions: int) -> None:
-        self._index = _new_index(num_dimensions)
+    def __init__(self, num_dimensions: int, *, on_gpu: bool = False) -> None:
+        self._on_gpu = on_gpu
+        self._index = _new_index(num_dimensions, on_gpu=on_gpu)
 
     @property
     def num_vectors(self) -> int:
@@ -64,7 +71,7 @@ class FlatIndex:
 
     def _ranked(self, query_D: Vectors, num_asked: int) -> list[tuple[float, int]]:
         num_found = min(num_asked, self.num_vectors)
-        if index_device() == "gpu":
+        if self._on_gpu:
             num_found = min(num_found, _MAX_K_ON_GPU)
         faiss.omp_set_num_threads(1)  # belongs to the calling thread; more would fight torch
         scores_1K, positions_1K = self._index.search(query_D[None, :], num_found)
@@ -80,14 +87,23 @@ def _gpu_resources() -> Any:
     return resources
 
 
-def index_device() -> str:
-    """Where every index lives: "gpu" where FAISS sees one, else "cpu"."""
+def index_device(wanted: str = AUTO) -> str:
+    """Where indexes live, of DEVICES: on the GPU where FAISS sees one, unless told otherwise.
+
+    Raises DeviceError where there is none and it is wanted.
+    """
     # A FAISS built for CPUs alone may lack the function.
-    return "gpu" if getattr(faiss, "get_num_gpus", lambda: 0)() > 0 else "cpu"
+    num_gpus = getattr(faiss, "get_num_gpus", lambda: 0)()
+    can_use_them = hasattr(faiss, "StandardGpuResources")
+    return choose_device(
+        wanted,
+        has_cuda=num_gpus > 0 and can_use_them,
+        without_cuda=_SEES_NONE if can_use_them else _BUILT_WITHOUT,
+    )
 
 
-def _new_index(num_dimensions: int) -> Any:
-    if index_device() == "gpu":
+def _new_index(num_dimensions: int, *, on_gpu: bool) -> Any:
+    if on_gpu:
         return faiss.GpuIndexFlatIP(_gpu_resources(), num_dimensions)
     return faiss.IndexFlatIP(num_dimensions)
 
@@ -98,8 +114,9 @@ class DenseContextIndex:
     A context of over `MAX_PASSAGES` is searched no more, and keeps nothing but its text.
     """
 
-    def __init__(self, embedder: HashingEmbedder, separator: str) -> None:
+    def __init__(self, embedder: HashingEmbedder, separator: str, *, on_gpu: bool = False) -> None:
         self.text = ""
+        self._on_gpu = on_gpu
         self._embedder = embedder
         self._separator = separator
         self._begin(is_over=False)
@@ -108,7 +125,7 @@ class DenseContextIndex:
         self._splitter = PassageSplitter(self._separator)
         self._starts = array("I")
         self._ends = array("I")
-        self._index = FlatIndex(self._embedder.num_dimensions)
+        self._index = FlatIndex(self._embedder.num_dimensions, on_gpu=self._on_gpu)
         self._is_over = is_over
 
     @property

@@ -3,7 +3,7 @@
 from importlib import metadata
 from typing import Final
 
-from harnessapi.values import Mode, ModelDescription
+from harnessapi.values import IN_BATCHES, Mode, ModelDescription
 
 from harness_servers.checkpoints.checkpoint import Checkpoint
 from harness_servers.generation import MAX_TOP_LOG_PROBS
@@ -21,6 +21,7 @@ def describe(
     name: str,
     styles: tuple[str, ...] | None,
     device: str = "cpu",
+    decoding: str = IN_BATCHES,
 ) -> ModelDescription:
     """`distribution` is the installed package whose engine runs the model, in float32.
 
@@ -41,6 +42,7 @@ def describe(
         dtype="float32",
         stored_dtype=checkpoint.stored_dtype,
         device=device,
+        decoding=decoding,
         vocabulary_size=model.vocabulary_size,
         num_slots=num_slots,
         max_prompt_tokens=max_prompt_tokens,

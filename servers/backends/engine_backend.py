@@ -25,6 +25,7 @@ def backend_on_engine(hosting: Hosting, load: str, options: EngineOptions) -> Ba
         folder=hosting.folder,
         options=options,
         threads=hosting.threads,
+        device=hosting.device,
         max_prompt_tokens=hosting.max_prompt_tokens,
         name=hosting.name,
         styles=hosting.styles,

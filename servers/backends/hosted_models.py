@@ -1,6 +1,11 @@
 """What an engine's process loads: imported there, with torch; see EngineSpec.load."""
 
+from dataclasses import replace
 from typing import Final
+
+import torch
+from harnessapi.devices import choose_device
+from harnessapi.values import IN_BATCHES, ROW_BY_ROW
 
 from harness_servers.backends.description import OWN_DISTRIBUTION, describe
 from harness_servers.checkpoints.checkpoint import Checkpoint, load_checkpoint
@@ -10,6 +15,10 @@ from harness_servers.models.protocol import SequenceModel
 from harness_servers.models.reading_proof import reads_in_pieces
 
 _TRANSFORMERS: Final = "transformers"
+_WITHOUT_CUDA: Final = (
+    "torch sees no GPU here, or is a build for CPUs (then install the one for your CUDA, see "
+    "https://pytorch.org/get-started/locally)"
+)
 
 
 def load_own(spec: EngineSpec) -> HostedModel:
@@ -24,12 +33,18 @@ def load_own(spec: EngineSpec) -> HostedModel:
 
 
 def load_generic(spec: EngineSpec) -> HostedModel:
-    """Any causal language model that transformers knows. Raises CheckpointError."""
+    """Any causal language model that transformers knows. Raises CheckpointError, DeviceError."""
     # That brings a library which our models do without.
     from harness_servers.checkpoints.hugging_face import load_transformers_model  # noqa: PLC0415
 
-    checkpoint = load_transformers_model(spec.folder)
-    return _hosted(spec, checkpoint, _TRANSFORMERS, has_rows_apart=False)
+    device = choose_device(
+        spec.device, has_cuda=torch.cuda.is_available(), without_cuda=_WITHOUT_CUDA
+    )
+    checkpoint = load_transformers_model(spec.folder, device=device)
+    hosted = _hosted(spec, checkpoint, _TRANSFORMERS, has_rows_apart=False)
+    decoding = IN_BATCHES if checkpoint.model.is_batched else ROW_BY_ROW
+    described = replace(hosted.description, device=checkpoint.model.device, decoding=decoding)
+    return replace(hosted, description=described)
 
 
 def _hosted(

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from harnessapi.devices import AUTO as ON_ANY
+from harnessapi.devices import choose_device
 from harnessapi.programs import MissingExtraError, require_extra
 
 from harness_retrieval.types import Retriever
@@ -33,8 +35,11 @@ BACKENDS: Final[Mapping[str, tuple[str, str]]] = {
     TRANSFORMERS: ("harness_servers.backends.transformers_backend", "transformers"),
 }
 _ON_VLLM: Final = ("llama",)
-_GENERIC: Final = (
-    "no engine of ours for this model_type: transformers runs it, sequence by sequence (slower)"
+_GENERIC: Final = "no engine of ours for this model_type: transformers runs it (slower)"
+
+_ON_CPU_ALONE: Final = (
+    "our own engine computes on the CPU alone; --backend transformers takes a GPU, for every model "
+    "type that transformers has"
 )
 
 
@@ -51,6 +56,8 @@ class Hosting:
     # Of a step; None: as the backend finds best.
     threads: int | None
     name: str | None
+    # Of DEVICES: what it computes on.
+    device: str = ON_ANY
     # The prompt styles that it reads; None: what its config.json says.
     styles: tuple[str, ...] | None = None
 
@@ -101,10 +108,15 @@ def plain_hosting(hosting: Hosting) -> Iterator[Hosting]:
 
 
 def make_backend(hosting: Hosting) -> "Backend":
-    """A backend that is yet to be started. Raises CheckpointError and MissingExtraError."""
+    """A backend that is yet to be started.
+
+    Raises CheckpointError, MissingExtraError, and DeviceError for one that it does not take.
+    """
     name = choose_backend(hosting.folder) if hosting.backend == AUTO else hosting.backend
     module, extra = BACKENDS[name]
     require_extra(extra, f"the backend {name}")
+    if name == ENGINE:
+        choose_device(hosting.device, has_cuda=False, without_cuda=_ON_CPU_ALONE)
     made: Backend = importlib.import_module(module).make_backend(hosting)
     if hosting.backend == AUTO and name == TRANSFORMERS:
         _log.warning("%s: %s", hosting.folder, _GENERIC)

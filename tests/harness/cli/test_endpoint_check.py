@@ -47,6 +47,17 @@ def test_a_check_tells_what_a_server_wants(
     assert found["answer"].endswith(f"Answer: {found['target']}")
 
 
+@pytest.mark.parametrize("decoding", ["in batches", "row by row", ""])
+def test_a_check_tells_how_a_server_of_ours_decodes(workplace: Any, decoding: str) -> None:
+    workplace.script(decoding=decoding)
+    result = workplace.run("endpoints", "check", "rnn")
+    assert result.exit_code == 0, result.stderr
+    [engine] = [line for line in result.stdout.splitlines() if line.startswith("  engine ")]
+    assert engine.endswith(f", cpu, decodes {decoding}" if decoding else ", cpu")
+    told = json.loads(workplace.run("endpoints", "check", "rnn", "--json").stdout)
+    assert told["model"]["decoding"] == decoding
+
+
 def test_a_check_tells_of_counts_pieces_and_names(workplace: Any, start: Start) -> None:
     write(start(FakeOpenAi(solve)))
     found = learnt(workplace)

@@ -195,13 +195,14 @@ def test_how_a_checkpoint_is_served_is_said_in_its_table(tmp_path: Path) -> None
     path = write(
         tmp_path,
         '[mine]\ncheckpoint = "c"\nbackend = "transformers"\nstyles = ["natural", "symbolic"]\n'
-        "threads = 2\nstart_timeout_s = 900\n[plain]\ncheckpoint = 'c'\n",
+        "device = 'cuda'\nthreads = 2\nstart_timeout_s = 900\n[plain]\ncheckpoint = 'c'\n",
     )
     (tmp_path / "c").mkdir()
     mine, plain = load_endpoints(path, tmp_path).select(["all"])
     assert model_arguments(mine) == (
         str((tmp_path / "c").resolve()),
-        *("--backend", "transformers", "--styles", "natural,symbolic", "--threads", "2"),
+        *("--backend", "transformers", "--device", "cuda"),
+        *("--styles", "natural,symbolic", "--threads", "2"),
     )
     assert model_arguments(plain) == (str((tmp_path / "c").resolve()),)
     assert (mine.start_timeout_s, plain.start_timeout_s) == (900.0, START_TIMEOUT_S)
@@ -223,6 +224,7 @@ def test_a_checkpoint_served_in_two_ways_has_two_servers(tmp_path: Path) -> None
     [
         ("backend = 'vlm'", "unknown backend 'vlm'; did you mean vllm"),
         ("backend = 1", "unknown backend '1'"),
+        ("device = 'gpu'", "unknown device 'gpu'; did you mean cpu"),
         ("styles = 'natural'", "styles = 'natural': it has to be a list of symbolic, natural"),
         ("styles = []", r"styles = \[\]: it has to be a list"),
         ("styles = ['natura']", "unknown styles 'natura'; did you mean natural"),

@@ -124,7 +124,7 @@ async def test_that_transformers_runs_it_is_said_once(folder: Path, caplog) -> N
     )
     with caplog.at_level(logging.WARNING):
         backend = make_backend(hosting)
-    assert caplog.text.count("transformers runs it, sequence by sequence") == 1
+    assert caplog.text.count("transformers runs it (slower)") == 1
     description = backend.description
     assert (description.engine, description.styles) == ("transformers", ("natural",))
     assert (description.dtype, description.stored_dtype) == ("float32", "float32")
