@@ -74,9 +74,8 @@ class Codec:
         self.markers = markers
         if not has_own_words and reads_language:
             self.markers = Markers()
-        # The token that ends a query; none where that is text, or there is no search channel.
-        end = None if markers is None else tokenizer.token_to_id(markers.end)
-        self.search_end_ids = frozenset() if end is None else frozenset({end})
+        # The token that ends a query; none where markers are text, or there is no search channel.
+        self.search_end_ids = _end_ids(tokenizer, markers)
         self._tokenizer = tokenizer
         # The words of our models are special tokens; those of others are for nobody to see, but for
         # markers that were made such.
@@ -210,6 +209,12 @@ class _WordCounter:
         self._num_words += len(between.split()) - goes_on
         self._place = place
         return self._num_words
+
+
+def _end_ids(tokenizer: Tokenizer, markers: Markers | None) -> frozenset[int]:
+    if markers is None or tokenizer.token_to_id(markers.start) is None:
+        return frozenset()
+    return frozenset({tokenizer.token_to_id(markers.end)} - {None})
 
 
 def _ids_with(tokenizer: Tokenizer, character: str) -> frozenset[int]:

@@ -26,8 +26,9 @@ class Sequence:
         self.id = sequence_id
         self.job = job
         self.transcriber = transcriber
-        # It has a slot of the engine.
+        # It has a slot of the engine, and since when.
         self.is_open = False
+        self.opened_ns = job.arrived_ns
         # Nothing is added any more to what it has to tell.
         self.is_over = False
         self.phase = Phase.QUEUED
@@ -83,7 +84,7 @@ class Sequence:
     def finish(self, reason: FinishReason, now_ns: int) -> None:
         """The Finished event; a sequence that never left the queue is started first."""
         if self.phase is Phase.QUEUED:
-            self.start(now_ns, num_cached=0)
+            self.start(self.opened_ns if self.is_open else now_ns, num_cached=0)
         self.enter(self.phase, now_ns)
         self.transcriber.end()
         self.transcriber.outbox.add_event(

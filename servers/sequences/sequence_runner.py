@@ -162,6 +162,7 @@ class SequenceRunner:
                 self._finish(sequence, FinishReason.LENGTH, now_ns)
                 continue
             sequence.is_open = True
+            sequence.opened_ns = self._clock()
             self._num_free -= 1
             self._send(self._opening(sequence))
 
@@ -183,7 +184,7 @@ class SequenceRunner:
         if chunk.error:
             raise UnavailableError(chunk.error)
         if sequence.phase is Phase.QUEUED:
-            sequence.start(at_ns, num_cached=chunk.num_cached or 0)
+            sequence.start(sequence.opened_ns, num_cached=chunk.num_cached or 0)
             self._urgent[sequence.id] = sequence
         if sequence.job.given_ids is not None:
             if chunk.log_probs:

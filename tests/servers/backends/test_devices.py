@@ -68,7 +68,7 @@ def test_vllm_takes_what_it_is_built_for() -> None:
 
 @without_gpu
 def test_a_gpu_that_torch_does_not_see_is_refused(llama_folder: Path) -> None:
-    with pytest.raises(DeviceError, match="--device cuda: torch sees no GPU here"):
+    with pytest.raises(CheckpointError, match="--device cuda: torch sees no GPU here"):
         make_backend(hosting(llama_folder, backend="transformers", device="cuda"))
 
 
