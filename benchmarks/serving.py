@@ -17,9 +17,11 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 import torch
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from harnessapi.inference.v1 import inference_pb2 as pb
 from harnessapi.inference.v1 import inference_pb2_grpc
 from harnessapi.retrieval.v1 import retrieval_pb2
@@ -202,11 +204,20 @@ async def through_grpc(
         server = start_server(checkpoint, address, num_slots, threads)
         try:
             async with grpc.aio.insecure_channel(address) as channel:
-                await asyncio.wait_for(channel.channel_ready(), timeout=_MAX_START_S)
+                await asyncio.wait_for(until_serving(channel), timeout=_MAX_START_S)
                 yield ThroughGrpc(channel)
         finally:
             server.terminate()
             server.wait(timeout=20)
+
+
+async def until_serving(channel: grpc.aio.Channel) -> None:
+    """Returns once the server says that it is healthy."""
+    await channel.channel_ready()
+    watch: Any = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+    async for answer in watch:
+        if answer.status == health_pb2.HealthCheckResponse.SERVING:
+            return
 
 
 def start_server(

@@ -22,7 +22,7 @@ from harnessapi.inference.v1 import inference_pb2_grpc
 
 from benchmarks.processes import ended, resident_with_engine_mib
 from benchmarks.prompts import make_prompts
-from benchmarks.serving import DEFAULT_CHECKPOINT, start_server
+from benchmarks.serving import DEFAULT_CHECKPOINT, start_server, until_serving
 
 # A slow reader rests so long after every message.
 _REST_S: Final = 0.5
@@ -81,7 +81,7 @@ async def _watch(pid: int, seen: list[float]) -> None:
 
 async def _measure(address: str, pid: int, options: argparse.Namespace) -> None:
     async with grpc.aio.insecure_channel(address) as channel:
-        await asyncio.wait_for(channel.channel_ready(), _MAX_START_S)
+        await asyncio.wait_for(until_serving(channel), _MAX_START_S)
         stub = inference_pb2_grpc.InferenceServiceStub(channel)
         rounds: dict[int, list[Round]] = {0: [], options.slow: []}
         memory: list[float] = []
