@@ -75,7 +75,7 @@ eval: $(EVAL)
 
 # At most four at once: each loads torch.
 test: $(DEV) $(HOST)
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # Type checkers read no mapping of names to folders.
 .names:

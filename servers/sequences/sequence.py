@@ -56,6 +56,8 @@ class Sequence:
 
     def enter(self, phase: Phase, now_ns: int) -> int:
         """Changes what the sequence is doing; the time of this stay in the old phase."""
+        # A reading of the clock may be older than the last, which another process made.
+        now_ns = max(now_ns, self._phase_began_ns)
         stay_ns = now_ns - self._phase_began_ns
         self._spent_ns[self.phase] += stay_ns
         self.phase, self._phase_began_ns = phase, now_ns

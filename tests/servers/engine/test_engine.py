@@ -288,6 +288,23 @@ def test_a_deadline_ends_what_runs_and_what_waits(drive, lstm, codec) -> None:
     assert unhurried.finished.reason is FinishReason.LENGTH
 
 
+def test_who_gets_a_slot_when_its_time_is_over_spends_none_in_it(drive, lstm, codec) -> None:
+    now = [0]
+
+    def clock() -> int:
+        now[0] += 10
+        return now[0]
+
+    driver = drive(lstm, codec, options=EngineOptions(num_slots=1), clock=clock)
+    asked = [driver.ask([1, 2, 3], deadline_ns=200, arrived_ns=0) for _ in range(3)]
+    now[0] = 1_000
+    driver.run()
+    for received in asked:
+        assert received.finished.reason is FinishReason.DEADLINE
+        assert received.of(Started)[0].queue_ns >= 0
+        assert received.finished.prefill_ns >= 0
+
+
 def test_the_times_add_up_to_the_whole_life(drive, lstm, codec) -> None:
     now = [1_000]
 
