@@ -18,6 +18,8 @@ from harness_servers.sequences.search_worker import Result, SearchWorker
 from harness_servers.sequences.sequence_runner import SequenceRunner
 from harness_servers.token_source import News, TokenSource
 
+# Of a result; see rpc/intake.py.
+_MAX_CHARACTERS_ON_LOOP: Final = 1_000
 _NOT_STARTED: Final = "the engine is not up yet"
 
 
@@ -146,11 +148,22 @@ class Backend:
         self._after()
 
     def _post_results(self, results: list[tuple[int, Result]]) -> None:
-        """On a thread of the searches."""
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._take_results, results)
+        """On a thread of the searches, which tokenizes what is long: the event loop would stop."""
+        if self._loop is None:
+            return
+        short = [one for one in results if len(_found(one[1])) <= _MAX_CHARACTERS_ON_LOOP]
+        self._loop.call_soon_threadsafe(self._take_results, short)
+        for one in results:
+            sequence_id, result = one
+            if len(_found(result)) > _MAX_CHARACTERS_ON_LOOP:
+                self._runner.prepare(sequence_id, _found(result))
+                self._loop.call_soon_threadsafe(self._take_results, [one])
 
     def _take_results(self, results: list[tuple[int, Result]]) -> None:
         for sequence_id, result in results:
             self._runner.take_result(sequence_id, result)
         self._after()
+
+
+def _found(result: Result) -> str:
+    return "" if isinstance(result, UnavailableError) else result.text

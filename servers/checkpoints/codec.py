@@ -214,7 +214,8 @@ class _WordCounter:
 def _end_ids(tokenizer: Tokenizer, markers: Markers | None) -> frozenset[int]:
     if markers is None or tokenizer.token_to_id(markers.start) is None:
         return frozenset()
-    return frozenset({tokenizer.token_to_id(markers.end)} - {None})
+    end = tokenizer.token_to_id(markers.end)
+    return frozenset() if end is None else frozenset({end})
 
 
 def _ids_with(tokenizer: Tokenizer, character: str) -> frozenset[int]:

@@ -3,6 +3,7 @@
 It knows no event loop and no clock but the one that it is given: it can be driven by hand.
 """
 
+import contextlib
 import itertools
 import math
 import time
@@ -104,6 +105,14 @@ class SequenceRunner:
                 self._take(sequence, chunk, news.at_ns)
             except Exception as error:  # whatever its text leads to, ends it and no other
                 self._end(sequence, failed(error))
+
+    def prepare(self, sequence_id: int, found: str) -> None:
+        """Tokenizes a result before it is taken, on any thread: its sequence does nothing else."""
+        sequence = self._sequences.get(sequence_id)
+        if sequence is not None:
+            # What it raises is raised again when the result is taken.
+            with contextlib.suppress(Exception):
+                sequence.transcriber.prepare(found)
 
     def take_result(self, sequence_id: int, result: SearchResult | UnavailableError) -> None:
         """The search that a sequence waits for is done, or could not be made."""
@@ -215,6 +224,7 @@ class SequenceRunner:
             self._finish(sequence, consequence, at_ns)
             return
         sequence.enter(Phase.SEARCH, at_ns)
+        sequence.transcriber.flush()
         self._urgent[sequence.id] = sequence
         if isinstance(consequence, SearchRequest):
             deadline_ns = sequence.job.deadline_ns

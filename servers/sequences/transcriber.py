@@ -16,8 +16,8 @@ from harness_servers.checkpoints.codec import Codec, Encoded
 from harness_servers.generation import Job, Retrieval, RetrievalStep, TokenLogProb
 from harness_servers.sequences.outbox import Outbox
 
-# A result may be millions of characters: so many of them are tokenized, between two steps of all
-# sequences; and no more for each token that may be inserted.
+# A result may be millions of characters: so many of them are tokenized, and no more for each token
+# that may be inserted.
 _MAX_RESULT_CHARACTERS: Final = 131_072
 _MAX_CHARACTERS_PER_TOKEN: Final = 256
 # What a token leads to: an end, a search to be made, or the result of one that need not be made.
@@ -41,6 +41,9 @@ class Transcriber:
         self.outbox = Outbox(self._stream, self._part)
         self._stops = StopFinder(job.stopping.stop) if job.stopping.stop else None
         self._search = _make_channel(job, codec, context_id)
+        self._flushed = ""  # since the last insertion
+        # By the text that was found: its tokens, and of how many of its characters.
+        self._prepared: dict[str, tuple[Encoded, int]] = {}
         self._undecided: list[int] = []  # tokens that may be the beginning of a marker
         self._is_stopped = False  # by a stop string: what follows it is nobody's
         # Text is looked at token by token only where something depends on it.
@@ -108,6 +111,22 @@ class Transcriber:
         # At the limit a search would only delay the end.
         return self._limit_reached() if self.num_generated >= self._room else consequence
 
+    def flush(self) -> None:
+        """What is held back of the text is sure: what comes next is a result."""
+        if rest := self._stream.flush():
+            self._say([], rest)
+            self._flushed += rest
+
+    def prepare(self, found: str) -> None:
+        """Tokenizes beforehand what is to be inserted, on any thread; after `flush`."""
+        retrieval = self._job.retrieval
+        if retrieval is None:
+            return
+        most = _MAX_CHARACTERS_PER_TOKEN * (retrieval.max_inserted_tokens + 1)
+        read = found[: min(most, _MAX_RESULT_CHARACTERS)]
+        wanted = self._codec.encode_insertion(_worded(retrieval, read), self._stream)
+        self._prepared[found] = wanted, len(read)
+
     def insert(self, result: SearchResult, elapsed_ns: int) -> list[int] | None:
         """Takes the result of the search; the tokens to be read, None where they do not fit.
 
@@ -118,14 +137,14 @@ class Transcriber:
         if self._search is None or retrieval is None:
             raise RuntimeError("a search result came for a completion without a channel")
         found = self._search.resolve(result)
-        if rest := self._stream.flush():
-            self._say([], rest)
-        most = _MAX_CHARACTERS_PER_TOKEN * (retrieval.max_inserted_tokens + 1)
-        read = found[: min(most, _MAX_RESULT_CHARACTERS)]
-        wanted = self._codec.encode_insertion(_worded(retrieval, read), self._stream)
+        self.flush()
+        if found not in self._prepared:
+            self.prepare(found)
+        wanted, num_read = self._prepared.pop(found)
         ids = wanted.ids[: retrieval.max_inserted_tokens]
         text = self._stream.read(ids) + self._stream.flush()
-        self._search.inserted(rest + text)
+        self._search.inserted(self._flushed + text)
+        self._flushed = ""
         self.num_inserted += len(ids)
         self._update_room()
         self.outbox.add_event(
@@ -141,7 +160,7 @@ class Transcriber:
                 score=result.score,
                 detail=_detail(result, wanted),
                 elapsed_ns=elapsed_ns,
-                truncated=len(ids) < len(wanted.ids) or len(read) < len(found),
+                truncated=len(ids) < len(wanted.ids) or num_read < len(found),
             )
         )
         self._switch(Part.INSERTED)

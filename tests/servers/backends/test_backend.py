@@ -415,3 +415,27 @@ async def test_tokens_are_joined_into_few_messages(make, make_job) -> None:
     deltas = [event for event in await collect(backend, job) if isinstance(event, Delta)]
     # The first at once, the rest at the end: the interval is longer than the test.
     assert [len(delta.token_ids) for delta in deltas] == [1, 99]
+
+
+async def test_a_long_result_is_tokenized_beside_the_event_loop(make, codec, with_search) -> None:
+    class Lengthy(LocalRetriever):
+        def search(self, requests):
+            return [SearchResult(outcome=Outcome.FOUND, text="gik " * 5_000) for _ in requests]
+
+    threads = []
+    encode = codec.encode_insertion
+
+    def noting(text, stream):
+        threads.append(threading.current_thread())
+        return encode(text, stream)
+
+    backend = await make(Lengthy())
+    backend.codec.encode_insertion = noting
+    try:
+        events = await collect(backend, with_search(max_inserted_tokens=100))
+    finally:
+        del backend.codec.encode_insertion
+    [step] = [event for event in events if isinstance(event, RetrievalStep)]
+    assert (step.num_inserted_tokens, step.truncated) == (100, True)
+    assert threading.current_thread() not in threads
+    assert len(threads) == 1
