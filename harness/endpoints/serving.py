@@ -24,7 +24,7 @@ class Serving:
     device: str | None = None
     # The styles of prompts that the model reads, where its config.json does not say.
     styles: tuple[Style, ...] | None = None
-    # Of a tensor operation.
+    # Of a step of the model.
     threads: int | None = None
     start_timeout_s: float = START_TIMEOUT_S
 

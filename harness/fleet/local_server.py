@@ -122,8 +122,8 @@ class LocalServer:
             if time.monotonic() > end:
                 process.terminate()
                 raise UnreachableError(
-                    f"{self.plan.label} was not ready after {self.plan.start_timeout_s:.0f} s:\n"
-                    f"{process.log_tail()}"
+                    f"{self.plan.label} was not ready after {self.plan.start_timeout_s:.0f} s "
+                    f"(start_timeout_s):\n{process.log_tail() or 'its log is empty'}"
                 )
             await asyncio.sleep(_POLL_S)
 

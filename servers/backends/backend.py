@@ -1,6 +1,7 @@
 """What a servicer drives: one model on one engine, asked from one event loop."""
 
 import asyncio
+import logging
 import math
 import time
 import uuid
@@ -17,6 +18,8 @@ from harness_servers.sequences.runner_options import RunnerOptions
 from harness_servers.sequences.search_worker import Result, SearchWorker
 from harness_servers.sequences.sequence_runner import SequenceRunner
 from harness_servers.token_source import News, TokenSource
+
+_log = logging.getLogger(__name__)
 
 # Of a result; see rpc/intake.py.
 _MAX_CHARACTERS_ON_LOOP: Final = 1_000
@@ -138,7 +141,9 @@ class Backend:
         self._after()
 
     async def _watch(self) -> None:
-        self._end_all(await self._source.wait_failed())
+        why = await self._source.wait_failed()
+        _log.error("%s", why)
+        self._end_all(why)
         self._failed.set()
 
     def _end_all(self, why: str) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import signal
 from collections.abc import Callable
 from typing import Final
 
@@ -24,6 +25,9 @@ def host(hosting: Hosting, target: Target, *, ready: Callable[[Target], None]) -
 
     Raises CheckpointError, MissingExtraError, TargetError.
     """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # While it loads; the event loop then has a way of its own.
+        signal.signal(number, _stop)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     with plain_hosting(hosting) as plain:
         backend = make_backend(plain)
@@ -41,6 +45,10 @@ def host(hosting: Hosting, target: Target, *, ready: Callable[[Target], None]) -
             )
 
         return asyncio.run(until_signal())
+
+
+def _stop(*_: object) -> None:
+    raise SystemExit(0)
 
 
 async def serve(

@@ -371,7 +371,9 @@ async def test_an_engine_whose_process_is_killed_shows_at_once(
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
         assert caught.value.details() == "the engine died: its process was ended by SIGKILL"
         assert (await watch.read()).status == NOT_SERVING
-    assert stderr_and_status(process) == ("", 1)
+    stderr, status = stderr_and_status(process)
+    assert status == 1
+    assert "the engine died: its process was ended by SIGKILL" in stderr
 
 
 async def drain(call) -> None:
@@ -401,5 +403,14 @@ def test_harness_serve_model_is_the_same_program(
     process = start(folder, "--listen", f"unix:{tmp_path}/s", program=("harness", "serve", "model"))
     assert process.stderr is not None
     assert process.stderr.readline().startswith("listening")
+    process.send_signal(number)
+    assert stderr_and_status(process) == ("", 0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_who_is_told_to_stop_while_it_loads_stops(folder: Path, number: signal.Signals) -> None:
+    process = start(folder, "--listen", "127.0.0.1:0")
+    while not descendants(process.pid):
+        assert process.poll() is None
     process.send_signal(number)
     assert stderr_and_status(process) == ("", 0)
