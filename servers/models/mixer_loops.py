@@ -1,26 +1,68 @@
-"""A Mamba2 mixer's two loops over tokens, compiled, in place in the slots of a pool.
+"""A Mamba2 mixer's loops over tokens, compiled, in place in the slots of a pool.
 
 Token by token is the fastest way to read a prompt on a CPU: one head's state stays in the first
 cache for all of them, where matrix products over chunks write down much that is used once.
 The inner loops go over single rows of arrays, and sum up in one that nothing else can overlap:
 of such the compiler makes vectors.
 The tokens of all rows stand one after another, without padding.
-Shapes: B rows, T tokens of all rows, W projected channels, X of them convolved, K convolution
+Shapes: B rows, T tokens of all rows, W = X + H projected channels, X of them convolved, K convolution
 width, J = K - 1 inputs that it remembers, I = H heads x P head width, N state, S slots, O tokens
 that outputs are wanted for.
 """
 
 import math
+from typing import Final, NamedTuple
 
 import numpy as np
 
-from harness_servers.models.compiled import Floats, Integers, compiled
+from harness_servers.models.compiled import Floats, Integers, compiled, exp, prefetch
+
+# Numbers of the state that are on their way from an outer cache while others are changed: 4 KB.
+_AHEAD: Final = 1024
+_CACHE_LINE: Final = 16
+
+
+class RecurrenceWeights(NamedTuple):
+    """A mixer's weights between its projections, as the loops take them."""
+
+    weight_KX: Floats
+    bias_X: Floats
+    dt_bias_H: Floats
+    min_dt: float
+    max_dt: float
+    a_H: Floats
+    skip_H: Floats
+
+
+@compiled
+def recur(
+    projected_TW: Floats,
+    weights: RecurrenceWeights,
+    conv_SJX: Floats,
+    state_SHPN: Floats,
+    slots_B: Integers,
+    lengths_B: Integers,
+    outputs_OI: Floats,
+) -> None:
+    """Convolution, time steps and scan; for the outputs see scan."""
+    num_tokens = len(projected_TW)
+    mixed_TX = np.empty((num_tokens, len(weights.bias_X)), np.float32)
+    dt_TH = np.empty((num_tokens, len(weights.a_H)), np.float32)
+    convolve(
+        projected_TW, weights.weight_KX, weights.bias_X, conv_SJX, slots_B, lengths_B, mixed_TX
+    )
+    for t in range(num_tokens):
+        for h in range(len(weights.a_H)):
+            given = projected_TW[t, len(weights.bias_X) + h] + weights.dt_bias_H[h]
+            # softplus, where neither the exponential nor the sum can overflow.
+            dt = max(given, np.float32(0.0)) + np.float32(math.log1p(exp(-abs(given))))
+            dt_TH[t, h] = min(max(dt, weights.min_dt), weights.max_dt)
+    scan(mixed_TX, dt_TH, weights.a_H, weights.skip_H, state_SHPN, slots_B, lengths_B, outputs_OI)
 
 
 @compiled
 def convolve(
     projected_TW: Floats,
-    first: int,
     weight_KX: Floats,
     bias_X: Floats,
     conv_SJX: Floats,
@@ -28,10 +70,7 @@ def convolve(
     lengths_B: Integers,
     outputs_TX: Floats,
 ) -> None:
-    """Each channel's weighted sum of its last K inputs; the slots keep the last J of them.
-
-    The inputs are the projected channels from `first` on.
-    """
+    """Silu of each channel's weighted sum of its last K inputs; the slots keep the last J of them."""
     num_kept, num_channels = conv_SJX.shape[1:]
     total_X = np.empty(num_channels, np.float32)
     end = 0
@@ -39,7 +78,7 @@ def convolve(
         kept_JX = conv_SJX[slots_B[row]]
         start, end = end, end + lengths_B[row]
         for t in range(start, end):
-            input_X = projected_TW[t, first : first + num_channels]
+            input_X = projected_TW[t, :num_channels]
             output_X = outputs_TX[t]
             for x in range(num_channels):
                 total_X[x] = bias_X[x] + weight_KX[num_kept, x] * input_X[x]
@@ -57,7 +96,7 @@ def convolve(
                     for x in range(num_channels):
                         kept_X[x] = input_X[x]
             for x in range(num_channels):
-                output_X[x] = total_X[x]
+                output_X[x] = total_X[x] / (np.float32(1.0) + exp(-total_X[x]))
 
 
 @compiled
@@ -88,7 +127,7 @@ def scan(
             c_start = b_start + num_groups * size
             for t in range(start, end):
                 dt = dt_TH[t, head]
-                decay = np.float32(math.exp(dt * a_H[head]))
+                decay = exp(dt * a_H[head])
                 x_P = mixed_TX[t, head * width : (head + 1) * width]
                 b_N = mixed_TX[t, b_start : b_start + size]
                 if not has_all and t + 1 < end:
@@ -103,6 +142,9 @@ def scan(
                 for p in range(width):
                     gain, total = dt * x_P[p], skip_H[head] * x_P[p]
                     state_N = state_PN[p]
+                    if t == start:
+                        for n in range(0, size, _CACHE_LINE):
+                            prefetch(state_N, n + _AHEAD)
                     for n in range(size):
                         state_N[n] = decay * state_N[n] + gain * b_N[n]
                         total += state_N[n] * c_N[n]
