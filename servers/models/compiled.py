@@ -5,7 +5,7 @@ files call deletes theirs (`__pycache__/*.nbi`).
 """
 
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import numpy as np
 from llvmlite import ir
@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
-_Loop = TypeVar("_Loop", bound=Callable[..., Any])
 
 # Sums may be taken in another order, and products be fused: what vectors need. NaN stays NaN.
 _FAST_MATH: Final = frozenset({"contract", "nsz", "reassoc"})
 
-# Numbers in a vector: what AVX2 has. The compiler divides or joins them for what another machine has.
+# Numbers in a vector: as AVX2 has them. For shorter ones the compiler divides it.
 _LANES: Final = 8
 _FLOAT: Final = ir.FloatType()
 _VECTOR: Final = ir.VectorType(_FLOAT, _LANES)
@@ -30,11 +29,13 @@ _INT64: Final = ir.IntType(64)
 PANEL: Final = 2 * _LANES
 
 
-def compiled(function: _Loop, *, fast_math: frozenset[str] = _FAST_MATH) -> _Loop:
+def compiled(
+    function: Callable[..., Any], *, fast_math: frozenset[str] = _FAST_MATH
+) -> Callable[..., Any]:
     """Compiles at the first call; on disk, where that can be written, for the next process."""
     options: dict[str, Any] = {"nogil": True, "fastmath": set(fast_math), "error_model": "numpy"}
     try:
-        loop: _Loop = njit(cache=True, **options)(function)
+        loop: Callable[..., Any] = njit(cache=True, **options)(function)
     except RuntimeError:  # there is no folder for it
         loop = njit(**options)(function)
     return loop
@@ -46,8 +47,16 @@ _LOG2_E: Final = np.float32(1.4426950408889634)
 # Their sum is ln 2; a whole number of up to 8 bits times the first is exact.
 _LN2_HIGH, _LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
 # Of (exp(x) - 1 - x) / x**2 for |x| up to ln 2 / 2: Cephes, expf.c.
-_C0, _C1, _C2 = np.float32(1.9875691500e-4), np.float32(1.3981999507e-3), np.float32(8.3334519073e-3)
-_C3, _C4, _C5 = np.float32(4.1665795894e-2), np.float32(1.6666665459e-1), np.float32(5.0000001201e-1)
+_C0, _C1, _C2 = (
+    np.float32(1.9875691500e-4),
+    np.float32(1.3981999507e-3),
+    np.float32(8.3334519073e-3),
+)
+_C3, _C4, _C5 = (
+    np.float32(4.1665795894e-2),
+    np.float32(1.6666665459e-1),
+    np.float32(5.0000001201e-1),
+)
 _EXPONENT_BIAS, _EXPONENT_SHIFT = np.int32(127), np.int32(23)
 
 
@@ -74,7 +83,6 @@ def _tile(num_rows: int) -> Callable[..., None]:
     All sums stay in registers, which no plain loop achieved.
     """
 
-    @intrinsic
     def tile(_: Any, x: Any, panels: Any, outputs: Any, t: Any, m: Any, n: Any) -> Any:
         signature = types.void(x, panels, outputs, t, m, n)
 
@@ -127,7 +135,7 @@ def _tile(num_rows: int) -> Callable[..., None]:
 
         return signature, generate
 
-    made: Callable[..., None] = tile
+    made: Callable[..., None] = intrinsic(tile)
     return made
 
 
@@ -137,10 +145,7 @@ tile_of_rows = _tile(TILE_ROWS)
 tile_of_row = _tile(1)
 
 
-@intrinsic
-def prefetch(_: Any, array: Any, index: Any) -> Any:
-    """prefetch(array_N, n): asks for the number at n, which may lie behind the array, to write it."""
-
+def _prefetch(_: Any, array: Any, index: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array = context.make_array(signature.args[0])(context, builder, arguments[0])
         address = ir.IntType(8).as_pointer()
@@ -149,8 +154,14 @@ def prefetch(_: Any, array: Any, index: Any) -> Any:
         function = cgutils.get_or_insert_function(
             builder.module, ir.FunctionType(ir.VoidType(), [address, *kinds]), "llvm.prefetch.p0"
         )
-        to_write_near_data = [ir.Constant(kind, flag) for kind, flag in zip(kinds, (1, 3, 1))]
+        to_write_near_data = [
+            ir.Constant(kind, flag) for kind, flag in zip(kinds, (1, 3, 1), strict=True)
+        ]
         builder.call(function, [place, *to_write_near_data])
         return context.get_dummy_value()
 
     return types.void(array, index), generate
+
+
+# prefetch(array_N, n) asks for the number at n, soon to be written; n may lie behind the end.
+prefetch: Final[Callable[..., None]] = intrinsic(_prefetch)

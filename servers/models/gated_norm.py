@@ -1,4 +1,4 @@
-"""The norm behind a Mamba2 mixer's scan, which is gated first: one compiled loop where it is served.
+"""The norm behind a Mamba2 mixer's scan, gated first: one compiled loop where it is served.
 
 Shapes: O vectors, I inner width.
 """

@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from harness_servers.models import ssd
-from harness_servers.models.compiled import Integers
+from harness_servers.models.compiled import Floats, Integers
 from harness_servers.models.gated_norm import GatedRmsNorm
-from harness_servers.models.mixer_loops import RecurrenceWeights, recur
+from harness_servers.models.mixer_loops import convolve, scan, time_steps
 from harness_servers.models.packed_linear import PackedLinear
 
 # As in transformers: wide enough for tied embeddings to tell words apart from the start.
@@ -111,9 +112,13 @@ class Rows:
 class _Constants:
     """A mixer's weights as its compiled loops and its products take them."""
 
+    weight_KX: Floats
+    bias_X: Floats
+    dt_bias_H: Floats
+    a_H: Floats
+    skip_H: Floats
     project_gate: PackedLinear
     project_rest: PackedLinear
-    recurrence: RecurrenceWeights
     project_out: PackedLinear
 
 
@@ -164,27 +169,33 @@ class Mamba2Mixer(nn.Module):
         rest_TW = constants.project_rest(hidden_TD)
         wanted_OD = rows.last(hidden_TD) if to_last else hidden_TD
         y_OI = torch.empty(len(wanted_OD), self.shape.inner_size)
-        states = conv_SJX.numpy(), state_SHPN.numpy()
-        recur(rest_TW.numpy(), constants.recurrence, *states, *rows.arrays, y_OI.numpy())
+        self._recur(rest_TW.numpy(), conv_SJX.numpy(), state_SHPN.numpy(), rows, y_OI.numpy())
         return constants.project_out(self.norm(y_OI, constants.project_gate(wanted_OD)))
+
+    def _recur(
+        self, rest_TW: Floats, conv_SJX: Floats, state_SHPN: Floats, rows: Rows, y_OI: Floats
+    ) -> None:
+        """Convolution and scan of all channels but the gate's; fills `y_OI`, see scan."""
+        constants, num_tokens = self._constants, len(rest_TW)
+        mixed_TX = np.empty((num_tokens, self.shape.conv_size), np.float32)
+        dt_TH = np.empty((num_tokens, self.shape.num_heads), np.float32)
+        convolve(rest_TW, constants.weight_KX, constants.bias_X, conv_SJX, *rows.arrays, mixed_TX)
+        time_steps(rest_TW, constants.dt_bias_H, *self.shape.time_step_limit, dt_TH)
+        weights = constants.a_H, constants.skip_H
+        scan(mixed_TX, dt_TH, *weights, state_SHPN, *rows.arrays, y_OI)
 
     @cached_property
     def _constants(self) -> _Constants:
         """Made at the first read: the weights are not to be changed after it."""
         weight_XK, bias_X = self.conv1d.weight.detach()[:, 0], self.conv1d.bias
-        low, high = self.shape.time_step_limit
         return _Constants(
+            weight_KX=weight_XK.T.contiguous().numpy(),
+            bias_X=(torch.zeros(len(weight_XK)) if bias_X is None else bias_X.detach()).numpy(),
+            dt_bias_H=self.dt_bias.detach().numpy(),
+            a_H=-torch.exp(self.A_log.detach()).numpy(),
+            skip_H=self.D.detach().numpy(),
             project_gate=self._packed(slice(self.shape.inner_size)),
             project_rest=self._packed(slice(self.shape.inner_size, None)),
-            recurrence=RecurrenceWeights(
-                weight_KX=weight_XK.T.contiguous().numpy(),
-                bias_X=(torch.zeros(len(weight_XK)) if bias_X is None else bias_X.detach()).numpy(),
-                dt_bias_H=self.dt_bias.detach().numpy(),
-                min_dt=low,
-                max_dt=high,
-                a_H=-torch.exp(self.A_log.detach()).numpy(),
-                skip_H=self.D.detach().numpy(),
-            ),
             project_out=PackedLinear(self.out_proj.weight, self.out_proj.bias),
         )
 

@@ -5,13 +5,13 @@ cache for all of them, where matrix products over chunks write down much that is
 The inner loops go over single rows of arrays, and sum up in one that nothing else can overlap:
 of such the compiler makes vectors.
 The tokens of all rows stand one after another, without padding.
-Shapes: B rows, T tokens of all rows, W = X + H projected channels, X of them convolved, K convolution
-width, J = K - 1 inputs that it remembers, I = H heads x P head width, N state, S slots, O tokens
-that outputs are wanted for.
+Shapes: B rows, T tokens of all rows, W = X + H projected channels: those to convolve and the time
+steps, K convolution width, J = K - 1 inputs that it remembers, I = H heads x P head width, N state,
+S slots, O tokens that outputs are wanted for.
 """
 
 import math
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 
@@ -20,44 +20,6 @@ from harness_servers.models.compiled import Floats, Integers, compiled, exp, pre
 # Numbers of the state that are on their way from an outer cache while others are changed: 4 KB.
 _AHEAD: Final = 1024
 _CACHE_LINE: Final = 16
-
-
-class RecurrenceWeights(NamedTuple):
-    """A mixer's weights between its projections, as the loops take them."""
-
-    weight_KX: Floats
-    bias_X: Floats
-    dt_bias_H: Floats
-    min_dt: float
-    max_dt: float
-    a_H: Floats
-    skip_H: Floats
-
-
-@compiled
-def recur(
-    projected_TW: Floats,
-    weights: RecurrenceWeights,
-    conv_SJX: Floats,
-    state_SHPN: Floats,
-    slots_B: Integers,
-    lengths_B: Integers,
-    outputs_OI: Floats,
-) -> None:
-    """Convolution, time steps and scan; for the outputs see scan."""
-    num_tokens = len(projected_TW)
-    mixed_TX = np.empty((num_tokens, len(weights.bias_X)), np.float32)
-    dt_TH = np.empty((num_tokens, len(weights.a_H)), np.float32)
-    convolve(
-        projected_TW, weights.weight_KX, weights.bias_X, conv_SJX, slots_B, lengths_B, mixed_TX
-    )
-    for t in range(num_tokens):
-        for h in range(len(weights.a_H)):
-            given = projected_TW[t, len(weights.bias_X) + h] + weights.dt_bias_H[h]
-            # softplus, where neither the exponential nor the sum can overflow.
-            dt = max(given, np.float32(0.0)) + np.float32(math.log1p(exp(-abs(given))))
-            dt_TH[t, h] = min(max(dt, weights.min_dt), weights.max_dt)
-    scan(mixed_TX, dt_TH, weights.a_H, weights.skip_H, state_SHPN, slots_B, lengths_B, outputs_OI)
 
 
 @compiled
@@ -70,7 +32,7 @@ def convolve(
     lengths_B: Integers,
     outputs_TX: Floats,
 ) -> None:
-    """Silu of each channel's weighted sum of its last K inputs; the slots keep the last J of them."""
+    """Silu of each channel's weighted sum of its last K inputs; the slots keep the last J."""
     num_kept, num_channels = conv_SJX.shape[1:]
     total_X = np.empty(num_channels, np.float32)
     end = 0
@@ -97,6 +59,21 @@ def convolve(
                         kept_X[x] = input_X[x]
             for x in range(num_channels):
                 output_X[x] = total_X[x] / (np.float32(1.0) + exp(-total_X[x]))
+
+
+@compiled
+def time_steps(
+    projected_TW: Floats, bias_H: Floats, lowest: float, highest: float, outputs_TH: Floats
+) -> None:
+    """Softplus of the last H projected channels and a bias, within bounds."""
+    num_heads = len(bias_H)
+    first = projected_TW.shape[1] - num_heads
+    for t in range(len(projected_TW)):
+        for h in range(num_heads):
+            given = projected_TW[t, first + h] + bias_H[h]
+            # Neither the exponential nor the sum can overflow so.
+            dt = max(given, np.float32(0.0)) + np.float32(math.log1p(exp(-abs(given))))
+            outputs_TH[t, h] = min(max(dt, lowest), highest)
 
 
 @compiled

@@ -73,7 +73,7 @@ def multiply(x_TK: Floats, panels_MKC: Floats, outputs_TN: Floats) -> None:
 
 
 def _panels(weight_NK: Tensor, bias_N: Tensor | None) -> Floats:
-    """The bias, then the weights of every input, for each C outputs; the last panel's may overlap."""
+    """The bias, then the weights of every input, for C outputs each; the last C may overlap."""
     num_outputs, num_inputs = weight_NK.shape
     by_input = np.zeros((num_inputs + 1, num_outputs), np.float32)
     by_input[1:] = weight_NK.numpy().T
