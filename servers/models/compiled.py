@@ -1,24 +1,167 @@
-"""Loops over arrays, compiled: what takes torch many calls, each with a cost of its own."""
+"""Loops over arrays, compiled: what takes torch many calls, each with a cost of its own.
+
+Numba finds a compiled loop on disk by its own file: who changes a function here that loops of other
+files call deletes theirs (`__pycache__/*.nbi`).
+"""
 
 from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 
 # Sums may be taken in another order, and products be fused: what vectors need. NaN stays NaN.
-_FAST_MATH: Final = {"contract", "nsz", "reassoc"}
+_FAST_MATH: Final = frozenset({"contract", "nsz", "reassoc"})
+
+# Numbers in a vector: as AVX2 has them. For shorter ones the compiler divides it.
+_LANES: Final = 8
+_FLOAT: Final = ir.FloatType()
+_VECTOR: Final = ir.VectorType(_FLOAT, _LANES)
+_INT64: Final = ir.IntType(64)
+# Outputs of a panel of weights; see tile.
+PANEL: Final = 2 * _LANES
 
 
-def compiled(function: Callable[..., None]) -> Callable[..., None]:
+def compiled(
+    function: Callable[..., Any], *, fast_math: frozenset[str] = _FAST_MATH
+) -> Callable[..., Any]:
     """Compiles at the first call; on disk, where that can be written, for the next process."""
-    options: dict[str, Any] = {"nogil": True, "fastmath": _FAST_MATH, "error_model": "numpy"}
+    options: dict[str, Any] = {"nogil": True, "fastmath": set(fast_math), "error_model": "numpy"}
     try:
-        loop: Callable[..., None] = njit(cache=True, **options)(function)
+        loop: Callable[..., Any] = njit(cache=True, **options)(function)
     except RuntimeError:  # there is no folder for it
         loop = njit(**options)(function)
     return loop
+
+
+_ONE: Final = np.float32(1.0)
+_LOWEST, _HIGHEST = np.float32(-87.0), np.float32(88.0)
+_LOG2_E: Final = np.float32(1.4426950408889634)
+# Their sum is ln 2; a whole number of up to 8 bits times the first is exact.
+_LN2_HIGH, _LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
+# Of (exp(x) - 1 - x) / x**2 for |x| up to ln 2 / 2: Cephes, expf.c.
+_C0, _C1, _C2 = (
+    np.float32(1.9875691500e-4),
+    np.float32(1.3981999507e-3),
+    np.float32(8.3334519073e-3),
+)
+_C3, _C4, _C5 = (
+    np.float32(4.1665795894e-2),
+    np.float32(1.6666665459e-1),
+    np.float32(5.0000001201e-1),
+)
+_EXPONENT_BIAS, _EXPONENT_SHIFT = np.int32(127), np.int32(23)
+
+
+def _exp(value: np.float32) -> np.float32:
+    bounded = _LOWEST if value < _LOWEST else value
+    bounded = _HIGHEST if bounded > _HIGHEST else bounded
+    power = np.rint(bounded * _LOG2_E)
+    x = bounded - power * _LN2_HIGH - power * _LN2_LOW
+    series = ((((_C0 * x + _C1) * x + _C2) * x + _C3) * x + _C4) * x + _C5
+    bits = np.int32((np.int32(power) + _EXPONENT_BIAS) << _EXPONENT_SHIFT)
+    exponential: np.float32 = (series * x * x + x + _ONE) * bits.view(np.float32)
+    return exponential
+
+
+# The library's exponential is a call for each number; in a loop this one is vectors. Of values
+# outside -87 to 88 it is that of the nearest within. Its subtractions are not to be reordered.
+exp = compiled(_exp, fast_math=frozenset({"contract"}))
+
+
+def _tile(num_rows: int) -> Callable[..., None]:
+    """Makes tile(x_TK, panels_MKC, outputs_TN, t, m, n): `num_rows` rows times one panel.
+
+    From row t, with panel m, whose first input is the bias (K + 1), to the outputs from column n.
+    All sums stay in registers, which no plain loop achieved.
+    """
+
+    def tile(_: Any, x: Any, panels: Any, outputs: Any, t: Any, m: Any, n: Any) -> Any:
+        signature = types.void(x, panels, outputs, t, m, n)
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            x, panels, outputs = (
+                context.make_array(kind)(context, builder, value)
+                for kind, value in zip(signature.args[:3], arguments[:3], strict=True)
+            )
+            t, m, n = arguments[3:]
+
+            def plus(index: Any, number: int) -> Any:
+                return builder.add(index, ir.Constant(_INT64, number))
+
+            def vector_at(data: Any, index: Any) -> Any:
+                return builder.bitcast(builder.gep(data, [index]), _VECTOR.as_pointer())
+
+            def load_pair(data: Any, index: Any) -> list[Any]:
+                places = [vector_at(data, plus(index, lane)) for lane in range(0, PANEL, _LANES)]
+                return [builder.load(place, align=4) for place in places]
+
+            def splat(number: Any) -> Any:
+                undefined = ir.Constant(_VECTOR, ir.Undefined)
+                first = builder.insert_element(undefined, number, ir.Constant(ir.IntType(32), 0))
+                zeros = ir.Constant(ir.VectorType(ir.IntType(32), _LANES), [0] * _LANES)
+                return builder.shuffle_vector(first, undefined, zeros)
+
+            num_inputs = cgutils.unpack_tuple(builder, x.shape)[1]
+            num_outputs = cgutils.unpack_tuple(builder, outputs.shape)[1]
+            panel_size = builder.mul(plus(num_inputs, 1), ir.Constant(_INT64, PANEL))
+            panel = builder.gep(panels.data, [builder.mul(m, panel_size)])
+            rows = [builder.mul(plus(t, row), num_inputs) for row in range(num_rows)]
+            bias = load_pair(panel, ir.Constant(_INT64, 0))
+            sums = [[cgutils.alloca_once_value(builder, b) for b in bias] for _ in rows]
+            with cgutils.for_range(builder, num_inputs, intp=_INT64) as loop:
+                at = builder.mul(plus(loop.index, 1), ir.Constant(_INT64, PANEL))
+                weights = load_pair(panel, at)
+                for start, totals in zip(rows, sums, strict=True):
+                    place = builder.gep(x.data, [builder.add(start, loop.index)])
+                    value = splat(builder.load(place, align=4))
+                    for weight, total in zip(weights, totals, strict=True):
+                        product = builder.fmul(value, weight, flags=("contract",))
+                        added = builder.fadd(builder.load(total), product, flags=("contract",))
+                        builder.store(added, total)
+            for row, totals in enumerate(sums):
+                first = builder.add(builder.mul(plus(t, row), num_outputs), n)
+                for number, total in enumerate(totals):
+                    place = vector_at(outputs.data, plus(first, number * _LANES))
+                    builder.store(builder.load(total), place, align=4)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    made: Callable[..., None] = intrinsic(tile)
+    return made
+
+
+# As many rows as a core with 16 registers has room for, and a single one.
+TILE_ROWS: Final = 6
+tile_of_rows = _tile(TILE_ROWS)
+tile_of_row = _tile(1)
+
+
+def _prefetch(_: Any, array: Any, index: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        address = ir.IntType(8).as_pointer()
+        place = builder.bitcast(builder.gep(array.data, [arguments[1]]), address)
+        kinds = [ir.IntType(32)] * 3
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(ir.VoidType(), [address, *kinds]), "llvm.prefetch.p0"
+        )
+        to_write_near_data = [
+            ir.Constant(kind, flag) for kind, flag in zip(kinds, (1, 3, 1), strict=True)
+        ]
+        builder.call(function, [place, *to_write_near_data])
+        return context.get_dummy_value()
+
+    return types.void(array, index), generate
+
+
+# prefetch(array_N, n) asks for the number at n, soon to be written; n may lie behind the end.
+prefetch: Final[Callable[..., None]] = intrinsic(_prefetch)

@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from harness_servers.models import ssd
 from harness_servers.models.compiled import Floats, Integers
-from harness_servers.models.mixer_loops import convolve, scan
+from harness_servers.models.gated_norm import GatedRmsNorm
+from harness_servers.models.mixer_loops import convolve, scan, time_steps
 from harness_servers.models.packed_linear import PackedLinear
-from harness_servers.models.rms_norm import RmsNorm
 
 # As in transformers: wide enough for tied embeddings to tell words apart from the start.
 INITIAL_EMBEDDING_STD: Final = 0.1
@@ -113,27 +114,12 @@ class _Constants:
 
     weight_KX: Floats
     bias_X: Floats
+    dt_bias_H: Floats
     a_H: Floats
     skip_H: Floats
-    project_in: PackedLinear
+    project_gate: PackedLinear
+    project_rest: PackedLinear
     project_out: PackedLinear
-
-
-class GatedRmsNorm(RmsNorm):
-    """RMS norm of x * silu(gate): over the whole inner width, or over equal parts of it."""
-
-    def __init__(self, inner_size: int, *, eps: float, num_parts: int) -> None:
-        super().__init__(inner_size, eps=eps)
-        self._parts = (num_parts, inner_size // num_parts)
-
-    def forward(self, x_I: Tensor, gate_I: Tensor) -> Tensor:  # type: ignore[override]
-        """Any leading dimensions."""
-        gated_I = x_I * F.silu(gate_I)
-        if self._parts[0] == 1:
-            return super().forward(gated_I)
-        by_part = torch.unflatten(gated_I, -1, self._parts)
-        normed_I = F.rms_norm(by_part, self._parts[1:], eps=self.eps).flatten(-2)
-        return normed_I * self.weight
 
 
 class Mamba2Mixer(nn.Module):
@@ -179,51 +165,24 @@ class Mamba2Mixer(nn.Module):
         Returns the output (T, D), or `to_last` that after each row's last token alone (B, D),
         which is little more than half the work.
         """
-        size = self.shape.inner_size
-        if to_last and len(hidden_TD) > len(rows.lengths_B):
-            rest_TW = self._project(hidden_TD, slice(size, None))
-            y_OI = torch.empty(len(rows.lengths_B), size)
-            self._recur(rest_TW, conv_SJX, state_SHPN, rows, y_OI)
-            gate_OI = self._project(rows.last(hidden_TD), slice(size))
-        else:
-            projected_TW = self._constants.project_in(hidden_TD)
-            y_OI = torch.empty(len(hidden_TD), size)
-            self._recur(projected_TW, conv_SJX, state_SHPN, rows, y_OI)
-            gate_OI = projected_TW[:, :size]
-        return self._constants.project_out(self.norm(y_OI, gate_OI))
+        constants = self._constants
+        rest_TW = constants.project_rest(hidden_TD)
+        wanted_OD = rows.last(hidden_TD) if to_last else hidden_TD
+        y_OI = torch.empty(len(wanted_OD), self.shape.inner_size)
+        self._recur(rest_TW.numpy(), conv_SJX.numpy(), state_SHPN.numpy(), rows, y_OI.numpy())
+        return constants.project_out(self.norm(y_OI, constants.project_gate(wanted_OD)))
 
     def _recur(
-        self,
-        projected_TW: Tensor,
-        conv_SJX: Tensor,
-        state_SHPN: Tensor,
-        rows: Rows,
-        y_OI: Tensor,
+        self, rest_TW: Floats, conv_SJX: Floats, state_SHPN: Floats, rows: Rows, y_OI: Floats
     ) -> None:
         """Convolution and scan of all channels but the gate's; fills `y_OI`, see scan."""
-        shape, constants = self.shape, self._constants
-        first = projected_TW.shape[1] - shape.conv_size - shape.num_heads
-        mixed_TX = torch.empty(len(projected_TW), shape.conv_size)
-        mixed = mixed_TX.numpy()
-        convolve(
-            projected_TW.numpy(),
-            first,
-            constants.weight_KX,
-            constants.bias_X,
-            conv_SJX.numpy(),
-            *rows.arrays,
-            mixed,
-        )
-        F.silu(mixed_TX, inplace=True)
-        scan(
-            mixed,
-            self._time_steps(projected_TW[:, first:]).numpy(),
-            constants.a_H,
-            constants.skip_H,
-            state_SHPN.numpy(),
-            *rows.arrays,
-            y_OI.numpy(),
-        )
+        constants, num_tokens = self._constants, len(rest_TW)
+        mixed_TX = np.empty((num_tokens, self.shape.conv_size), np.float32)
+        dt_TH = np.empty((num_tokens, self.shape.num_heads), np.float32)
+        convolve(rest_TW, constants.weight_KX, constants.bias_X, conv_SJX, *rows.arrays, mixed_TX)
+        time_steps(rest_TW, constants.dt_bias_H, *self.shape.time_step_limit, dt_TH)
+        weights = constants.a_H, constants.skip_H
+        scan(mixed_TX, dt_TH, *weights, state_SHPN, *rows.arrays, y_OI)
 
     @cached_property
     def _constants(self) -> _Constants:
@@ -232,18 +191,18 @@ class Mamba2Mixer(nn.Module):
         return _Constants(
             weight_KX=weight_XK.T.contiguous().numpy(),
             bias_X=(torch.zeros(len(weight_XK)) if bias_X is None else bias_X.detach()).numpy(),
+            dt_bias_H=self.dt_bias.detach().numpy(),
             a_H=-torch.exp(self.A_log.detach()).numpy(),
             skip_H=self.D.detach().numpy(),
-            project_in=PackedLinear(self.in_proj.weight, self.in_proj.bias),
+            project_gate=self._packed(slice(self.shape.inner_size)),
+            project_rest=self._packed(slice(self.shape.inner_size, None)),
             project_out=PackedLinear(self.out_proj.weight, self.out_proj.bias),
         )
 
-    def _project(self, hidden_D: Tensor, channels: slice) -> Tensor:
+    def _packed(self, channels: slice) -> PackedLinear:
         """Some channels of the input projection: first the gate, then what else there is."""
-        bias = self.in_proj.bias
-        return F.linear(
-            hidden_D, self.in_proj.weight[channels], None if bias is None else bias[channels]
-        )
+        weight, bias = self.in_proj.weight, self.in_proj.bias
+        return PackedLinear(weight[channels], None if bias is None else bias[channels])
 
     def _time_steps(self, rest_W: Tensor) -> Tensor:
         """From the channels behind those that are convolved."""

@@ -1,26 +1,30 @@
-"""A Mamba2 mixer's two loops over tokens, compiled, in place in the slots of a pool.
+"""A Mamba2 mixer's loops over tokens, compiled, in place in the slots of a pool.
 
 Token by token is the fastest way to read a prompt on a CPU: one head's state stays in the first
 cache for all of them, where matrix products over chunks write down much that is used once.
 The inner loops go over single rows of arrays, and sum up in one that nothing else can overlap:
 of such the compiler makes vectors.
 The tokens of all rows stand one after another, without padding.
-Shapes: B rows, T tokens of all rows, W projected channels, X of them convolved, K convolution
-width, J = K - 1 inputs that it remembers, I = H heads x P head width, N state, S slots, O tokens
-that outputs are wanted for.
+Shapes: B rows, T tokens of all rows, W = X + H projected channels: those to convolve and the time
+steps, K convolution width, J = K - 1 inputs that it remembers, I = H heads x P head width, N state,
+S slots, O tokens that outputs are wanted for.
 """
 
 import math
+from typing import Final
 
 import numpy as np
 
-from harness_servers.models.compiled import Floats, Integers, compiled
+from harness_servers.models.compiled import Floats, Integers, compiled, exp, prefetch
+
+# Numbers of the state that are on their way from an outer cache while others are changed: 4 KB.
+_AHEAD: Final = 1024
+_CACHE_LINE: Final = 16
 
 
 @compiled
 def convolve(
     projected_TW: Floats,
-    first: int,
     weight_KX: Floats,
     bias_X: Floats,
     conv_SJX: Floats,
@@ -28,10 +32,7 @@ def convolve(
     lengths_B: Integers,
     outputs_TX: Floats,
 ) -> None:
-    """Each channel's weighted sum of its last K inputs; the slots keep the last J of them.
-
-    The inputs are the projected channels from `first` on.
-    """
+    """Silu of each channel's weighted sum of its last K inputs; the slots keep the last J."""
     num_kept, num_channels = conv_SJX.shape[1:]
     total_X = np.empty(num_channels, np.float32)
     end = 0
@@ -39,7 +40,7 @@ def convolve(
         kept_JX = conv_SJX[slots_B[row]]
         start, end = end, end + lengths_B[row]
         for t in range(start, end):
-            input_X = projected_TW[t, first : first + num_channels]
+            input_X = projected_TW[t, :num_channels]
             output_X = outputs_TX[t]
             for x in range(num_channels):
                 total_X[x] = bias_X[x] + weight_KX[num_kept, x] * input_X[x]
@@ -57,7 +58,22 @@ def convolve(
                     for x in range(num_channels):
                         kept_X[x] = input_X[x]
             for x in range(num_channels):
-                output_X[x] = total_X[x]
+                output_X[x] = total_X[x] / (np.float32(1.0) + exp(-total_X[x]))
+
+
+@compiled
+def time_steps(
+    projected_TW: Floats, bias_H: Floats, lowest: float, highest: float, outputs_TH: Floats
+) -> None:
+    """Softplus of the last H projected channels and a bias, within bounds."""
+    num_heads = len(bias_H)
+    first = projected_TW.shape[1] - num_heads
+    for t in range(len(projected_TW)):
+        for h in range(num_heads):
+            given = projected_TW[t, first + h] + bias_H[h]
+            # Neither the exponential nor the sum can overflow so.
+            dt = max(given, np.float32(0.0)) + np.float32(math.log1p(exp(-abs(given))))
+            outputs_TH[t, h] = min(max(dt, lowest), highest)
 
 
 @compiled
@@ -88,7 +104,7 @@ def scan(
             c_start = b_start + num_groups * size
             for t in range(start, end):
                 dt = dt_TH[t, head]
-                decay = np.float32(math.exp(dt * a_H[head]))
+                decay = exp(dt * a_H[head])
                 x_P = mixed_TX[t, head * width : (head + 1) * width]
                 b_N = mixed_TX[t, b_start : b_start + size]
                 if not has_all and t + 1 < end:
@@ -103,6 +119,9 @@ def scan(
                 for p in range(width):
                     gain, total = dt * x_P[p], skip_H[head] * x_P[p]
                     state_N = state_PN[p]
+                    if t == start:
+                        for n in range(0, size, _CACHE_LINE):
+                            prefetch(state_N, n + _AHEAD)
                     for n in range(size):
                         state_N[n] = decay * state_N[n] + gain * b_N[n]
                         total += state_N[n] * c_N[n]
