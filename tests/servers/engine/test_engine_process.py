@@ -73,11 +73,14 @@ async def converse(source: TokenSource) -> list[News]:
     await source.start(listen)
     for sequence_id in range(4):
         source.send(opening(sequence_id))
-    for _ in range(4):
-        extended = await paused.get()
-        source.send(Extension(sequence_id=extended, token_ids=[7] * 11, max_new_tokens=5))
-    for _ in range(4):
-        source.send(Closing(sequence_id=await paused.get()))
+    extended: set[int] = set()
+    for _ in range(8):
+        sequence_id = await paused.get()
+        if sequence_id in extended:
+            source.send(Closing(sequence_id=sequence_id))
+        else:
+            extended.add(sequence_id)
+            source.send(Extension(sequence_id=sequence_id, token_ids=[7] * 11, max_new_tokens=5))
     return told
 
 
