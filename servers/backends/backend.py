@@ -1,6 +1,7 @@
 """What a servicer drives: one model on one engine, asked from one event loop."""
 
 import asyncio
+import itertools
 import logging
 import math
 import time
@@ -11,7 +12,7 @@ from typing import Final
 from harnessapi.values import ModelDescription
 
 from harness_retrieval.types import Retriever
-from harness_servers.checkpoints.codec import Codec
+from harness_servers.checkpoints.codec import MAX_CHARACTERS_ON_LOOP, Codec
 from harness_servers.errors import QueueFullError, UnavailableError
 from harness_servers.generation import Event, Job
 from harness_servers.sequences.runner_options import RunnerOptions
@@ -21,8 +22,6 @@ from harness_servers.token_source import News, TokenSource
 
 _log = logging.getLogger(__name__)
 
-# Of a result; see rpc/intake.py.
-_MAX_CHARACTERS_ON_LOOP: Final = 1_000
 _NOT_STARTED: Final = "the engine is not up yet"
 
 
@@ -156,13 +155,13 @@ class Backend:
         """On a thread of the searches, which tokenizes what is long: the event loop would stop."""
         if self._loop is None:
             return
-        short = [one for one in results if len(_found(one[1])) <= _MAX_CHARACTERS_ON_LOOP]
-        self._loop.call_soon_threadsafe(self._take_results, short)
-        for one in results:
-            sequence_id, result = one
-            if len(_found(result)) > _MAX_CHARACTERS_ON_LOOP:
-                self._runner.prepare(sequence_id, _found(result))
-                self._loop.call_soon_threadsafe(self._take_results, [one])
+        is_long = [len(_found(result)) > MAX_CHARACTERS_ON_LOOP for _, result in results]
+        short = [one for one, waits in zip(results, is_long, strict=True) if not waits]
+        if short:
+            self._loop.call_soon_threadsafe(self._take_results, short)
+        for sequence_id, result in itertools.compress(results, is_long):
+            self._runner.prepare(sequence_id, _found(result))
+            self._loop.call_soon_threadsafe(self._take_results, [(sequence_id, result)])
 
     def _take_results(self, results: list[tuple[int, Result]]) -> None:
         for sequence_id, result in results:

@@ -70,11 +70,6 @@ class VllmSource:
             async for _ in outputs:
                 pass
 
-    @property
-    def num_unfinished(self) -> int:
-        """Requests that the engine is working on."""
-        return int(self._engine.get_num_unfinished_requests())
-
     def send(self, command: Command) -> None:
         """See TokenSource.send."""
         if isinstance(command, Closing):

@@ -25,5 +25,6 @@ class EngineOptions:
     snapshot_interval: int = 256
     prefix_cache_bytes: int = 64 * 2**20
     # Tokens are told this often, but for the first of a sequence and its last before a pause; so
-    # long are steps made in a row. In half the time, 64 LSTM sequences took a twentieth more.
+    # long are steps made in a row. With half the time, on a busy machine, 64 LSTM sequences took a
+    # twentieth more of a core.
     news_interval_ns: int = 8_000_000

@@ -72,12 +72,6 @@ class Sampler:
         return torch.zeros_like(is_left_RV).scatter_(1, tokens_RV, is_left_RV)
 
 
-def draw(logits_BV: Tensor, samplings: Sequence[Sampling], positions: Sequence[int]) -> list[int]:
-    """The draws at these places, of rows that are drawn once; see Sampler."""
-    tokens: list[int] = Sampler(samplings, positions).draw(logits_BV, 0).tolist()
-    return tokens
-
-
 def _column(values: Sequence[float]) -> Tensor:
     return torch.tensor(values, dtype=torch.float64)[:, None]
 

@@ -13,12 +13,14 @@ from torch import Tensor
 from harness_servers.models.protocol import ConfigError
 
 _FLOAT32_BYTES: Final = 4
-# By what is kept: a state that stays as it is, keys and values.
+# By what a sequence's memory does as it reads: whether all of it stays, whether any of it grows.
 _FAMILIES: Final = {
     (True, False): "SSM",
     (False, True): "TRANSFORMER",
     (True, True): "HYBRID",
 }
+# Of those whose memory does not grow: they look back through a state that is no state space.
+_RECURRENT: Final = ("rwkv", "xlstm")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,9 +54,7 @@ def outline(model: Any) -> Outline:
     """
     config = model.config.get_text_config()
     recurrent, first = _kept(model, 1)
-    does = recurrent > 0, first > 0
-    if does not in _FAMILIES:
-        raise ConfigError(f"config.json: {config.model_type} remembers nothing of what it reads")
+    family = name_family(config.model_type, stays=recurrent > 0, grows=first > 0)
     limit = getattr(config, "max_position_embeddings", None) if first else None
     window = getattr(config, "sliding_window", None) or 1
     # One that is as long as the context never slides.
@@ -63,7 +63,7 @@ def outline(model: Any) -> Outline:
     _, after = _kept(model, num_read + 1)
     lasting = after - before
     return Outline(
-        family=_FAMILIES[does],
+        family=family,
         vocabulary_size=config.vocab_size,
         context_limit=limit,
         recurrent_bytes=recurrent,
@@ -71,6 +71,13 @@ def outline(model: Any) -> Outline:
         first_token_bytes=first,
         lasting_token_bytes=lasting,
     )
+
+
+def name_family(model_type: str, *, stays: bool, grows: bool) -> str:
+    """By what its memory does. Raises ConfigError where nothing is remembered."""
+    if (stays, grows) not in _FAMILIES:
+        raise ConfigError(f"config.json: {model_type} remembers nothing of what it reads")
+    return "RNN" if model_type in _RECURRENT else _FAMILIES[stays, grows]
 
 
 @torch.inference_mode()

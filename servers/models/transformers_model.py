@@ -15,7 +15,8 @@ from torch import Tensor
 
 from harness_servers.models.forward_pass import ForwardPass
 from harness_servers.models.memory import Memory
-from harness_servers.models.protocol import ConfigError, State
+from harness_servers.models.outline import name_family
+from harness_servers.models.protocol import State
 from harness_servers.models.reading_proof import are_equal, logits_of_changing_rows, reads_in_pieces
 from harness_servers.models.rope_types import is_dynamic, switches_from
 from harness_servers.models.row_batch import Batches, RowBatch
@@ -23,14 +24,6 @@ from harness_servers.models.row_batch import Batches, RowBatch
 _log = logging.getLogger(__name__)
 
 _NO_SEQUENCE: Final = 0
-# By what a sequence's memory does as it reads: whether all of it stays, whether any of it grows.
-_FAMILIES: Final = {
-    (True, False): "SSM",
-    (False, True): "TRANSFORMER",
-    (True, True): "HYBRID",
-}
-# Of those whose memory does not grow: they look back through a state that is no state space.
-_RECURRENT: Final = ("rwkv", "xlstm")
 # Of prompts that are read together: what a forward pass makes of them has to fit into memory.
 _MAX_PROMPT_TOKENS: Final = 4096
 # Rows of a batch are as wide as the longest: who has up to so many tokens is with such alone, then
@@ -60,7 +53,11 @@ class TransformersModel:
         # Whether sequences decode together.
         self.is_batched = False
         self._state_bytes, self._state_bytes_per_token = self._measure_state()
-        self.family = self._name_family(config.model_type)
+        self.family = name_family(
+            config.model_type,
+            stays=self._state_bytes > 0,
+            grows=self._state_bytes_per_token > 0,
+        )
         self.vocabulary_size: int = config.vocab_size
         self.context_limit: int | None = None
         if self._state_bytes_per_token:
@@ -232,13 +229,6 @@ class TransformersModel:
         self._batches = Batches(self._length_class)
         self._memories.clear()
         _log.warning("%s decodes its sequences row by row (slower): %s", config.model_type, why)
-
-    def _name_family(self, model_type: str) -> str:
-        """Raises ConfigError where nothing is remembered."""
-        does = self._state_bytes > 0, self._state_bytes_per_token > 0
-        if does not in _FAMILIES:
-            raise ConfigError(f"config.json: {model_type} remembers nothing of what it reads")
-        return "RNN" if model_type in _RECURRENT else _FAMILIES[does]
 
     @torch.inference_mode()
     def _measure_state(self) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from typing import Final
 from harnessapi.inference.v1 import inference_pb2 as pb
 from harnessapi.values import ModelDescription
 
-from harness_servers.checkpoints.codec import Codec, Encoded
+from harness_servers.checkpoints.codec import MAX_CHARACTERS_ON_LOOP, Codec, Encoded
 from harness_servers.errors import InvalidRequestError
 from harness_servers.generation import Job, Sampling, Stopping
 from harness_servers.rpc.request_checks import (
@@ -27,9 +27,6 @@ from harness_servers.rpc.request_checks import (
 )
 from harness_servers.rpc.wire import read_retrieval, read_sampling, read_stopping
 
-# Longer texts are tokenized beside the event loop. The worst of this many characters (rare ones,
-# over byte-level BPE) took 5 ms of one core; the way to a thread and back takes 0.1 ms.
-_MAX_CHARACTERS_ON_LOOP: Final = 1_000
 # These wait for no longer ones: the worst of them took 0.3 s.
 _MAX_CHARACTERS_IN_BETWEEN: Final = 20_000
 # A completion ends this much before its call's deadline, so that the client still hears of it.
@@ -118,7 +115,7 @@ class Intake:
 
     async def _encode(self, text: str, encode: Callable[[str], Encoded]) -> Encoded:
         check_texts([text], self._model)
-        if len(text) <= _MAX_CHARACTERS_ON_LOOP:
+        if len(text) <= MAX_CHARACTERS_ON_LOOP:
             return encode(text)
         executor = self._in_between if len(text) <= _MAX_CHARACTERS_IN_BETWEEN else self._long
         # What the call's deadline has cancelled by then is not begun.

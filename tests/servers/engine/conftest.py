@@ -10,7 +10,7 @@ from torch import Tensor
 from harness_servers.engine.engine import Engine
 from harness_servers.engine.engine_options import EngineOptions
 from harness_servers.engine.likelihoods import token_log_probs
-from harness_servers.engine.sampling import draw
+from harness_servers.engine.sampling import Sampler
 from harness_servers.generation import Sampling, TokenLogProb
 from harness_servers.models.protocol import SequenceModel, State
 from harness_servers.token_source import Closing, Extension, News, Opening, TokenChunk
@@ -129,7 +129,7 @@ def continue_alone(
         for _ in range(max_new_tokens):
             for token in pending:
                 logits_BV = model.decode(torch.tensor([token]), state, slot)
-            [drawn] = draw(logits_BV, [sampling or Sampling()], [len(written)])
+            [drawn] = Sampler([sampling or Sampling()], [len(written)]).draw(logits_BV, 0).tolist()
             written.append(drawn)
             pending = [drawn]
             if drawn in stop_ids:

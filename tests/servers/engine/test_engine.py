@@ -7,7 +7,7 @@ import torch
 from harnessapi.values import FinishReason, Part
 
 from harness_servers.engine.engine_options import EngineOptions
-from harness_servers.engine.sampling import draw
+from harness_servers.engine.sampling import Sampler
 from harness_servers.generation import Sampling, Started, Stopping
 
 NUM_NEW = 48
@@ -333,11 +333,15 @@ def test_a_full_context_ends_the_completion(drive, scripted, codec, limit: int) 
     assert received.finished.num_generated_tokens == limit - 3
 
 
+def drawn(logits: torch.Tensor, sampling: Sampling, position: int) -> int:
+    return int(Sampler([sampling], [position]).draw(logits, 0)[0])
+
+
 def test_tokens_are_drawn_with_the_probabilities_asked_for() -> None:
     logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
     counts = torch.zeros(4)
     for position in range(2_000):
-        counts[draw(logits, [Sampling(temperature=1.0)], [position])[0]] += 1
+        counts[drawn(logits, Sampling(temperature=1.0), position)] += 1
     torch.testing.assert_close(counts / 2_000, logits.exp()[0], atol=0.03, rtol=0)
 
 
@@ -354,4 +358,4 @@ def test_tokens_are_drawn_with_the_probabilities_asked_for() -> None:
 )
 def test_top_k_and_top_p_leave_the_likeliest(sampling: Sampling, possible: set[int]) -> None:
     logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
-    assert {draw(logits, [sampling], [i])[0] for i in range(300)} == possible
+    assert {drawn(logits, sampling, i) for i in range(300)} == possible
