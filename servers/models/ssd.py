@@ -93,10 +93,10 @@ def _between_chunks(
     )
     chunk_decay_BJH = torch.exp(log_decay_BJQH[:, :, -1])
     before = []
-    for chunk in range(gain_BJHPN.shape[1]):
+    # Unbound at once: the gradient of an index at every chunk would fill a whole tensor with zeros.
+    for gain_BHPN, decay_BH in zip(gain_BJHPN.unbind(1), chunk_decay_BJH.unbind(1), strict=True):
         before.append(state_BHPN)
-        decay_BH11 = chunk_decay_BJH[:, chunk, :, None, None]
-        state_BHPN = torch.addcmul(gain_BJHPN[:, chunk], decay_BH11, state_BHPN)
+        state_BHPN = torch.addcmul(gain_BHPN, decay_BH[..., None, None], state_BHPN)
     return torch.stack(before, 1), state_BHPN
 
 
