@@ -13,6 +13,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from harnessapi.inference.v1 import inference_pb2 as pb
 from harnessapi.inference.v1 import inference_pb2_grpc
 from harnessapi.retrieval.v1 import retrieval_pb2
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from harness_servers.errors import CheckpointError
@@ -28,6 +30,7 @@ from .vllm_server import Server, collect, serving, text, tokens, wait_up  # noqa
 
 NUM_SLOTS = 4
 CONTEXT_LIMIT = 512
+NUM_KINDS = 6
 PROMPT = "assoc_recall bab dok ; fem gik ; fem <regex>"
 REGEX = pb.RetrievalOptions(mode=retrieval_pb2.RETRIEVAL_MODE_REGEX)
 ENDLESS = pb.StoppingOptions(max_new_tokens=10**6, ignore_eos=True)
@@ -273,6 +276,65 @@ async def test_a_context_over_the_limit_is_refused_and_a_full_one_says_so(stub) 
             await collect(stub, pb.GenerateRequest(token_ids=pb.TokenIds(ids=[5] * length)))
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         assert f"{length} tokens and fills the context of 512" in caught.value.details()
+
+
+def kind_of_job(number: int) -> pb.GenerateRequest:
+    """Some search, one of those in vain; some draw at random; prompts of many lengths."""
+    words = {0: PROMPT, 1: "assoc_recall bab dok ; <regex>", 2: "<direct>"}
+    if number in words:
+        return pb.GenerateRequest(text=words[number], retrieval=REGEX)
+    stopping = pb.StoppingOptions(max_new_tokens=10 * number, ignore_eos=True)
+    request = generate(random_prompts()[number], stopping)
+    if number % 2:
+        request.sampling.CopyFrom(pb.SamplingOptions(temperature=1, seed=number))
+    return request
+
+
+async def ask(stub, job: pb.GenerateRequest, num_read: int | None, seconds: float | None):
+    """Its tokens, and whether it came to its own end; it is dropped after so many."""
+    received: list[int] = []
+    call = stub.Generate(job, timeout=seconds)
+    try:
+        async for response in call:
+            received += response.delta.token_ids
+            if response.WhichOneof("event") == "finished":
+                return received, response.finished.reason != pb.FINISH_REASON_DEADLINE
+            if num_read is not None and len(received) >= num_read:
+                call.cancel()
+                break
+    except grpc.aio.AioRpcError as error:
+        if seconds is None or error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
+            raise
+    return received, False
+
+
+@given(
+    schedule=st.lists(
+        st.tuples(
+            st.integers(0, NUM_KINDS - 1),
+            st.none() | st.integers(0, 40),
+            st.none() | st.sampled_from([0.001, 0.05, 0.3]),
+        ),
+        min_size=1,
+        max_size=4 * NUM_SLOTS,
+    )
+)
+@settings(
+    max_examples=5,
+    phases=[Phase.generate],
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+async def test_schedules_drawn_at_random_change_no_token(stub, schedule) -> None:
+    """Those over the number of slots wait. Our engine is held to this in test_runner_schedules."""
+    alone = [(await ask(stub, kind_of_job(kind), None, None))[0] for kind in range(NUM_KINDS)]
+    jobs = [(kind_of_job(kind), *cut) for kind, *cut in schedule]
+    ends = await asyncio.gather(*(ask(stub, *job) for job in jobs))
+    for (kind, *_), (received, is_whole) in zip(schedule, ends, strict=True):
+        assert received == (alone[kind] if is_whole else alone[kind][: len(received)])
+    # All slots at once, for who comes next.
+    again = [ask(stub, kind_of_job(kind), None, None) for kind in range(NUM_SLOTS)]
+    assert await asyncio.gather(*again) == [(one, True) for one in alone[:NUM_SLOTS]]
 
 
 def test_weights_that_are_not_those_of_the_config_are_refused_by_name(
