@@ -17,14 +17,12 @@ from harness.reports.text_table import open_console
 from harness.runs.store import find_run
 
 
-class _Difference(click.ParamType[float]):
-    name = "FLOAT"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> float:
-        try:
-            number = float(value)
-        except ValueError:
-            number = 0.0
+class _Difference(click.types.FloatParamType):
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Fails naming the value that is wrong, NaN too, which a FloatRange lets through."""
+        number = float(super().convert(value, param, ctx))
         if not 0 < number <= 1:
             self.fail(f"{value} is no difference: a number above 0 and at most 1", param, ctx)
         return number

@@ -10,6 +10,7 @@ import click
 from harness.cli.shared_options import QUIET, RUNS_FOLDER
 from harness.errors import IncompleteError
 from harness.reports.collect import Report, Visitor, read_report
+from harness.reports.lengths import length_json, lengths
 from harness.reports.page import report_page
 from harness.reports.sample_pages import OneSample, Picks, SamplePages
 from harness.reports.terminal import print_report
@@ -104,8 +105,9 @@ def _report(
         at = os.path.relpath(samples_dir, html_file.parent) if samples_dir else None
         _write(html_file, report_page(report, picks, at))
     if as_json:
+        found = lengths(report.cells)
         for cell in report.cells:
-            click.echo(json.dumps(cell.as_json()))
+            click.echo(json.dumps({**cell.as_json(), **length_json(cell, found)}))
     elif report.runs:
         print_report(report)
     return report

@@ -8,6 +8,11 @@ SIZE: Final = (
     "search. Hollow markers: with a search. Markers that would cover each other stand side by "
     "side, moved sideways alone. Fine dots: chance. Point at a marker for its figures."
 )
+LENGTHS: Final = (
+    "The largest size at which, and at every smaller one that was asked, at least 85% of the "
+    "accuracy at the smallest size is left; “at least” where nothing larger was asked. An endpoint "
+    "that guesses at the smallest size keeps that at any other: compare the accuracy with chance."
+)
 STATE: Final = (
     "State is what a sequence carries at the end of a sample of mean length: constant for a "
     "recurrent model, growing with the context for attention. Filled markers answer from the state "

@@ -10,6 +10,7 @@ from harness.reports.collect import Report, ReportRun
 from harness.reports.document import document
 from harness.reports.figures import against_size, against_state
 from harness.reports.finding import finding
+from harness.reports.lengths import LENGTHS, lengths
 from harness.reports.notation import notations
 from harness.reports.notes import impossible_notes, refused_notes, untrained_notes
 from harness.reports.paper import CAPTION, CURVES, SIZES, PaperCurve
@@ -55,6 +56,8 @@ def _tables(report: Report) -> Mapping[str, Any]:
     return {
         "left": rows.LEFT,
         "columns": rows,
+        "length_columns": LENGTHS,
+        "lengths": lengths(report.cells),
         "pools": pool(report.cells),
         "cells": sorted(report.cells, key=rows.by_state),
         "repeated": sorted((c for c in report.cells if c.metrics.repeats > 1), key=rows.by_state),

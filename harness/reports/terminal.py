@@ -7,6 +7,7 @@ from rich.console import Console
 
 from harness.reports import rows
 from harness.reports.collect import Report
+from harness.reports.lengths import LENGTHS, lengths
 from harness.reports.notes import impossible_notes, refused_notes, untrained_notes
 from harness.reports.pooling import pool
 from harness.reports.text_table import TextTable, open_console, print_line, print_table
@@ -33,6 +34,8 @@ def print_report(report: Report, console: Console | None = None) -> None:
     pools = pool(report.cells)
     _print(console, "family x task x way, added up over sizes", rows.told(rows.POOLS, pools), pools)
     _print_sizes(console, report.cells)
+    if found := lengths(report.cells):
+        _print(console, "effective length: 85% of the smallest size's accuracy", LENGTHS, found)
     _print(
         console, "accuracy against state", _without_run(rows.told(rows.STATE, cells), shown), cells
     )
