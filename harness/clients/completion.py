@@ -46,6 +46,9 @@ class CompletionRequest:
     top_log_probs: int | None = None
 
 
+Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+
+
 class TextPiece(Struct, frozen=True, kw_only=True, array_like=True):
     """Neighbouring text of one `Part`, or of one that a newer version knows."""
 
@@ -81,9 +84,8 @@ class CompletionTimes(Struct, frozen=True, kw_only=True):
     prefill_ms: float = 0.0
     decode_ms: float = 0.0
     retrieval_ms: float = 0.0
-
-
-Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+    # Of the last attempt, as a TokenIntervals counts them; None: stored before they were.
+    token_intervals: dict[int, Count] | None = None
 
 
 class Counts(Struct, frozen=True, kw_only=True):

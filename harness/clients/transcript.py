@@ -14,6 +14,7 @@ from harness.clients.completion import (
 from harness.clients.faults import BROKEN_STREAM, DeadlineError, TransientError
 from harness.clients.log_probs import read_log_probs
 from harness.clients.scored_token import ScoredToken
+from harness.clients.token_intervals import TokenIntervals
 
 
 class Transcript:
@@ -30,6 +31,7 @@ class Transcript:
         self._pieces: list[tuple[Part, list[str]]] = []
         self._searches: list[SearchStep] = []
         self._ttft_ms: float | None = None
+        self._intervals = TokenIntervals()
 
     def add(self, event: pb.GenerateResponse, elapsed_ms: float) -> None:
         """Raises TransientError for an event out of order."""
@@ -60,6 +62,7 @@ class Transcript:
             finish_reason=_finish_reason(finished.reason),
             times=CompletionTimes(
                 ttft_ms=self._ttft_ms,
+                token_intervals=self._intervals.histogram(),
                 total_ms=total_ms,
                 **_milliseconds(started),
                 **_milliseconds(finished),
@@ -72,8 +75,10 @@ class Transcript:
             self._log_probs += read_log_probs(delta.log_probs)
         part = PARTS.member(delta.channel) or Part.REASONING
         # An inserted token is not the model's first, and a message without tokens is not a token.
-        if self._ttft_ms is None and delta.num_tokens and part is not Part.INSERTED:
-            self._ttft_ms = elapsed_ms
+        if delta.num_tokens and part is not Part.INSERTED:
+            self._intervals.add(delta.num_tokens, elapsed_ms)
+            if self._ttft_ms is None:
+                self._ttft_ms = elapsed_ms
         if not delta.text:
             return
         if not self._pieces or self._pieces[-1][0] is not part:

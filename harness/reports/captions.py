@@ -40,6 +40,11 @@ POOLS: Final = (
     "one model count once. “lenient” stands beside the accuracy, never in its place: the target is "
     "at least a whole word of the reply's last line (natural style alone)."
 )
+WAITS: Final = (
+    "Milliseconds: from sending to the first token (TTFT), and from token to token. The tokens of "
+    "one message share the time since the message before, with the searches that are in it; a "
+    "quantile is of all tokens of all samples, to within 5%."
+)
 REPEATS: Final = (
     "Each sample was asked so often, with a seed of its own. Accuracy is the mean of all "
     "completions, its interval that of so many samples; pass@k is the share of samples that were "

@@ -60,6 +60,9 @@ def _tables(report: Report) -> Mapping[str, Any]:
         "lengths": lengths(report.cells),
         "pools": pool(report.cells),
         "cells": sorted(report.cells, key=rows.by_state),
+        "waited": sorted(
+            (c for c in report.cells if c.metrics.ttft_ms_p50 is not None), key=rows.by_state
+        ),
         "repeated": sorted((c for c in report.cells if c.metrics.repeats > 1), key=rows.by_state),
         "untrained": untrained_notes(report.cells),
         "impossible": impossible_notes(report.cells),

@@ -1,6 +1,5 @@
 """What the samples of a cell come to: added up one at a time, so that of each only numbers stay."""
 
-import statistics
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import Counter
@@ -12,6 +11,7 @@ from harness.runs.judging import Judge
 from harness.runs.records import SampleRecord
 from harness.runs.repeats import Repeats
 from harness.runs.reply_facts import ReplyFacts
+from harness.runs.waits import Waits
 from harness.scoring.exact import Verdict
 
 
@@ -55,6 +55,12 @@ class Metrics:
     pass_at_k: float | None = None
     # How often two completions of one sample give the same answer. None: asked once.
     agreement: float | None = None
+    ttft_ms_p90: float | None = None
+    ttft_ms_p99: float | None = None
+    # Of all tokens of all samples, see TokenIntervals. None: nothing is stored of them.
+    token_interval_ms_p50: float | None = None
+    token_interval_ms_p90: float | None = None
+    token_interval_ms_p99: float | None = None
 
 
 class Accumulator:
@@ -70,7 +76,7 @@ class Accumulator:
         self._repeats = Repeats(repeats)
         self._verdicts: Counter[Verdict] = Counter()
         self._totals = dict.fromkeys(COUNTS, 0)
-        self._ttfts_ms = array("d")
+        self._waits = Waits()
         self._busy = BusyTime()
         self._replies = ReplyFacts()
 
@@ -81,8 +87,7 @@ class Accumulator:
         self._num_lenient += self._lenient is not None and self._lenient(record)
         for name in COUNTS:
             self._totals[name] += getattr(record, name)
-        if record.times.ttft_ms is not None:
-            self._ttfts_ms.append(record.times.ttft_ms)
+        self._waits.add(record.times)
         self._replies.add(record)
         self._repeats.add(record)
         self._busy.add(record.times.started_at_s, record.times.finished_at_s)
@@ -98,6 +103,7 @@ class Accumulator:
             f"{name.removeprefix('num_')}_per_sample": total / num_counted if num_counted else None
             for name, total in self._totals.items()
         }
+        waits: dict[str, Any] = self._waits.fields()
         return Metrics(
             n=n,
             correct=correct,
@@ -107,7 +113,6 @@ class Accumulator:
             truncated=self._verdicts[Verdict.TRUNCATED],
             errored=errored,
             tokens_per_s=self._totals["num_generated_tokens"] / busy_s if busy_s > 0 else None,
-            ttft_ms_p50=statistics.median(self._ttfts_ms) if self._ttfts_ms else None,
             lenient_correct=None if self._lenient is None else self._num_lenient,
             lenient_accuracy=self._num_lenient / n if n and self._lenient else None,
             filtered=filtered,
@@ -115,6 +120,7 @@ class Accumulator:
             pass_at_k=self._repeats.pass_at_k,
             agreement=self._repeats.agreement,
             **means,
+            **waits,
             **self._replies.fields(),
         )
 
