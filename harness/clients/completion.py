@@ -69,6 +69,22 @@ class SearchStep(Struct, frozen=True, kw_only=True):
     inserted_text: str
     detail: str = ""
     elapsed_ms: float = 0.0
+    # Characters of the completion before what it inserted; None: not told, or the search is ours.
+    place: Count | None = None
+    num_inserted_tokens: Count = 0
+    # There was more than may be inserted.
+    truncated: bool = False
+
+
+class SearchCheck(Struct, frozen=True, kw_only=True):
+    """How the searches of a completion compare with our own of the same text; see search_replay.
+
+    `num_disagreements` counts also what was inserted, or left out, without a word of it.
+    """
+
+    num_checked: Count
+    num_disagreements: Count
+    num_unchecked: Count
 
 
 class CompletionTimes(Struct, frozen=True, kw_only=True):
@@ -133,6 +149,8 @@ class Completion(Counts, frozen=True, kw_only=True):
     system_fingerprints: tuple[str, ...] = ()
     # Of the generated tokens, in their order; None: not asked.
     log_probs: tuple[ScoredToken, ...] | None = None
+    # Of a server that searches itself; None: we made the searches, or there is no channel.
+    search_check: SearchCheck | None = None
 
     @property
     def is_truncated(self) -> bool:

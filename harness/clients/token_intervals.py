@@ -1,7 +1,7 @@
 """How long a reader waits from one token to the next: counted coarsely, so that little is stored.
 
 A message may hold several tokens: they share evenly the time since the message before, and what
-comes within a millisecond is one message. So an interval is what a reader sees, searches included.
+comes within five milliseconds is one message. So an interval is what a reader sees, searches included.
 The tokens of the first message of a request have none: theirs is the time to first token.
 """
 
@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
-# Nearer messages may be one that was sent in several.
-_RESOLUTION_MS: Final = 1.0
+# Nearer messages may be one that was sent in several, a message for each part of the text.
+_RESOLUTION_MS: Final = 5.0
 # Each step is a factor of 1.09: a quantile is off by 4.5% at most.
 _STEPS_PER_OCTAVE: Final = 8
 # A microsecond, and five hours; what is beyond counts there.

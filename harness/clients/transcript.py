@@ -29,6 +29,7 @@ class Transcript:
         self._started: pb.Started | None = None
         self._finished: pb.Finished | None = None
         self._pieces: list[tuple[Part, list[str]]] = []
+        self._num_characters = 0
         self._searches: list[SearchStep] = []
         self._ttft_ms: float | None = None
         self._intervals = TokenIntervals()
@@ -43,7 +44,7 @@ class Transcript:
         elif kind == "delta":
             self._add_delta(event.delta, elapsed_ms)
         elif kind == "retrieval_step":
-            self._searches.append(_search_step(event.retrieval_step))
+            self._searches.append(_search_step(event.retrieval_step, self._num_characters))
         elif kind == "finished":
             self._finished = event.finished
 
@@ -81,6 +82,7 @@ class Transcript:
                 self._ttft_ms = elapsed_ms
         if not delta.text:
             return
+        self._num_characters += len(delta.text)
         if not self._pieces or self._pieces[-1][0] is not part:
             self._pieces.append((part, []))
         self._pieces[-1][1].append(delta.text)
@@ -104,7 +106,7 @@ def _finish_reason(number: pb.FinishReason.ValueType) -> FinishReason:
     return reason
 
 
-def _search_step(step: pb.RetrievalStep) -> SearchStep:
+def _search_step(step: pb.RetrievalStep, place: int) -> SearchStep:
     return SearchStep(
         query=step.query,
         expanded_query=step.expanded_query,
@@ -113,4 +115,7 @@ def _search_step(step: pb.RetrievalStep) -> SearchStep:
         inserted_text=step.inserted_text,
         detail=step.detail,
         elapsed_ms=step.elapsed_ns / 1e6,
+        place=place,
+        num_inserted_tokens=step.num_inserted_tokens,
+        truncated=step.truncated,
     )

@@ -12,7 +12,12 @@ from harness.reports.figures import against_size, against_state
 from harness.reports.finding import finding
 from harness.reports.lengths import LENGTHS, lengths
 from harness.reports.notation import notations
-from harness.reports.notes import impossible_notes, refused_notes, untrained_notes
+from harness.reports.notes import (
+    impossible_notes,
+    refused_notes,
+    search_notes,
+    untrained_notes,
+)
 from harness.reports.paper import CAPTION, CURVES, SIZES, PaperCurve
 from harness.reports.pooling import pool
 from harness.reports.references import is_bounding
@@ -65,6 +70,7 @@ def _tables(report: Report) -> Mapping[str, Any]:
         ),
         "repeated": sorted((c for c in report.cells if c.metrics.repeats > 1), key=rows.by_state),
         "untrained": untrained_notes(report.cells),
+        "searched_otherwise": search_notes(report.cells),
         "impossible": impossible_notes(report.cells),
         "refused": refused_notes(report.runs),
         "run_columns": _RUNS,

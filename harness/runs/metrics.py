@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.clients.completion import COUNTS
+from harness.runs.checked_searches import CheckedSearches
 from harness.runs.judging import Judge
 from harness.runs.records import SampleRecord
 from harness.runs.repeats import Repeats
@@ -61,6 +62,9 @@ class Metrics:
     token_interval_ms_p50: float | None = None
     token_interval_ms_p90: float | None = None
     token_interval_ms_p99: float | None = None
+    # Of a server that searches itself: see SearchCheck. None: nothing was checked.
+    search_disagreements: int | None = None
+    searches_unchecked: int | None = None
 
 
 class Accumulator:
@@ -79,6 +83,7 @@ class Accumulator:
         self._waits = Waits()
         self._busy = BusyTime()
         self._replies = ReplyFacts()
+        self._searches = CheckedSearches()
 
     def add(self, record: SampleRecord) -> None:
         """Counts one finished sample."""
@@ -89,6 +94,7 @@ class Accumulator:
             self._totals[name] += getattr(record, name)
         self._waits.add(record.times)
         self._replies.add(record)
+        self._searches.add(record)
         self._repeats.add(record)
         self._busy.add(record.times.started_at_s, record.times.finished_at_s)
 
@@ -122,6 +128,7 @@ class Accumulator:
             **means,
             **waits,
             **self._replies.fields(),
+            **self._searches.fields(),
         )
 
 
