@@ -87,7 +87,7 @@ class _Replay:
             # What came in one piece with the end marker stands before the result.
             self._channel.keep()
             inserted = self._inserted.pop(step.place, "")
-            read = step.place + len(inserted)
+            read = max(read, step.place + len(inserted))
             if due is None:
                 yield False  # the model asked for nothing
                 if self._channel.in_query:

@@ -1,8 +1,8 @@
 """How long a reader waits from one token to the next: counted coarsely, so that little is stored.
 
 A message may hold several tokens: they share evenly the time since the message before, and what
-comes within five milliseconds is one message. So an interval is what a reader sees, searches included.
-The tokens of the first message of a request have none: theirs is the time to first token.
+comes within five milliseconds is one message. So an interval is what a reader sees, searches
+included. The tokens of the first message of a request have none: theirs is the time to first token.
 """
 
 import math
