@@ -45,6 +45,10 @@ def report_command(runs: tuple[str, ...], **options: Any) -> None:
     stored samples, without a model. A page of --html is one file that loads nothing: plots of
     accuracy against size and state, tables, and samples with their transcripts.
 
+    Of an endpoint that was asked at several sizes: its effective length, the largest size at which,
+    and at every smaller one, at least 85% of the accuracy at the smallest is left. Searches of
+    servers that disagree with the same searches made here are named.
+
     \b
       harness report 20260101T120000Z-1a2b
       harness report runs/* --html report.html

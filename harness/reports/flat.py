@@ -70,6 +70,9 @@ COLUMNS: Final[dict[str, type]] = {
     "token_interval_ms_p50": float,
     "token_interval_ms_p90": float,
     "token_interval_ms_p99": float,
+    # Of a server that searches itself, see SearchCheck; None where nothing was checked.
+    "search_disagreements": int,
+    "searches_unchecked": int,
 }
 _OF_MODEL: Final = tuple(f.name for f in fields(ModelDescription) if f.name in COLUMNS)
 _OF_CELL: Final = tuple(f.name for f in fields(Cell) if f.name in COLUMNS)
@@ -91,7 +94,7 @@ def flat_rows(folder: Path) -> Iterator[Row]:
 def _row(manifest: Manifest, cell: Cell, judge: Judge | None, record: SampleRecord) -> Row:
     address = Address.from_key(record.address)
     model = manifest.model(cell.endpoint)
-    scored = record.log_probs
+    scored, check = record.log_probs, record.search_check
     found: dict[str, Any] = {
         **{name: getattr(model, name) for name in _OF_MODEL},
         **{name: getattr(cell, name) for name in _OF_CELL},
@@ -107,6 +110,8 @@ def _row(manifest: Manifest, cell: Cell, judge: Judge | None, record: SampleReco
         "generated": record.generated_text,
         "log_prob": None if scored is None else total_log_prob(scored),
         **interval_fields(record.times.token_intervals or {}),
+        "search_disagreements": check and check.num_disagreements,
+        "searches_unchecked": check and check.num_unchecked,
         "log_probs": None if scored is None else json.encode(scored).decode(),
     }
     return {name: _typed(found[name], kind) for name, kind in COLUMNS.items()}
