@@ -20,6 +20,8 @@ CONTEXT_ID: Final = "checked"
 _MAX_RESULT_CHARACTERS: Final = 131_072
 # What a limit of tokens may make of a character that it cuts in two.
 _HALF_CHARACTER: Final = "\ufffd"
+# Of a character.
+_MAX_BYTES: Final = 4
 
 # Makes a search; None: it would cost too much.
 Search = Callable[[SearchRequest], SearchResult | None]
@@ -113,7 +115,12 @@ class _Replay:
         if words == expected_words:
             return True
         if step.truncated and step.num_inserted_tokens == self._max_inserted_tokens:
-            return "".join(expected_words).startswith("".join(words).rstrip(_HALF_CHARACTER))
+            is_beginning = "".join(expected_words).startswith(
+                "".join(words).rstrip(_HALF_CHARACTER)
+            )
+            # A token is a byte at least; a space before the first may be left out.
+            has_tokens = _MAX_BYTES * (len(inserted) + 1) >= step.num_inserted_tokens
+            return is_beginning and has_tokens
         # With a result the detail says which of its words the model cannot read: others stand
         # in their place.
         return None if step.outcome == Outcome.FOUND and step.detail else False

@@ -33,6 +33,7 @@ class SearchChecks:
         self._max_work_ns = max_work_ns
         self._retriever: Any = None
         self._missing: str | None = None
+        self._has_said = False
         self._is_closed = threading.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="searching-again")
 
@@ -57,9 +58,9 @@ class SearchChecks:
         if request.mode is None or markers is None:
             return completion
         loop = asyncio.get_running_loop()
-        was_missing = self._missing
         check = await loop.run_in_executor(self._thread, self._check, completion, request, markers)
-        if self._missing and not was_missing:
+        if self._missing and not self._has_said:
+            self._has_said = True
             self._say(f"searches are not checked: {self._missing}")
         return replace(completion, search_check=check)
 

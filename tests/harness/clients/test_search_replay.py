@@ -217,6 +217,21 @@ def test_a_result_is_cut_at_the_limit_alone() -> None:
     assert counts(server.check()) == (1, 1, 0)
 
 
+def test_a_cut_result_is_no_excuse_for_none() -> None:
+    server = HonestServer().write_all(" <search> tal .* </search>")
+    [step] = server.steps
+    told = SearchStep(
+        query=step.query,
+        outcome="found",
+        inserted_text="",
+        place=step.place,
+        num_inserted_tokens=64,
+        truncated=True,
+    )
+    bare = tuple(piece for piece in server.pieces if piece.part != "inserted")
+    assert counts(server.check(searches=(told,), transcript=bare)) == (1, 1, 0)
+
+
 def test_words_that_the_model_cannot_read_are_not_checked() -> None:
     server = HonestServer(lies={0: "<unk>"}).write_all(QUERIES[0])
     [step] = server.steps
