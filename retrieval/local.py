@@ -13,7 +13,7 @@ from harness_retrieval.contexts.recent_contexts import ContextLimits, RecentCont
 from harness_retrieval.dense.dense_index import DenseContextIndex, index_device
 from harness_retrieval.dense.embedding import HashingEmbedder, pause
 from harness_retrieval.limits import refuse
-from harness_retrieval.regex.regex_search import is_costly, search_regex
+from harness_retrieval.regex.regex_search import is_costly, regex_work, search_regex
 from harness_retrieval.types import SearchAbandonedError, SearchRequest, SearchResult
 
 # Bytes: texts, places and vectors of all passages, for every separator.
@@ -22,6 +22,8 @@ _LIMITS: Final = ContextLimits(max_total_size=512 * 2**20, expires_after_s=600)
 # thirty milliseconds.
 _COSTLY_CHARACTERS: Final = 24_000
 _COSTLY_PASSAGES: Final = 16_384
+# Embedding what was not yet, and at worst all of it: a text without a separator.
+_DENSE_NS_PER_CHARACTER: Final = 1_000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,6 +67,17 @@ class LocalRetriever:
             index.num_unread(request.text) > _COSTLY_CHARACTERS
             or index.num_passages > _COSTLY_PASSAGES
         )
+
+    def work(self, request: SearchRequest) -> int:
+        """Nanoseconds that the search may take at worst, roughly: known before, the same anywhere.
+
+        What models write takes some hundredth of it.
+        """
+        if refuse(request):
+            return len(request.text)
+        if request.mode is Mode.REGEX:
+            return len(request.text) + regex_work(request.text, request.well_formed().query)
+        return _DENSE_NS_PER_CHARACTER * len(request.text)
 
     def close_contexts(self, context_ids: Sequence[str]) -> None:
         """Forgets the indexes of contexts; unknown ones are ignored."""

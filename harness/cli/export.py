@@ -27,8 +27,9 @@ def export_command(runs: tuple[str, ...], out: Path, **files: Path | None) -> No
 
     Columns: run, endpoint and its model, task, size and how it was asked, seed, index and address,
     prompt, target, answer, verdict, counts of tokens and searches, times, the transcript as text,
-    and what --log-probs stored: a sum, and the tokens as JSON. Samples are read one at a time, so
-    a run may be larger than the memory.
+    what --log-probs stored (a sum, and the tokens as JSON), how long a token took (p50, p90, p99),
+    and how many searches of the server disagree with the same ones made here. Samples are read one
+    at a time, so a run may be larger than the memory.
 
     \b
       harness export 20260101T120000Z-1a2b --parquet samples.parquet

@@ -10,6 +10,7 @@ import click
 from harness.cli.shared_options import QUIET, RUNS_FOLDER
 from harness.errors import IncompleteError
 from harness.reports.collect import Report, Visitor, read_report
+from harness.reports.lengths import length_json, lengths
 from harness.reports.page import report_page
 from harness.reports.sample_pages import OneSample, Picks, SamplePages
 from harness.reports.terminal import print_report
@@ -43,6 +44,10 @@ def report_command(runs: tuple[str, ...], **options: Any) -> None:
     Several runs make one report, which says what is from which. Everything is recomputed from the
     stored samples, without a model. A page of --html is one file that loads nothing: plots of
     accuracy against size and state, tables, and samples with their transcripts.
+
+    Of an endpoint that was asked at several sizes: its effective length, the largest size at which,
+    and at every smaller one, at least 85% of the accuracy at the smallest is left. Searches of
+    servers that disagree with the same searches made here are named.
 
     \b
       harness report 20260101T120000Z-1a2b
@@ -104,8 +109,9 @@ def _report(
         at = os.path.relpath(samples_dir, html_file.parent) if samples_dir else None
         _write(html_file, report_page(report, picks, at))
     if as_json:
+        found = lengths(report.cells)
         for cell in report.cells:
-            click.echo(json.dumps(cell.as_json()))
+            click.echo(json.dumps({**cell.as_json(), **length_json(cell, found)}))
     elif report.runs:
         print_report(report)
     return report

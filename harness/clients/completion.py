@@ -46,6 +46,9 @@ class CompletionRequest:
     top_log_probs: int | None = None
 
 
+Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+
+
 class TextPiece(Struct, frozen=True, kw_only=True, array_like=True):
     """Neighbouring text of one `Part`, or of one that a newer version knows."""
 
@@ -66,6 +69,22 @@ class SearchStep(Struct, frozen=True, kw_only=True):
     inserted_text: str
     detail: str = ""
     elapsed_ms: float = 0.0
+    # Characters of the completion before what it inserted; None: not told, or the search is ours.
+    place: Count | None = None
+    num_inserted_tokens: Count = 0
+    # There was more than may be inserted.
+    truncated: bool = False
+
+
+class SearchCheck(Struct, frozen=True, kw_only=True):
+    """How the searches of a completion compare with our own of the same text; see search_replay.
+
+    `num_disagreements` counts also what was inserted, or left out, without a word of it.
+    """
+
+    num_checked: Count
+    num_disagreements: Count
+    num_unchecked: Count
 
 
 class CompletionTimes(Struct, frozen=True, kw_only=True):
@@ -81,9 +100,8 @@ class CompletionTimes(Struct, frozen=True, kw_only=True):
     prefill_ms: float = 0.0
     decode_ms: float = 0.0
     retrieval_ms: float = 0.0
-
-
-Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+    # Of the last attempt, as a TokenIntervals counts them; None: stored before they were.
+    token_intervals: dict[int, Count] | None = None
 
 
 class Counts(Struct, frozen=True, kw_only=True):
@@ -131,6 +149,8 @@ class Completion(Counts, frozen=True, kw_only=True):
     system_fingerprints: tuple[str, ...] = ()
     # Of the generated tokens, in their order; None: not asked.
     log_probs: tuple[ScoredToken, ...] | None = None
+    # Of a server that searches itself; None: we made the searches, or there is no channel.
+    search_check: SearchCheck | None = None
 
     @property
     def is_truncated(self) -> bool:

@@ -4,7 +4,7 @@ import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Final
+from typing import ClassVar, Final
 
 import grpc
 from harnessapi.inference.v1 import inference_pb2 as pb
@@ -30,11 +30,15 @@ from harness.sample import Prompt
 _PROBE_TIMEOUT_S: Final = 5.0
 # A result that is cut off is not what a prompt promised: the model's context is the limit.
 _MAX_INSERTED_TOKENS: Final = 65_536
+# Where a request does not say.
+_INSERTED_TOKENS_BY_DEFAULT: Final = 64
 OTHER_SERVICE: Final = "it speaks gRPC, but is no model server of this harness"
 
 
 class Client(ModelClient):
     """Belongs to the event loop that it was made on."""
+
+    is_searched_by_server: ClassVar[bool] = True
 
     def __init__(
         self, target: Target, api: Api | None = None, request: RequestOptions = DEFAULT_REQUEST
@@ -154,6 +158,11 @@ class Client(ModelClient):
         return messages
 
 
+def max_inserted_tokens(prompt: Prompt) -> int:
+    """What a search may insert into a completion of it."""
+    return _MAX_INSERTED_TOKENS if prompt.is_language else _INSERTED_TOKENS_BY_DEFAULT
+
+
 def plain_request(request: CompletionRequest, *, is_chat: bool) -> pb.GenerateRequest:
     """As an eval sends it without request options; `is_chat`: in a conversation."""
     api = Api.TURNS if is_chat else Api.COMPLETIONS
@@ -203,7 +212,7 @@ def _to_wire(
 def _word_results(options: pb.RetrievalOptions, prompt: Prompt) -> None:
     """What the prompt promises of searches: what they look at, and how results are given."""
     options.result_prefix, options.result_suffix = prompt.result_start, prompt.result_end
-    options.max_inserted_tokens = _MAX_INSERTED_TOKENS
+    options.max_inserted_tokens = max_inserted_tokens(prompt)
     if prompt.searched is not None:
         options.searched_text = prompt.searched
     if prompt.failed is not None:

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
-from typing import Final, Protocol
+from typing import ClassVar, Final, Protocol
 
 from harnessapi.values import ModelDescription
 
@@ -46,6 +46,9 @@ Attempts = Callable[[float | None, Watch], Awaitable[Completion]]
 
 class ModelClient(ABC):
     """Belongs to the event loop that it was made on."""
+
+    # The server makes the searches, and tells of them.
+    is_searched_by_server: ClassVar[bool] = False
 
     def __init__(self) -> None:
         # Told what a user wants to know once: a parameter that is left out.

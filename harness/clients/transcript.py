@@ -14,6 +14,7 @@ from harness.clients.completion import (
 from harness.clients.faults import BROKEN_STREAM, DeadlineError, TransientError
 from harness.clients.log_probs import read_log_probs
 from harness.clients.scored_token import ScoredToken
+from harness.clients.token_intervals import TokenIntervals
 
 
 class Transcript:
@@ -28,8 +29,10 @@ class Transcript:
         self._started: pb.Started | None = None
         self._finished: pb.Finished | None = None
         self._pieces: list[tuple[Part, list[str]]] = []
+        self._num_characters = 0
         self._searches: list[SearchStep] = []
         self._ttft_ms: float | None = None
+        self._intervals = TokenIntervals()
 
     def add(self, event: pb.GenerateResponse, elapsed_ms: float) -> None:
         """Raises TransientError for an event out of order."""
@@ -41,7 +44,7 @@ class Transcript:
         elif kind == "delta":
             self._add_delta(event.delta, elapsed_ms)
         elif kind == "retrieval_step":
-            self._searches.append(_search_step(event.retrieval_step))
+            self._searches.append(_search_step(event.retrieval_step, self._num_characters))
         elif kind == "finished":
             self._finished = event.finished
 
@@ -60,6 +63,7 @@ class Transcript:
             finish_reason=_finish_reason(finished.reason),
             times=CompletionTimes(
                 ttft_ms=self._ttft_ms,
+                token_intervals=self._intervals.histogram(),
                 total_ms=total_ms,
                 **_milliseconds(started),
                 **_milliseconds(finished),
@@ -72,10 +76,13 @@ class Transcript:
             self._log_probs += read_log_probs(delta.log_probs)
         part = PARTS.member(delta.channel) or Part.REASONING
         # An inserted token is not the model's first, and a message without tokens is not a token.
-        if self._ttft_ms is None and delta.num_tokens and part is not Part.INSERTED:
-            self._ttft_ms = elapsed_ms
+        if delta.num_tokens and part is not Part.INSERTED:
+            self._intervals.add(delta.num_tokens, elapsed_ms)
+            if self._ttft_ms is None:
+                self._ttft_ms = elapsed_ms
         if not delta.text:
             return
+        self._num_characters += len(delta.text)
         if not self._pieces or self._pieces[-1][0] is not part:
             self._pieces.append((part, []))
         self._pieces[-1][1].append(delta.text)
@@ -99,7 +106,7 @@ def _finish_reason(number: pb.FinishReason.ValueType) -> FinishReason:
     return reason
 
 
-def _search_step(step: pb.RetrievalStep) -> SearchStep:
+def _search_step(step: pb.RetrievalStep, place: int) -> SearchStep:
     return SearchStep(
         query=step.query,
         expanded_query=step.expanded_query,
@@ -108,4 +115,7 @@ def _search_step(step: pb.RetrievalStep) -> SearchStep:
         inserted_text=step.inserted_text,
         detail=step.detail,
         elapsed_ms=step.elapsed_ns / 1e6,
+        place=place,
+        num_inserted_tokens=step.num_inserted_tokens,
+        truncated=step.truncated,
     )

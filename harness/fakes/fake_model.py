@@ -61,6 +61,8 @@ class Script:
     # None: no log-probabilities, no scores.
     max_top_log_probs: int | None = None
     decoding: str = ""
+    # Inserted in the place of what a search finds, with the claim that it was found.
+    lie: str = ""
 
 
 def _prompt_text(request: pb.GenerateRequest | pb.TokenizeRequest) -> str:
@@ -159,7 +161,8 @@ class FakeModel(inference_pb2_grpc.InferenceServiceServicer):
                 await asyncio.Event().wait()
             await asyncio.sleep(self.script.delay_s)
             await self.may_answer.wait()
-            events = _events(request, wrong=self._is_wrong(_prompt_text(request)))
+            is_wrong = self._is_wrong(_prompt_text(request))
+            events = _events(request, wrong=is_wrong, lie=self.script.lie)
             if request.HasField("top_log_probs"):
                 give_log_probs(events, request.top_log_probs)
             if fault is Fault.HUGE_COUNT:
@@ -185,7 +188,9 @@ async def _abort(fault: Fault | None, context: Any) -> None:
         await context.abort(codes[fault], f"the script says {fault}")
 
 
-def _events(request: pb.GenerateRequest, *, wrong: bool) -> list[pb.GenerateResponse]:
+def _events(
+    request: pb.GenerateRequest, *, wrong: bool, lie: str = ""
+) -> list[pb.GenerateResponse]:
     """The whole stream: an empty first chunk, a search where it is asked for, the answer."""
     text = _prompt_text(request)
     words = text.split()
@@ -208,7 +213,7 @@ def _events(request: pb.GenerateRequest, *, wrong: bool) -> list[pb.GenerateResp
     num_searches = 0
     if request.HasField("retrieval"):
         num_searches = 1
-        events += _search(request, key, f"{key} {pairs.get(key, '')}")
+        events += _search(request, key, lie or f"{key} {pairs.get(key, '')}")
     answer = f"\nAnswer: {value}" if is_natural else f" <answer> {value}"
     events.append(_delta(pb.CHANNEL_ANSWER, answer, 3))
     num_generated = 3 + 3 * num_searches

@@ -8,6 +8,11 @@ SIZE: Final = (
     "search. Hollow markers: with a search. Markers that would cover each other stand side by "
     "side, moved sideways alone. Fine dots: chance. Point at a marker for its figures."
 )
+LENGTHS: Final = (
+    "The largest size at which, and at every smaller one that was asked, at least 85% of the "
+    "accuracy at the smallest size is left; “at least” where nothing larger was asked. An endpoint "
+    "that guesses at the smallest size keeps that at any other: compare the accuracy with chance."
+)
 STATE: Final = (
     "State is what a sequence carries at the end of a sample of mean length: constant for a "
     "recurrent model, growing with the context for attention. Filled markers answer from the state "
@@ -34,6 +39,11 @@ POOLS: Final = (
     "Added up over the endpoints and sizes named; accuracy depends on both. Repeated samples of "
     "one model count once. “lenient” stands beside the accuracy, never in its place: the target is "
     "at least a whole word of the reply's last line (natural style alone)."
+)
+WAITS: Final = (
+    "Milliseconds: from sending to the first token (TTFT), and from token to token. The tokens of "
+    "one message share the time since the message before, with the searches that are in it; a "
+    "quantile is of all tokens of all samples, to within 5%."
 )
 REPEATS: Final = (
     "Each sample was asked so often, with a seed of its own. Accuracy is the mean of all "

@@ -1,7 +1,7 @@
 """Two sides of a comparison: each sample with its own twin, cell by cell."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from harness.errors import InputError
@@ -11,6 +11,7 @@ from harness.runs.judging import lenient_judge
 from harness.runs.results import finite
 from harness.runs.stored_samples import read_samples
 from harness.sample import Address
+from harness.scoring.holm import holm
 from harness.scoring.paired import Paired, difference_interval, mcnemar_mid_p
 
 
@@ -29,6 +30,13 @@ class Comparison:
     # Of the pairs, so many are right to the lenient verdict; None where a side has none.
     lenient_first: int | None = None
     lenient_second: int | None = None
+    # Adjusted for all rows of the comparison.
+    p_holm: float = 1.0
+
+    @property
+    def p(self) -> float:
+        """Of this row alone."""
+        return mcnemar_mid_p(self.pairs.only_first, self.pairs.only_second)
 
     def as_json(self) -> dict[str, Any]:
         """The figures of the row."""
@@ -46,7 +54,8 @@ class Comparison:
             "ci95": list(difference_interval(pairs)),
             "only_first": pairs.only_first,
             "only_second": pairs.only_second,
-            "p": mcnemar_mid_p(pairs.only_first, pairs.only_second),
+            "p": self.p,
+            "p_holm": self.p_holm,
             "unpaired": self.num_unpaired,
             "lenient_accuracy_first": _share(self.lenient_first, pairs.n),
             "lenient_accuracy_second": _share(self.lenient_second, pairs.n),
@@ -65,10 +74,12 @@ def compare(first: Side, second: Side) -> list[Comparison]:
     differences = _sample_differences(first, second, left, right)
     if differences:
         raise _refused(first, second, differences)
-    return [
+    rows = [
         _comparison(one, other, left.get(one.key, {}), right.get(other.key, {}))
         for one, other in twins
     ]
+    adjusted = holm([row.p for row in rows])
+    return [replace(row, p_holm=p) for row, p in zip(rows, adjusted, strict=True)]
 
 
 class Outcome(NamedTuple):

@@ -16,6 +16,7 @@ from harness.runs.judging import Judge, lenient_judge
 from harness.runs.manifest import Manifest, read_manifest
 from harness.runs.records import SampleRecord
 from harness.runs.stored_samples import read_samples
+from harness.runs.waits import interval_fields
 from harness.sample import Address
 
 Value = str | int | float | bool | None
@@ -65,6 +66,13 @@ COLUMNS: Final[dict[str, type]] = {
     # Of all generated tokens together, and token by token as JSON; None where not asked for.
     "log_prob": float,
     "log_probs": str,
+    # From token to token; None where nothing is stored of it.
+    "token_interval_ms_p50": float,
+    "token_interval_ms_p90": float,
+    "token_interval_ms_p99": float,
+    # Of a server that searches itself, see SearchCheck; None where nothing was checked.
+    "search_disagreements": int,
+    "searches_unchecked": int,
 }
 _OF_MODEL: Final = tuple(f.name for f in fields(ModelDescription) if f.name in COLUMNS)
 _OF_CELL: Final = tuple(f.name for f in fields(Cell) if f.name in COLUMNS)
@@ -86,7 +94,7 @@ def flat_rows(folder: Path) -> Iterator[Row]:
 def _row(manifest: Manifest, cell: Cell, judge: Judge | None, record: SampleRecord) -> Row:
     address = Address.from_key(record.address)
     model = manifest.model(cell.endpoint)
-    scored = record.log_probs
+    scored, check = record.log_probs, record.search_check
     found: dict[str, Any] = {
         **{name: getattr(model, name) for name in _OF_MODEL},
         **{name: getattr(cell, name) for name in _OF_CELL},
@@ -101,6 +109,9 @@ def _row(manifest: Manifest, cell: Cell, judge: Judge | None, record: SampleReco
         "transcript": "".join(f"[{piece.part}]{piece.text}" for piece in record.transcript),
         "generated": record.generated_text,
         "log_prob": None if scored is None else total_log_prob(scored),
+        **interval_fields(record.times.token_intervals or {}),
+        "search_disagreements": check and check.num_disagreements,
+        "searches_unchecked": check and check.num_unchecked,
         "log_probs": None if scored is None else json.encode(scored).decode(),
     }
     return {name: _typed(found[name], kind) for name, kind in COLUMNS.items()}

@@ -26,6 +26,17 @@ def untrained_notes(cells: Iterable[CellResult]) -> list[str]:
     return [f"{UNTRAINED} not trained on it ({told})"] if told else []
 
 
+def search_notes(cells: Iterable[CellResult]) -> list[str]:
+    """A line a cell whose server inserted what a search of our own does not find."""
+    return [
+        f"{cell.label}: {cell.asked.task_label} size {cell.asked.size}, {cell.way}: "
+        f"{cell.metrics.search_disagreements or 0} searches inserted something else than ours "
+        f"find in the same text, {cell.metrics.searches_unchecked or 0} were not checked"
+        for cell in cells
+        if cell.metrics.search_disagreements or cell.metrics.searches_unchecked
+    ]
+
+
 def impossible_notes(cells: Iterable[CellResult]) -> list[str]:
     """For each kind of search that cannot find a task's answer, why; asked all the same."""
     asked = dict.fromkeys((cell.asked.task, cell.asked.retrieval) for cell in cells)

@@ -10,8 +10,14 @@ from harness.reports.collect import Report, ReportRun
 from harness.reports.document import document
 from harness.reports.figures import against_size, against_state
 from harness.reports.finding import finding
+from harness.reports.lengths import LENGTHS, lengths
 from harness.reports.notation import notations
-from harness.reports.notes import impossible_notes, refused_notes, untrained_notes
+from harness.reports.notes import (
+    impossible_notes,
+    refused_notes,
+    search_notes,
+    untrained_notes,
+)
 from harness.reports.paper import CAPTION, CURVES, SIZES, PaperCurve
 from harness.reports.pooling import pool
 from harness.reports.references import is_bounding
@@ -55,10 +61,16 @@ def _tables(report: Report) -> Mapping[str, Any]:
     return {
         "left": rows.LEFT,
         "columns": rows,
+        "length_columns": LENGTHS,
+        "lengths": lengths(report.cells),
         "pools": pool(report.cells),
         "cells": sorted(report.cells, key=rows.by_state),
+        "waited": sorted(
+            (c for c in report.cells if c.metrics.ttft_ms_p50 is not None), key=rows.by_state
+        ),
         "repeated": sorted((c for c in report.cells if c.metrics.repeats > 1), key=rows.by_state),
         "untrained": untrained_notes(report.cells),
+        "searched_otherwise": search_notes(report.cells),
         "impossible": impossible_notes(report.cells),
         "refused": refused_notes(report.runs),
         "run_columns": _RUNS,

@@ -74,6 +74,17 @@ COSTS: Final[Texts] = {
     "TTFT p50 ms": lambda cell: number(cell.metrics.ttft_ms_p50, 0),
     "tokens/s": lambda cell: number(cell.metrics.tokens_per_s, 0),
 }
+# Of cells of which something of it is stored.
+WAITS: Final[Texts] = {
+    **_ASKED,
+    **_ENDPOINT,
+    "TTFT p50": lambda cell: number(cell.metrics.ttft_ms_p50, 0),
+    "TTFT p90": lambda cell: number(cell.metrics.ttft_ms_p90, 0),
+    "TTFT p99": lambda cell: number(cell.metrics.ttft_ms_p99, 0),
+    "token p50": lambda cell: number(cell.metrics.token_interval_ms_p50, 1),
+    "token p90": lambda cell: number(cell.metrics.token_interval_ms_p90, 1),
+    "token p99": lambda cell: number(cell.metrics.token_interval_ms_p99, 1),
+}
 # Of cells whose samples were asked several times.
 REPEATS: Final[Texts] = {
     **_ASKED,

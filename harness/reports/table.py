@@ -10,7 +10,7 @@ from typing import Final
 
 from rich.console import Console
 
-from harness.reports.notes import untrained_notes
+from harness.reports.notes import search_notes, untrained_notes
 from harness.reports.rows import NOTHING, accuracy, interval, number
 from harness.reports.text_table import (
     TextTable,
@@ -70,7 +70,7 @@ def print_results(results: Rows, console: Console | None = None) -> None:
     """Prints to standard output: one table, or in a narrow terminal one for each endpoint."""
     console = console or open_console()
     _print_tables(console, results)
-    for line in untrained_notes(results):
+    for line in [*untrained_notes(results), *search_notes(results)]:
         print_line(console, line)
 
 

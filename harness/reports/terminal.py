@@ -7,7 +7,13 @@ from rich.console import Console
 
 from harness.reports import rows
 from harness.reports.collect import Report
-from harness.reports.notes import impossible_notes, refused_notes, untrained_notes
+from harness.reports.lengths import LENGTHS, lengths
+from harness.reports.notes import (
+    impossible_notes,
+    refused_notes,
+    search_notes,
+    untrained_notes,
+)
 from harness.reports.pooling import pool
 from harness.reports.text_table import TextTable, open_console, print_line, print_table
 from harness.runs.results import CellResult
@@ -33,15 +39,21 @@ def print_report(report: Report, console: Console | None = None) -> None:
     pools = pool(report.cells)
     _print(console, "family x task x way, added up over sizes", rows.told(rows.POOLS, pools), pools)
     _print_sizes(console, report.cells)
+    if found := lengths(report.cells):
+        _print(console, "effective length (85% of the smallest)", LENGTHS, found)
     _print(
         console, "accuracy against state", _without_run(rows.told(rows.STATE, cells), shown), cells
     )
     _print(console, "costs and failures, a sample", _without_run(rows.COSTS, shown), cells)
+    waited = [cell for cell in cells if cell.metrics.ttft_ms_p50 is not None]
+    if waited:
+        _print(console, "ms to the first token, then each", _without_run(rows.WAITS, shown), waited)
     repeated = [cell for cell in cells if cell.metrics.repeats > 1]
     if repeated:
         _print(console, "samples asked again", _without_run(rows.REPEATS, shown), repeated)
     notes = [
         *untrained_notes(report.cells),
+        *search_notes(report.cells),
         *impossible_notes(report.cells),
         *refused_notes(report.runs),
     ]

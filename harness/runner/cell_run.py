@@ -13,6 +13,7 @@ from harness.clients.faults import AttemptError, FilteredError, RefusedError, Tr
 from harness.errors import EndpointLostError, IncompleteError, InputError, UnreachableError
 from harness.runner.budget import Budget
 from harness.runner.recording import error_record, filtered_completion, sample_record
+from harness.runner.search_checks import SearchChecks
 from harness.runs.cell import Cell
 from harness.runs.records import SampleRecord
 from harness.runs.store import RunStore
@@ -67,6 +68,8 @@ class CellRun:
     # As a CompletionRequest's.
     top_log_probs: int | None = None
     budget: Budget = field(default_factory=lambda: Budget(None))
+    # None: what servers say of their searches is taken as it is.
+    search_checks: SearchChecks | None = None
 
     @property
     def num_asked(self) -> int:
@@ -211,11 +214,14 @@ class _Asking:
         # The first time a sample is asked it waits as it did before there were repeats.
         name = f"{run.cell.key} {sample.address.key}" + (f" {repeat}" if repeat else "")
         try:
-            return await run.connection.complete(
+            completion = await run.connection.complete(
                 request, deadline_s=run.deadline_s, generator=random.Random(name)
             )
         except FilteredError as error:
             return filtered_completion(error)
+        if run.search_checks is None or not run.connection.client.is_searched_by_server:
+            return completion
+        return await run.search_checks.checked(completion, request, run.connection.model.markers)
 
     def _stop_if_hopeless(self, error: AttemptError) -> None:
         run = self._run

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from itertools import groupby
 
 from harness.clients.clock import Clock
@@ -23,6 +24,7 @@ from harness.runner.budget import Budget, BudgetError
 from harness.runner.cell_run import CellRefusedError, CellRun, Listener, check_prompt, run_cell
 from harness.runner.plan import plan_cells
 from harness.runner.resumption import manifest_changes
+from harness.runner.search_checks import SearchChecks
 from harness.runs.cell import Cell
 from harness.runs.manifest import EndpointRecord, Manifest, Session, add_session, write_manifest
 from harness.runs.refused import Refused, nothing_left, refused_lines
@@ -88,7 +90,9 @@ async def run_session(plan: SessionPlan, store: RunStore, listener: Listener) ->
             write_manifest(store.folder, replace(manifest, sessions=(session,)))
         else:
             add_session(store.folder, session, manifest_changes(plan.manifest, manifest))
-        lost = await _ask(runs, store, listener)
+        with SearchChecks(partial(listener.say, is_warning=True)) as checks:
+            checked = [replace(run, search_checks=checks) for run in runs]
+            lost = await _ask(checked, store, listener)
         for connection in opened.connections.values():
             _say_pace(connection, listener)
     left_out = [*refused_lines(one for one in refused if one.is_away), *map(str, lost)]

@@ -1,6 +1,5 @@
 """What the samples of a cell come to: added up one at a time, so that of each only numbers stay."""
 
-import statistics
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import Counter
@@ -8,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.clients.completion import COUNTS
+from harness.runs.checked_searches import CheckedSearches
 from harness.runs.judging import Judge
 from harness.runs.records import SampleRecord
 from harness.runs.repeats import Repeats
 from harness.runs.reply_facts import ReplyFacts
+from harness.runs.waits import Waits
 from harness.scoring.exact import Verdict
 
 
@@ -55,6 +56,15 @@ class Metrics:
     pass_at_k: float | None = None
     # How often two completions of one sample give the same answer. None: asked once.
     agreement: float | None = None
+    ttft_ms_p90: float | None = None
+    ttft_ms_p99: float | None = None
+    # Of all tokens of all samples, see TokenIntervals. None: nothing is stored of them.
+    token_interval_ms_p50: float | None = None
+    token_interval_ms_p90: float | None = None
+    token_interval_ms_p99: float | None = None
+    # Of a server that searches itself: see SearchCheck. None: nothing was checked.
+    search_disagreements: int | None = None
+    searches_unchecked: int | None = None
 
 
 class Accumulator:
@@ -70,9 +80,10 @@ class Accumulator:
         self._repeats = Repeats(repeats)
         self._verdicts: Counter[Verdict] = Counter()
         self._totals = dict.fromkeys(COUNTS, 0)
-        self._ttfts_ms = array("d")
+        self._waits = Waits()
         self._busy = BusyTime()
         self._replies = ReplyFacts()
+        self._searches = CheckedSearches()
 
     def add(self, record: SampleRecord) -> None:
         """Counts one finished sample."""
@@ -81,9 +92,9 @@ class Accumulator:
         self._num_lenient += self._lenient is not None and self._lenient(record)
         for name in COUNTS:
             self._totals[name] += getattr(record, name)
-        if record.times.ttft_ms is not None:
-            self._ttfts_ms.append(record.times.ttft_ms)
+        self._waits.add(record.times)
         self._replies.add(record)
+        self._searches.add(record)
         self._repeats.add(record)
         self._busy.add(record.times.started_at_s, record.times.finished_at_s)
 
@@ -98,6 +109,7 @@ class Accumulator:
             f"{name.removeprefix('num_')}_per_sample": total / num_counted if num_counted else None
             for name, total in self._totals.items()
         }
+        waits: dict[str, Any] = self._waits.fields()
         return Metrics(
             n=n,
             correct=correct,
@@ -107,7 +119,6 @@ class Accumulator:
             truncated=self._verdicts[Verdict.TRUNCATED],
             errored=errored,
             tokens_per_s=self._totals["num_generated_tokens"] / busy_s if busy_s > 0 else None,
-            ttft_ms_p50=statistics.median(self._ttfts_ms) if self._ttfts_ms else None,
             lenient_correct=None if self._lenient is None else self._num_lenient,
             lenient_accuracy=self._num_lenient / n if n and self._lenient else None,
             filtered=filtered,
@@ -115,7 +126,9 @@ class Accumulator:
             pass_at_k=self._repeats.pass_at_k,
             agreement=self._repeats.agreement,
             **means,
+            **waits,
             **self._replies.fields(),
+            **self._searches.fields(),
         )
 
 

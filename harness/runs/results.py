@@ -9,6 +9,7 @@ from harnessapi.values import ModelDescription
 
 from harness.runs.cell import Cell
 from harness.runs.metrics import Metrics
+from harness.runs.waits import WAITS
 from harness.scoring.bound import bits_needed, recall_bound
 
 # The task that asks for one of `size` values, each drawn evenly from `alphabet` words.
@@ -92,7 +93,7 @@ class CellResult:
             "trained": asked.is_trained(self.model),
             **asdict(metrics),
             "tokens_per_s": _rounded(metrics.tokens_per_s),
-            "ttft_ms_p50": _rounded(metrics.ttft_ms_p50),
+            **{name: _rounded(getattr(metrics, name)) for name in WAITS},
             "seed": self.seed,
             "parameters": self.model.num_parameters,
             "state_bytes": None if self.state_bytes is None else round(self.state_bytes),

@@ -21,6 +21,10 @@ MAX_WORK: Final = 1_500_000_000
 # From here on a search may take some 50 ms.
 _COSTLY_WORK: Final = MAX_WORK // 30
 _OF_INSTRUCTIONS: Final = 8
+# A pattern takes as long to compile as to search so many bytes for it, at worst; and one that is
+# given up for its size so long.
+_COMPILE_BYTES: Final = 350
+_COMPILE_IN_VAIN_NS: Final = 150_000_000
 
 
 def search_regex(text: str, pattern: str) -> SearchResult:
@@ -50,6 +54,17 @@ def is_costly(text: str, pattern: str) -> bool:
         return work_per_byte(pattern) * len(text) > _COSTLY_WORK
     except re2.error:
         return False
+
+
+def regex_work(text: str, pattern: str) -> int:
+    """Nanoseconds that compiling and searching take at worst, roughly."""
+    try:
+        per_byte = work_per_byte(pattern)
+    except re2.error:
+        return _COMPILE_IN_VAIN_NS
+    # Over the limit nothing is searched.
+    work = per_byte * len(text)
+    return _COMPILE_BYTES * per_byte + (work if work <= MAX_WORK else 0)
 
 
 def _work_per_byte(regexp: Any) -> int:

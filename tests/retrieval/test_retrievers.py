@@ -117,3 +117,23 @@ def test_closing_contexts_is_harmless_and_searching_goes_on_after_it(retriever: 
     retriever.close_contexts(["c"])
     assert answers(retriever, ask("gog", mode=Mode.DENSE))[0].text == "gog mim"
     assert answers(retriever) == []
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+def test_the_work_of_a_search_is_known_before_and_grows_with_its_text(mode: Mode) -> None:
+    retriever = LocalRetriever(device="cpu")
+
+    def work(query: str, length: int) -> int:
+        text = "fem bab ; " * length
+        return retriever.work(
+            SearchRequest(context_id="c", text=text, mode=mode, query=query, passage_separator=";")
+        )
+
+    assert 0 < work("fem", 10) < work("fem", 1_000)
+    # What is refused is not searched, and a pattern over the limit neither.
+    assert work("", 1_000) == 10_000
+    if mode is Mode.REGEX:
+        slow = "a.{0,900}b.{0,900}Q"
+        assert work("fem", 10) < work(slow, 10) < work(slow, 100)
+        assert work(slow, 100_000) < work(slow, 1_000)
+        assert work("(", 10) > work("fem", 10)

@@ -86,8 +86,11 @@ async def read_turn(
         watch.heard()
         text = turn.add(chunk)
         # An empty first chunk is not a token.
-        if dialogue.ttft_ms is None and (chunk.text or chunk.reasoning):
-            dialogue.ttft_ms = (time.perf_counter() - sent) * 1e3
+        if chunk.text or chunk.reasoning:
+            elapsed_ms = (time.perf_counter() - sent) * 1e3
+            turn.intervals.add(1, elapsed_ms)
+            if dialogue.ttft_ms is None:
+                dialogue.ttft_ms = elapsed_ms
         search = dialogue.feed(text)
         if search is not None:
             break

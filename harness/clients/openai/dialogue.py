@@ -6,6 +6,7 @@ message (chat, where no message can be gone on with in a way that all servers kn
 """
 
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable
 from copy import deepcopy
 from typing import Any, Final
@@ -210,11 +211,19 @@ class Dialogue:
                 ttft_ms=self.ttft_ms,
                 total_ms=self.total_ms,
                 retrieval_ms=sum((search.elapsed_ms for search in self._searches), start=0.0),
+                token_intervals=self._intervals(),
             ),
             usage=tuple(turn.usage for turn in self._turns),
             reply_models=_named(turn.model for turn in self._turns),
             system_fingerprints=_named(turn.fingerprint for turn in self._turns),
         )
+
+    def _intervals(self) -> dict[int, int]:
+        """Of all turns; the tokens of a turn are spread evenly over its pieces."""
+        found: Counter[int] = Counter()
+        for turn in self._turns:
+            found.update(turn.intervals.histogram(turn.num_generated))
+        return dict(found)
 
     def _joined(self, left: str, right: str) -> str:
         """Words are joined by one space; written language joins itself."""

@@ -7,6 +7,7 @@ from harness.clients.faults import BROKEN_STREAM, TransientError
 from harness.clients.incoming import Joiner
 from harness.clients.openai.chunk import Chunk
 from harness.clients.openai.http_errors import error_from_end
+from harness.clients.token_intervals import TokenIntervals
 
 
 class Turn:
@@ -25,6 +26,8 @@ class Turn:
         self.stopped_at = ""
         # `[DONE]` came.
         self.is_done = False
+        # Of the pieces of text.
+        self.intervals = TokenIntervals()
         self._max_tokens = max_tokens
         self._texts: list[str] = []
         self._reasonings: list[str] = []

@@ -6,6 +6,7 @@ import pytest
 from harnessapi.values import Mode
 
 from harness.scoring.paired import Paired, difference_interval, mcnemar_mid_p
+from harness.scoring.sample_size import pairs_needed
 from harness.way import Prompting
 
 
@@ -190,3 +191,86 @@ def test_a_choice_that_leaves_nothing_is_refused(
     result = workplace.run("compare", "a", "b", *options)
     assert result.exit_code == 2
     assert message in result.stderr
+
+
+def compared(workplace: Any, stored: Any, right: dict[int, tuple[list[bool], list[bool]]]) -> None:
+    """A cell a size: what `a` and what `b` has right."""
+    for name, side in (("a", 0), ("b", 1)):
+        samples = {}
+        for size, verdicts in right.items():
+            cell = stored.cell("rnn", size=size)
+            samples[cell] = [
+                stored.sample(cell, i, is_right=one) for i, one in enumerate(verdicts[side])
+            ]
+        stored.run(workplace.folder / "runs" / name, samples)
+
+
+ALL, NONE, HALF = [True] * 10, [False] * 10, [True] * 5 + [False] * 5
+
+
+def test_p_is_adjusted_for_all_rows_of_a_comparison(workplace: Any, stored: Any) -> None:
+    compared(workplace, stored, {4: (ALL, NONE), 8: (ALL, HALF), 16: (ALL, ALL)})
+    result = workplace.run("compare", "a", "b", "--json")
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    values = [row["p"] for row in rows]
+    assert values == [mcnemar_mid_p(10, 0), mcnemar_mid_p(5, 0), 1.0]
+    assert [row["p_holm"] for row in rows] == [3 * values[0], 2 * values[1], 1.0]
+    assert "p Holm" in workplace.run("compare", "a", "b").stdout
+
+
+def test_power_says_how_many_samples_it_takes(workplace: Any, stored: Any) -> None:
+    compared(workplace, stored, {4: (ALL, HALF), 8: (ALL, ALL)})
+    seen = workplace.run("compare", "a", "b", "--size", "4", "--power", "--json")
+    assert seen.exit_code == 0, seen.stderr
+    assert json.loads(seen.stdout)["power"] == {
+        "difference": 0.5,
+        "discordant": 0.5,
+        "samples": pairs_needed(0.5, 0.5),
+        "alpha": 0.05,
+        "power": 0.8,
+    }
+    wanted = workplace.run("compare", "a", "b", "--power", "--difference", "0.05", "--json")
+    assert wanted.exit_code == 0, wanted.stderr
+    powers = [json.loads(line)["power"] for line in wanted.stdout.splitlines()]
+    assert [(one["discordant"], one["samples"]) for one in powers] == [
+        (0.5, pairs_needed(0.05, 0.5)),
+        (0.05, pairs_needed(0.05, 0.05)),
+    ]
+    assert "samples" in workplace.run("compare", "a", "b", "--size", "4", "--power").stdout
+
+
+def test_power_without_a_difference_names_the_cells_and_prints_the_others(
+    workplace: Any, stored: Any
+) -> None:
+    compared(workplace, stored, {4: (ALL, HALF), 8: (ALL, ALL), 16: (HALF, HALF[::-1])})
+    result = workplace.run("compare", "a", "b", "--power", "--json")
+    assert result.exit_code == 2
+    assert "no difference to see in 2 of 3 rows" in result.stderr
+    for size, why in ((8, "0 pairs each way"), (16, "5 pairs each way")):
+        key = f"rnn/assoc_recall/size={size}/direct/none/symbolic"
+        assert f"{key} and {key}: {why}" in result.stderr
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [row["power"] is None for row in rows] == [False, True, True]
+    table = workplace.run("compare", "a", "b", "--power")
+    assert table.exit_code == 2
+    assert "+0.500" in table.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--power", "--difference", "0"), "0 is no difference"),
+        (("--power", "--difference", "nan"), "nan is no difference"),
+        (("--power", "--difference", "1.5"), "1.5 is no difference"),
+        (("--power", "--difference", "much"), "'much' is not a valid float"),
+        (("--difference", "0.1"), "--difference needs --power"),
+    ],
+)
+def test_a_difference_is_a_share_and_needs_power(
+    workplace: Any, stored: Any, options: tuple[str, ...], message: str
+) -> None:
+    compared(workplace, stored, {4: (ALL, HALF)})
+    result = workplace.run("compare", "a", "b", *options)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert not result.stdout

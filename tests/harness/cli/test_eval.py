@@ -67,7 +67,8 @@ def test_json_is_one_object_a_cell_and_nothing_else_on_standard_output(workplace
         assert row["accuracy"] == row["correct"] / 30
         assert row["ci95"][0] <= row["accuracy"] <= row["ci95"][1]
         assert row["tokens_per_s"] > 0
-        assert row["ttft_ms_p50"] > 0
+        assert 0 < row["ttft_ms_p50"] <= row["ttft_ms_p90"] <= row["ttft_ms_p99"]
+        assert "token_interval_ms_p99" in row
     assert json.loads((workplace.only_run() / "summary.json").read_text())["cells"] == rows
 
 

@@ -46,6 +46,9 @@ def test_a_row_is_flat_and_says_all_of_a_sample(workplace: Any, stored: Any) -> 
         "[query]<search> fem </search>[inserted]fem bab[answer]<answer> bab"
     )
     assert row["generated"] == "<search> fem </search> <answer> bab"
+    # Stored before there were any.
+    assert row["token_interval_ms_p50"] is None
+    assert row["search_disagreements"] is None
     assert not any(isinstance(value, list | dict) for value in row.values())
 
 

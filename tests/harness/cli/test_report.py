@@ -491,3 +491,27 @@ def test_errored_samples_are_counted_apart(workplace: Any, stored: Any) -> None:
     # The first was asked again and has its completion since.
     assert [(row["n"], row["errored"]) for row in rows] == [(10, 0), (9, 1)]
     assert lost["cell"].endswith("direct/none/symbolic")
+
+
+def test_the_effective_length_is_said_where_there_are_sizes(workplace: Any, stored: Any) -> None:
+    right = {4: 10, 8: 9, 16: 4}
+    samples = {
+        stored.cell("rnn", size=size): [
+            stored.sample(stored.cell("rnn", size=size), i, is_right=i < number) for i in range(10)
+        ]
+        for size, number in right.items()
+    }
+    other = stored.cell("ssm")
+    stored.run(
+        workplace.folder / "runs" / "a",
+        {**samples, other: [stored.sample(other, i, is_right=True) for i in range(10)]},
+    )
+    result = workplace.run("report", "a", "--json")
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    told = [(row["effective_length"], row["effective_length_at_least"]) for row in rows]
+    assert told == [(8, False)] * 3 + [(None, None)]
+    assert "effective length" in workplace.run("report", "a").stdout
+    workplace.run("report", "a", "--html", "a.html")
+    page = (workplace.folder / "a.html").read_text()
+    assert "Effective length" in page
+    assert "4, 8, 16" in page

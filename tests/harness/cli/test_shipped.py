@@ -52,6 +52,7 @@ def test_a_recurrent_model_with_its_channel_recalls_at_every_size(
         assert row["accuracy"] >= 0.99
         assert row["searches_per_sample"] >= 1
         assert (row["errored"], row["retrieval"]) == (0, mode)
+        assert (row["search_disagreements"], row["searches_unchecked"]) == (0, 0)
 
 
 def test_the_rnn_alone_recalls_a_few_pairs_and_fewer_of_many(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from harness.clients.connection import Connection
 from harness.clients.faults import AttemptError, DeadlineError, RefusedError, TransientError
 from harness.clients.grpc_client import Client
 from harness.clients.pace import Pace
+from harness.clients.token_intervals import quantile
 from harness.clients.transcript import Transcript
 from harness.endpoints.endpoint import Endpoint
 from harness.errors import HarnessError
@@ -264,3 +265,27 @@ def test_a_completion_that_the_server_cut_off_at_the_deadline_is_none() -> None:
     transcript.add(finished(pb.FINISH_REASON_DEADLINE), 0)
     with pytest.raises(DeadlineError):
         transcript.completion(0)
+
+
+def test_token_intervals_are_of_what_the_model_wrote_alone() -> None:
+    transcript = Transcript()
+    transcript.add(started(), 1)
+    transcript.add(delta(1, pb.CHANNEL_REASONING, "a"), 100)
+    transcript.add(delta(4, pb.CHANNEL_INSERTED, "found"), 110)
+    transcript.add(delta(2, pb.CHANNEL_REASONING, "b c"), 180)
+    transcript.add(finished(pb.FINISH_REASON_EOS), 200)
+    found = transcript.completion(200).times.token_intervals
+    assert found is not None
+    assert sum(found.values()) == 2
+    assert quantile(found, 0.5) == pytest.approx(40, rel=0.05)
+
+
+def test_a_search_has_its_place_in_the_text() -> None:
+    transcript = Transcript()
+    transcript.add(started(), 1)
+    transcript.add(delta(1, pb.CHANNEL_QUERY, "<search> é </search>"), 2)
+    step = pb.RetrievalStep(inserted_text="gik", num_inserted_tokens=1, truncated=True)
+    transcript.add(pb.GenerateResponse(retrieval_step=step), 3)
+    transcript.add(finished(pb.FINISH_REASON_EOS), 4)
+    [found] = transcript.completion(5).searches
+    assert (found.place, found.num_inserted_tokens, found.truncated) == (20, 1, True)

@@ -125,6 +125,7 @@ async def test_reasoning_that_comes_apart_is_kept_apart() -> None:
     ]
     assert completion.reply_text == "Answer: gik"
     assert completion.times.ttft_ms is not None
+    assert completion.times.token_intervals is not None
 
 
 async def test_length_is_a_truncation() -> None:
