@@ -66,7 +66,18 @@ def _model_lines(endpoint: Endpoint, model: ModelDescription) -> list[str]:
         f"search      {modes or 'none'}",
         f"styles      {', '.join(model.styles)}",
         f"trained on  {', '.join(model.trained_tasks) or 'not said'}",
+        *_budget(model),
         f"engine      {', '.join(_engine(model))}",
+    ]
+
+
+def _budget(model: ModelDescription) -> list[str]:
+    """About how many contexts of each task and way, a line a task."""
+    tasks = dict.fromkeys(one.task for one in model.trained_on)
+    return [
+        f"contexts    {task}: "
+        + ", ".join(f"{one.way} {one.contexts:,}" for one in model.trained_on if one.task == task)
+        for task in tasks
     ]
 
 

@@ -70,6 +70,11 @@ class CellResult:
         return self.asked.is_trained(self.model) is False
 
     @property
+    def trained_on(self) -> int | None:
+        """See Cell.trained_contexts."""
+        return self.asked.trained_contexts(self.model)
+
+    @property
     def _num_words(self) -> int | None:
         # A search reads the context again: no bound on the state is one on the answer then.
         if self.asked.task != _ONE_OF_MANY or self.asked.retrieval is not None:
@@ -98,6 +103,7 @@ class CellResult:
             "state_bytes": None if self.state_bytes is None else round(self.state_bytes),
             "bound": self.bound,
             "bits_shown": self.bits_shown,
+            "trained_on": self.trained_on,
         }
         return {key: finite(value) for key, value in row.items()}
 

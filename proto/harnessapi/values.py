@@ -68,6 +68,16 @@ ROW_BY_ROW: Final = "row by row"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class TrainedOn:
+    """Of a training: about so many contexts had a question of this task and way."""
+
+    task: str
+    # As Way.name has it: `cot`, `search regex`.
+    way: str
+    contexts: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ModelDescription:
     """What is served; zero, empty and None stand for what a server does not tell, or has not."""
 
@@ -101,6 +111,8 @@ class ModelDescription:
     styles: tuple[str, ...] = ()
     # Tasks that it was trained on; empty: not said.
     trained_tasks: tuple[str, ...] = ()
+    # How much of each, by way; empty: not said.
+    trained_on: tuple[TrainedOn, ...] = ()
     # Whether it can be asked with messages, which its checkpoint's chat template words.
     has_chat_template: bool = False
     # The most likeliest tokens that it gives at a place; None: no log-probabilities, no scores.

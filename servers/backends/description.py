@@ -49,7 +49,8 @@ def describe(
         markers=codec.markers,
         modes=tuple(Mode) if codec.markers is not None else (),
         styles=styles or checkpoint.config.styles or codec.styles,
-        trained_tasks=checkpoint.trained_tasks,
+        trained_tasks=checkpoint.card.trained_tasks,
+        trained_on=checkpoint.card.trained_on,
         has_chat_template=codec.chat_template is not None,
         max_top_log_probs=MAX_TOP_LOG_PROBS,
     )
