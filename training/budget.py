@@ -4,7 +4,7 @@ A step draws one ingredient by weight, and a way for every question at random: w
 is expected of that, so it is about right, and the same for a training whose steps are long past.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from harnessapi.values import TrainedOn
@@ -19,7 +19,7 @@ def trained_on(recipe: Recipe, num_steps: int) -> tuple[TrainedOn, ...]:
 
     Task by task, in the order of their first stage.
     """
-    contexts: Counter[tuple[str, str]] = Counter()
+    contexts: defaultdict[tuple[str, str], float] = defaultdict(float)
     for stage, length in zip(recipe.stages, stage_lengths(recipe, num_steps), strict=True):
         weight = sum(part.weight for part in stage.mixture)
         for part in stage.mixture:

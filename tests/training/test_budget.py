@@ -34,7 +34,7 @@ mixture = [{ task = "assoc_recall", ways = ["direct"], min_size = 2, max_size = 
 [[stage]]
 max_steps = 500
 mixture = [
-    { task = "assoc_recall", ways = ["direct", "cot"], max_size = 4, max_questions = 3, weight = 3 },
+    { task = "assoc_recall", ways = ["direct", "cot"], max_size = 4, max_questions = 3, weight = 3},
     { task = "index", ways = ["cot", "cot", "cot", "search regex"], max_size = 4, batch_size = 2 },
 ]
 """
