@@ -94,6 +94,8 @@ def _dtype(model: ModelDescription) -> str:
 
 def _state(model: ModelDescription) -> str:
     state = f"{model.state_bytes:,} bytes a sequence"
+    if model.state_bits:
+        state = f"{model.state_bits:,} bits of its context, for each question"
     if model.state_bytes_per_token:
         state += f" and {model.state_bytes_per_token:,} for each token of its context"
     return state

@@ -93,6 +93,9 @@ class ModelDescription:
     # What a sequence carries whatever its length, and what every token of its context adds.
     state_bytes: int = 0
     state_bytes_per_token: int = 0
+    # Where a question begins all that is known of its context are so many bits, and `state_bytes`
+    # are these; 0: the whole state goes on.
+    state_bits: int = 0
     context_limit: int | None = None
     # What is computed in, and how the weights are stored.
     dtype: str = ""
