@@ -11,9 +11,9 @@ from typing import Any
 
 from safetensors import safe_open
 
-from harness_training.budget import budget_lines, trained_on
 from harness_training.recipe import Recipe
 from harness_training.state import Progress, read_progress
+from harness_training.trained_contexts import budget_lines, trained_on
 
 _COLUMNS = (
     "task",

@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 from harnessapi.programs import MissingExtraError, refusing, require_extra
 
-from harness_training.budget import budget_lines, trained_on
 from harness_training.recipe import RecipeError, load_recipe
+from harness_training.trained_contexts import budget_lines, trained_on
 
 
 @click.command("train", no_args_is_help=True)

@@ -9,9 +9,9 @@ from harness.tasks import TASKS
 from harness_servers.checkpoints.checkpoint import load_checkpoint
 from harness_servers.checkpoints.model_card import ModelCard, read_card
 from harness_servers.errors import CheckpointError
-from harness_training.budget import trained_on
 from harness_training.card import front_matter
 from harness_training.recipe import load_recipe
+from harness_training.trained_contexts import trained_on
 
 CHECKPOINTS = Path(__file__).parents[3] / "checkpoints"
 SHIPPED = sorted(path.name for path in CHECKPOINTS.iterdir())

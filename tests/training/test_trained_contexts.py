@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from harness_training.budget import budget_lines, stage_lengths, trained_on
 from harness_training.command import train_command
 from harness_training.data import make_batch, make_encode
 from harness_training.recipe import Recipe, load_recipe
 from harness_training.tokenizer import build_tokenizer
+from harness_training.trained_contexts import budget_lines, stage_lengths, trained_on
 
 CHECKPOINTS = Path(__file__).parents[2] / "checkpoints"
 ENCODE = make_encode(build_tokenizer())
