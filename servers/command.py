@@ -19,6 +19,12 @@ _MAX_PROMPT_TOKENS: Final = 131_072
 _POSITIVE: Final = click.IntRange(min=1)
 
 
+def _whole_bytes(_: click.Context, __: click.Parameter, value: int | None) -> int | None:
+    if value is not None and value % 8:
+        raise click.BadParameter(f"{value} is not a multiple of 8.")
+    return value
+
+
 @click.command("model", no_args_is_help=True)
 @click.argument("checkpoint", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
@@ -74,6 +80,13 @@ _POSITIVE: Final = click.IntRange(min=1)
     metavar="STYLE,...",
     help="Prompt styles that the model reads.  [default: as its config.json or tokenizer says]",
 )
+@click.option(
+    "--state-bits",
+    type=click.IntRange(min=8),
+    callback=_whole_bytes,
+    help="All that a question finds of its context: so many bits, a multiple of 8, in the place of "
+    "the whole state. For lstm and mamba2, without search.",
+)
 @click.option("--name", help="What GetModel calls it.  [default: the folder's name]")
 @click.pass_context
 def model_command(
@@ -90,6 +103,7 @@ def model_command(
     max_new_tokens: int,
     threads: int | None,
     styles: str | None,
+    state_bits: int | None,
     name: str | None,
 ) -> None:
     """Serve CHECKPOINT until Ctrl-C or SIGTERM.
@@ -99,6 +113,7 @@ def model_command(
       harness serve model checkpoints/rnn --listen unix:/run/rnn.sock
       harness serve model checkpoints/rnn --retrieval 127.0.0.1:50052
       harness serve model FOLDER --backend transformers --device cuda
+      harness serve model checkpoints/rnn --state-bits 64
 
     \b
     Exit status: 0 told to stop; 1 the engine died; 2 a wrong checkpoint, device or address.
@@ -121,6 +136,7 @@ def model_command(
             threads=threads,
             name=name,
             styles=None if styles is None else tuple(styles.split(",")),
+            state_bits=state_bits,
         )
         was_told_to_stop = host(hosting, parse_target(listen), ready=_say_listening)
     ctx.exit(0 if was_told_to_stop else 1)

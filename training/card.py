@@ -13,6 +13,7 @@ from safetensors import safe_open
 
 from harness_training.recipe import Recipe
 from harness_training.state import Progress, read_progress
+from harness_training.trained_contexts import budget_lines, trained_on
 
 _COLUMNS = (
     "task",
@@ -55,7 +56,7 @@ def _heading(recipe: Recipe, folder: Path, progress: Progress) -> str:
         num_parameters = sum(weights.get_tensor(name).numel() for name in weights.keys())  # noqa: SIM118
     shape = ", ".join(f"{name} {value}" for name, value in recipe.model.items())
     return (
-        f"""{front_matter(recipe)}
+        f"""{front_matter(recipe, progress.step)}
 # {recipe.name}
 
 {shape}; {num_parameters:,} parameters, float32.
@@ -72,9 +73,12 @@ decoded freely (greedy), searches really made.
     )
 
 
-def front_matter(recipe: Recipe) -> str:
-    """What the card says to programs: the servers read the list of tasks from it."""
-    return f"---\ntrained_tasks: [{', '.join(recipe.trained_tasks)}]\n---\n"
+def front_matter(recipe: Recipe, num_steps: int) -> str:
+    """What the card says to programs: the servers read from it what was trained, and how much."""
+    return (
+        f"---\ntrained_tasks: [{', '.join(recipe.trained_tasks)}]\n"
+        f"{budget_lines(trained_on(recipe, num_steps))}---\n"
+    )
 
 
 def _section(arguments: str, cells: list[dict[str, Any]]) -> str:

@@ -6,6 +6,7 @@ import click
 from harnessapi.programs import MissingExtraError, refusing, require_extra
 
 from harness_training.recipe import RecipeError, load_recipe
+from harness_training.trained_contexts import budget_lines, trained_on
 
 
 @click.command("train", no_args_is_help=True)
@@ -26,6 +27,12 @@ from harness_training.recipe import RecipeError, load_recipe
 @click.option(
     "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Torch threads."
 )
+@click.option(
+    "--count",
+    type=click.IntRange(min=0),
+    metavar="STEPS",
+    help="Train nothing: print about how many contexts of each task and way so many steps read.",
+)
 @click.option("--no-card", is_flag=True, help="Do not measure and write the model card.")
 @click.pass_context
 def train_command(
@@ -37,6 +44,7 @@ def train_command(
     state: Path,
     restart: bool,
     threads: int,
+    count: int | None,
     no_card: bool,
 ) -> None:
     """Train the checkpoint of RECIPE, measure it and write its model card.
@@ -46,10 +54,15 @@ def train_command(
     \b
       harness train checkpoints/rnn/recipe.toml
       harness train checkpoints/rnn/recipe.toml --out /tmp/rnn --threads 2
+      harness train checkpoints/rnn/recipe.toml --count 26825
 
     \b
     Exit status: 0 done; 2 the recipe is wrong; 4 stopped, the same command goes on.
     """
+    if count is not None:
+        with refusing(RecipeError):
+            click.echo(budget_lines(trained_on(load_recipe(recipe), count)), nl=False)
+        return
     with refusing(MissingExtraError):
         require_extra("servers", "training")
     # Torch comes with them: not for --help.

@@ -66,7 +66,18 @@ def _model_lines(endpoint: Endpoint, model: ModelDescription) -> list[str]:
         f"search      {modes or 'none'}",
         f"styles      {', '.join(model.styles)}",
         f"trained on  {', '.join(model.trained_tasks) or 'not said'}",
+        *_budget(model),
         f"engine      {', '.join(_engine(model))}",
+    ]
+
+
+def _budget(model: ModelDescription) -> list[str]:
+    """About how many contexts of each task and way, a line a task."""
+    tasks = dict.fromkeys(one.task for one in model.trained_on)
+    return [
+        f"contexts    {task}: "
+        + ", ".join(f"{one.way} {one.contexts:,}" for one in model.trained_on if one.task == task)
+        for task in tasks
     ]
 
 
@@ -83,6 +94,8 @@ def _dtype(model: ModelDescription) -> str:
 
 def _state(model: ModelDescription) -> str:
     state = f"{model.state_bytes:,} bytes a sequence"
+    if model.state_bits:
+        state = f"{model.state_bits:,} bits of its context, for each question"
     if model.state_bytes_per_token:
         state += f" and {model.state_bytes_per_token:,} for each token of its context"
     return state

@@ -9,7 +9,7 @@ from harnessapi.devices import DEVICES
 from harness.errors import InputError, unknown_name
 from harness.way import Style
 
-KEYS: Final = ("backend", "device", "styles", "threads", "start_timeout_s")
+KEYS: Final = ("backend", "device", "styles", "threads", "state_bits", "start_timeout_s")
 # What `harness serve model --backend` takes.
 BACKENDS: Final = ("auto", "engine", "vllm", "transformers")
 START_TIMEOUT_S: Final = 120.0
@@ -26,6 +26,8 @@ class Serving:
     styles: tuple[Style, ...] | None = None
     # Of a step of the model.
     threads: int | None = None
+    # Of the state that a question finds.
+    state_bits: int | None = None
     start_timeout_s: float = START_TIMEOUT_S
 
     @property
@@ -36,6 +38,7 @@ class Serving:
             "--device": self.device,
             "--styles": ",".join(self.styles) if self.styles else None,
             "--threads": self.threads,
+            "--state-bits": self.state_bits,
         }
         return tuple(
             str(part) for name, value in told.items() if value is not None for part in (name, value)
@@ -52,6 +55,7 @@ def parse_serving(table: Mapping[str, Any]) -> Serving:
         device=_name("device", table["device"], DEVICES) if "device" in table else None,
         styles=_styles(table["styles"]) if "styles" in table else None,
         threads=_threads(table.get("threads")),
+        state_bits=_state_bits(table),
         start_timeout_s=_seconds(table.get("start_timeout_s", START_TIMEOUT_S)),
     )
 
@@ -71,6 +75,20 @@ def _styles(value: object) -> tuple[Style, ...]:
 def _threads(value: object) -> int | None:
     if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
         raise InputError(f"threads = {value!r}: it has to be a whole number above 0")
+    return value
+
+
+def _state_bits(table: Mapping[str, Any]) -> int | None:
+    value = table.get("state_bits")
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or value < 8 or value % 8:
+        raise InputError(f"state_bits = {value!r}: it has to be a multiple of 8, at least 8")
+    if table.get("retrieval"):
+        raise InputError(
+            "state_bits and retrieval = true exclude each other: a search would read again what "
+            "the bits have not kept"
+        )
     return value
 
 

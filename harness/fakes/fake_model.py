@@ -13,7 +13,7 @@ from harnessapi.inference.v1 import inference_pb2_grpc
 from harnessapi.retrieval.v1 import retrieval_pb2
 from harnessapi.rpc.description import description_to_wire
 from harnessapi.rpc.targets import parse_target
-from harnessapi.values import Markers, Mode, ModelDescription
+from harnessapi.values import Markers, Mode, ModelDescription, TrainedOn
 
 from harness.fakes.fake_grpc import start_server
 from harness.fakes.made_up_log_probs import give_log_probs, made_up
@@ -55,6 +55,8 @@ class Script:
     version: int = 1
     max_prompt_tokens: int = 10_000
     trained_tasks: tuple[str, ...] = ()
+    # (task, way, contexts).
+    trained_on: tuple[tuple[str, str, int], ...] = ()
     # A language model says natural here; with a chat template it may be asked with messages.
     styles: tuple[str, ...] = ("symbolic",)
     has_chat_template: bool = False
@@ -116,6 +118,10 @@ class FakeModel(inference_pb2_grpc.InferenceServiceServicer):
                 styles=tuple(self.script.styles),
                 has_chat_template=self.script.has_chat_template,
                 trained_tasks=tuple(self.script.trained_tasks),
+                trained_on=tuple(
+                    TrainedOn(task=task, way=way, contexts=contexts)
+                    for task, way, contexts in self.script.trained_on
+                ),
                 max_top_log_probs=self.script.max_top_log_probs,
                 decoding=self.script.decoding,
             )

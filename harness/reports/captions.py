@@ -28,7 +28,8 @@ BOUND: Final = (
     "else that a state must hold are given for free, so it is an upper bound, and a real model "
     "stays below it. It is of the expected accuracy, which a finite sample can exceed by chance. "
     "It says nothing about answers with a search, which reads the context again. b are all bits "
-    "of the state as it is stored (and 2 for what the test split tells)."
+    "of the state as it is stored, or as many as a server was told to leave of it (and 2 for what "
+    "the test split tells)."
 )
 NO_BOUND: Final = "No bound is drawn: every state here has room for all that is asked of it."
 BITS: Final = (

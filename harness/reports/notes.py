@@ -1,12 +1,17 @@
 """What a report says below its tables: what was refused, not trained, or cannot work."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from itertools import permutations
+from typing import Final
 
 from harness.reports.collect import ReportRun
 from harness.reports.rows import UNTRAINED
 from harness.runs.refused import refused_lines
 from harness.runs.results import CellResult
 from harness.tasks import TASKS
+
+# A budget below this share of another explains a difference by itself.
+_SMALL_SHARE: Final = 0.1
 
 
 def refused_notes(runs: Iterable[ReportRun]) -> list[str]:
@@ -35,6 +40,40 @@ def search_notes(cells: Iterable[CellResult]) -> list[str]:
         for cell in cells
         if cell.metrics.search_disagreements or cell.metrics.searches_unchecked
     ]
+
+
+def budget_notes(cells: Iterable[CellResult]) -> list[str]:
+    """A line for each task of which an arm saw under a tenth of what one that did better saw."""
+    asked: dict[tuple[str, int], list[CellResult]] = {}
+    for cell in cells:
+        # What was trained on nothing of the task at all is marked as such.
+        if cell.trained_on is not None and cell.metrics.n and not cell.is_untrained:
+            asked.setdefault((cell.asked.task_label, cell.asked.size), []).append(cell)
+    tasks: dict[str, tuple[dict[str, int], dict[str, int]]] = {}
+    for arms in asked.values():
+        for less, more in permutations(arms, 2):
+            if _explains_itself(less, more):
+                few, many = tasks.setdefault(less.asked.task, ({}, {}))
+                few[_arm(less)], many[_arm(more)] = less.trained_on or 0, more.trained_on or 0
+    return [
+        f"contexts of {task} in training: {_listed(few)}, and {_listed(many)}: what sets these "
+        "apart may be training alone, and says little of the architecture or of the way"
+        for task, (few, many) in tasks.items()
+    ]
+
+
+def _explains_itself(less: CellResult, more: CellResult) -> bool:
+    """By the budgets: the better one has had ten times as much."""
+    is_better = (more.metrics.accuracy or 0.0) > (less.metrics.accuracy or 0.0)
+    return is_better and (less.trained_on or 0) < _SMALL_SHARE * (more.trained_on or 0)
+
+
+def _arm(cell: CellResult) -> str:
+    return f"{cell.label} by {cell.way}"
+
+
+def _listed(contexts: Mapping[str, int]) -> str:
+    return ", ".join(f"{arm} about {count:,}" for arm, count in contexts.items())
 
 
 def impossible_notes(cells: Iterable[CellResult]) -> list[str]:

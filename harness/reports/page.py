@@ -13,6 +13,7 @@ from harness.reports.finding import finding
 from harness.reports.lengths import LENGTHS, lengths
 from harness.reports.notation import notations
 from harness.reports.notes import (
+    budget_notes,
     impossible_notes,
     refused_notes,
     search_notes,
@@ -71,6 +72,7 @@ def _tables(report: Report) -> Mapping[str, Any]:
         "repeated": sorted((c for c in report.cells if c.metrics.repeats > 1), key=rows.by_state),
         "untrained": untrained_notes(report.cells),
         "searched_otherwise": search_notes(report.cells),
+        "budgets": budget_notes(report.cells),
         "impossible": impossible_notes(report.cells),
         "refused": refused_notes(report.runs),
         "run_columns": _RUNS,

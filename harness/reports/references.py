@@ -65,8 +65,8 @@ def state_bound(cells: Cells, low: int, high: int) -> list[Curve]:
     """Recall against bits of state at this size, from where it begins to rise."""
     if not is_bounding(cells):
         return []
-    cell = next(cell for cell in cells if cell.bound is not None)
-    words, size = cell.parameters["alphabet"], cell.asked.size
+    size = cells[0].asked.size
+    words = next(words for cell in cells if (words := cell.num_words) is not None)
     enough = math.log2(max(2.0, size * math.log2(max(2, words)) / 8))
     # No lower than a byte.
     start, end = max(0.0, min(float(low), enough - 6)), float(high)

@@ -34,6 +34,11 @@ def accuracy(cell: CellResult) -> str:
     return number(cell.metrics.accuracy, 3) + (UNTRAINED if cell.is_untrained else "")
 
 
+def trained_on(cell: CellResult) -> str:
+    """About how many contexts: `1.2M`; a dash where it is not known."""
+    return NOTHING if cell.trained_on is None else count_text(cell.trained_on)
+
+
 _ASKED: Final[Texts] = {
     "run": lambda cell: str(cell.number),
     "task": lambda cell: cell.asked.task_label,
@@ -56,6 +61,7 @@ STATE: Final[Texts] = {
     "parameters": lambda cell: (
         count_text(cell.model.num_parameters) if cell.model.num_parameters else NOTHING
     ),
+    "trained on": trained_on,
     **_ACCURACY,
     "bound": lambda cell: number(cell.bound, 3),
     "bits shown": lambda cell: number(cell.bits_shown, 0),

@@ -10,8 +10,8 @@ from typing import Final
 
 from rich.console import Console
 
-from harness.reports.notes import search_notes, untrained_notes
-from harness.reports.rows import NOTHING, accuracy, interval, number
+from harness.reports.notes import budget_notes, search_notes, untrained_notes
+from harness.reports.rows import NOTHING, accuracy, interval, number, trained_on
 from harness.reports.text_table import (
     TextTable,
     open_console,
@@ -61,6 +61,7 @@ _COUNTS: Final[Columns] = {
     "fil-\ntered": lambda row: str(row.metrics.filtered or NOTHING),
     "err-\nored": lambda row: str(row.metrics.errored),
     "sear-\nches": lambda row: number(row.metrics.searches_per_sample, 2),
+    "trained\non": trained_on,
 }
 _ALL: Final[Columns] = {**_MODEL, **_ASKED, **_FIGURES, **_COUNTS}
 _LEFT: Final = {_NAME, "family", *_ASKED}
@@ -70,7 +71,8 @@ def print_results(results: Rows, console: Console | None = None) -> None:
     """Prints to standard output: one table, or in a narrow terminal one for each endpoint."""
     console = console or open_console()
     _print_tables(console, results)
-    for line in [*untrained_notes(results), *search_notes(results)]:
+    notes = (untrained_notes, budget_notes, search_notes)
+    for line in (line for told in notes for line in told(results)):
         print_line(console, line)
 
 

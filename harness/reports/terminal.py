@@ -9,6 +9,7 @@ from harness.reports import rows
 from harness.reports.collect import Report
 from harness.reports.lengths import LENGTHS, lengths
 from harness.reports.notes import (
+    budget_notes,
     impossible_notes,
     refused_notes,
     search_notes,
@@ -53,6 +54,7 @@ def print_report(report: Report, console: Console | None = None) -> None:
         _print(console, "samples asked again", _without_run(rows.REPEATS, shown), repeated)
     notes = [
         *untrained_notes(report.cells),
+        *budget_notes(report.cells),
         *search_notes(report.cells),
         *impossible_notes(report.cells),
         *refused_notes(report.runs),

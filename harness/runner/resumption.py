@@ -10,7 +10,8 @@ from harness.errors import InputError
 from harness.runs.manifest import EndpointRecord, Manifest
 from harness.tasks.foreign import TaskSource
 
-_DIGESTS: Final = ("checkpoint_digest", "tokenizer_digest")
+# What decides an answer of a server of ours.
+_SERVED: Final = ("checkpoint_digest", "tokenizer_digest", "state_bits")
 # What there is to compare of a server that has no digests.
 _NAMES: Final = ("name", "engine")
 
@@ -104,7 +105,7 @@ def _model_differences(
         [
             f"endpoint {name}, {key}: the run has {before}, now it is {after}"
             for name, stored, record in both
-            for key in (*_DIGESTS, *(() if record.model.checkpoint_digest else _NAMES))
+            for key in (*_SERVED, *(() if record.model.checkpoint_digest else _NAMES))
             if (before := getattr(stored.model, key)) != (after := getattr(record.model, key))
         ]
         + [

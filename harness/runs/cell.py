@@ -39,6 +39,16 @@ class Cell:
             return None
         return self.task in model.trained_tasks
 
+    def trained_contexts(self, model: ModelDescription) -> int | None:
+        """About how many contexts of the task it was trained to answer in this way.
+
+        None where the model does not say how much it was trained on.
+        """
+        if self.is_trained(model) is None or not model.trained_on:
+            return None
+        asked = (self.task, self.way.name)
+        return sum(one.contexts for one in model.trained_on if (one.task, one.way) == asked)
+
     @property
     def key(self) -> str:
         """Names the cell within its run: `rnn/needle/keys=4,size=16/search/regex/symbolic`."""

@@ -11,9 +11,11 @@ from harness.runs.cell import Cell
 from harness.runs.metrics import Metrics
 from harness.runs.waits import WAITS
 from harness.scoring.bound import bits_needed, recall_bound
+from harness.tasks.vocabulary import WORDS
 
-# The task that asks for one of `size` values, each drawn evenly from `alphabet` words.
-_ONE_OF_MANY: Final = "assoc_recall"
+# Tasks that ask for one of `size` values, each drawn evenly: from `alphabet` words, and from all.
+_RECALL: Final = "assoc_recall"
+_INDEX: Final = "index"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,7 +54,7 @@ class CellResult:
     @property
     def bound(self) -> float | None:
         """At most so much recall is possible with that state; None where no bound is known."""
-        words = self._num_words
+        words = self.num_words
         if words is None or self.state_bytes is None:
             return None
         return recall_bound(8 * self.state_bytes, self.asked.size, words)
@@ -60,7 +62,7 @@ class CellResult:
     @property
     def bits_shown(self) -> float | None:
         """The state carried at least so many bits, by the lower end of the interval."""
-        words = self._num_words
+        words = self.num_words
         if words is None or not self.metrics.n:
             return None
         return bits_needed(self.metrics.ci95[0], self.asked.size, words)
@@ -71,11 +73,21 @@ class CellResult:
         return self.asked.is_trained(self.model) is False
 
     @property
-    def _num_words(self) -> int | None:
-        # A search reads the context again: no bound on the state is one on the answer then.
-        if self.asked.task != _ONE_OF_MANY or self.asked.retrieval is not None:
+    def trained_on(self) -> int | None:
+        """See Cell.trained_contexts."""
+        return self.asked.trained_contexts(self.model)
+
+    @property
+    def num_words(self) -> int | None:
+        """The words that each value of the context is one of; None where no bound is known.
+
+        A search reads the context again: no bound on the state is one on the answer then.
+        """
+        if self.asked.retrieval is not None:
             return None
-        return self.parameters.get("alphabet")
+        if self.asked.task == _INDEX:
+            return len(WORDS)
+        return self.parameters.get("alphabet") if self.asked.task == _RECALL else None
 
     def as_json(self) -> dict[str, Any]:
         """The keys are a contract (docs: Command line)."""
@@ -99,6 +111,7 @@ class CellResult:
             "state_bytes": None if self.state_bytes is None else round(self.state_bytes),
             "bound": self.bound,
             "bits_shown": self.bits_shown,
+            "trained_on": self.trained_on,
         }
         return {key: finite(value) for key, value in row.items()}
 

@@ -68,6 +68,16 @@ ROW_BY_ROW: Final = "row by row"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class TrainedOn:
+    """Of a training: about so many contexts had a question of this task and way."""
+
+    task: str
+    # As Way.name has it: `cot`, `search regex`.
+    way: str
+    contexts: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ModelDescription:
     """What is served; zero, empty and None stand for what a server does not tell, or has not."""
 
@@ -83,6 +93,9 @@ class ModelDescription:
     # What a sequence carries whatever its length, and what every token of its context adds.
     state_bytes: int = 0
     state_bytes_per_token: int = 0
+    # Where a question begins all that is known of its context are so many bits, and `state_bytes`
+    # are these; 0: the whole state goes on.
+    state_bits: int = 0
     context_limit: int | None = None
     # What is computed in, and how the weights are stored.
     dtype: str = ""
@@ -101,6 +114,8 @@ class ModelDescription:
     styles: tuple[str, ...] = ()
     # Tasks that it was trained on; empty: not said.
     trained_tasks: tuple[str, ...] = ()
+    # How much of each, by way; empty: not said.
+    trained_on: tuple[TrainedOn, ...] = ()
     # Whether it can be asked with messages, which its checkpoint's chat template words.
     has_chat_template: bool = False
     # The most likeliest tokens that it gives at a place; None: no log-probabilities, no scores.

@@ -22,12 +22,15 @@ def describe(
     styles: tuple[str, ...] | None,
     device: str = "cpu",
     decoding: str = IN_BATCHES,
+    state_bits: int = 0,
 ) -> ModelDescription:
     """`distribution` is the installed package whose engine runs the model, in float32.
 
     `styles`: where they are told otherwise than in the checkpoint.
     """
     model, codec = checkpoint.model, checkpoint.codec
+    # A search would read again what the bits have not kept: then they would bound nothing.
+    markers = None if state_bits else codec.markers
     return ModelDescription(
         name=name,
         family=model.family,
@@ -36,6 +39,7 @@ def describe(
         num_parameters=checkpoint.num_parameters,
         state_bytes=model.state_bytes(),
         state_bytes_per_token=model.state_bytes_per_token(),
+        state_bits=state_bits,
         context_limit=model.context_limit,
         engine=distribution,
         engine_version=_version(distribution),
@@ -46,10 +50,11 @@ def describe(
         vocabulary_size=model.vocabulary_size,
         num_slots=num_slots,
         max_prompt_tokens=max_prompt_tokens,
-        markers=codec.markers,
-        modes=tuple(Mode) if codec.markers is not None else (),
+        markers=markers,
+        modes=tuple(Mode) if markers is not None else (),
         styles=styles or checkpoint.config.styles or codec.styles,
-        trained_tasks=checkpoint.trained_tasks,
+        trained_tasks=checkpoint.card.trained_tasks,
+        trained_on=checkpoint.card.trained_on,
         has_chat_template=codec.chat_template is not None,
         max_top_log_probs=MAX_TOP_LOG_PROBS,
     )

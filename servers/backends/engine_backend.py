@@ -29,6 +29,7 @@ def backend_on_engine(hosting: Hosting, load: str, options: EngineOptions) -> Ba
         max_prompt_tokens=hosting.max_prompt_tokens,
         name=hosting.name,
         styles=hosting.styles,
+        state_bits=hosting.state_bits,
     )
     source = EngineProcess.launch(spec)
     return Backend(

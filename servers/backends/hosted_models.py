@@ -8,6 +8,7 @@ from harnessapi.devices import choose_device
 from harnessapi.values import IN_BATCHES, ROW_BY_ROW
 
 from harness_servers.backends.description import OWN_DISTRIBUTION, describe
+from harness_servers.backends.narrowing import narrowed
 from harness_servers.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from harness_servers.engine.engine_spec import EngineSpec, HostedModel
 from harness_servers.errors import CheckpointError
@@ -29,6 +30,9 @@ def load_own(spec: EngineSpec) -> HostedModel:
             f"checkpoint {spec.folder}: a text read in pieces gives other logits than read at "
             "once, or none that are numbers; its weights are out of the range of float32"
         )
+    if spec.state_bits is not None:
+        narrow = narrowed(checkpoint, spec.state_bits)
+        return _hosted(spec, narrow, OWN_DISTRIBUTION, has_rows_apart=True)
     return _hosted(spec, checkpoint, OWN_DISTRIBUTION, has_rows_apart=True)
 
 
@@ -61,6 +65,7 @@ def _hosted(
         max_prompt_tokens=spec.max_prompt_tokens,
         name=spec.name or checkpoint.name,
         styles=spec.styles,
+        state_bits=spec.state_bits or 0,
     )
     return HostedModel(
         model=checkpoint.model,

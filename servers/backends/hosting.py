@@ -42,6 +42,11 @@ _ON_CPU_ALONE: Final = (
     "type that transformers has"
 )
 
+_NO_STATE_BITS: Final = (
+    "--state-bits needs a state of constant size on our own engine, as lstm and mamba2 have it: "
+    "what attention keeps grows with the context, and no number of bits is all that it carries"
+)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hosting:
@@ -60,6 +65,8 @@ class Hosting:
     device: str = ON_ANY
     # The prompt styles that it reads; None: what its config.json says.
     styles: tuple[str, ...] | None = None
+    # Of the state that a question finds; None: the whole state.
+    state_bits: int | None = None
 
 
 def choose_backend(folder: Path) -> str:
@@ -115,6 +122,10 @@ def make_backend(hosting: Hosting) -> "Backend":
     name = choose_backend(hosting.folder) if hosting.backend == AUTO else hosting.backend
     module, extra = BACKENDS[name]
     require_extra(extra, f"the backend {name}")
+    if hosting.state_bits is not None and name != ENGINE:
+        raise CheckpointError(
+            f"checkpoint {hosting.folder}: {_NO_STATE_BITS} ({name} runs this one)"
+        )
     if name == ENGINE:
         choose_device(hosting.device, has_cuda=False, without_cuda=_ON_CPU_ALONE)
     made: Backend = importlib.import_module(module).make_backend(hosting)

@@ -31,7 +31,7 @@ from harness_servers.checkpoints.checkpoint_files import (
     require_files,
 )
 from harness_servers.checkpoints.codec import Codec
-from harness_servers.checkpoints.model_card import CARD, read_trained_tasks
+from harness_servers.checkpoints.model_card import CARD, ModelCard, read_card
 from harness_servers.checkpoints.weight_files import WeightFiles, find_weights
 from harness_servers.errors import CheckpointError
 from harness_servers.models import model_class
@@ -56,8 +56,8 @@ class Checkpoint(Generic[ModelT_co]):
     stored_dtype: str
     digest: str
     tokenizer_digest: str
-    # As the model card says, which is no part of the digest.
-    trained_tasks: tuple[str, ...]
+    # No part of the digest.
+    card: ModelCard
 
 
 # Makes the model of a config and its weights, and counts the parameters.
@@ -122,7 +122,7 @@ def _load(
         stored_dtype=weights.stored_dtype,
         digest=digest(folder / CONFIG, *weights.paths, folder / TOKENIZER, *templates, *extra),
         tokenizer_digest=digest(folder / TOKENIZER, *templates),
-        trained_tasks=read_trained_tasks(folder / CARD),
+        card=read_card(folder / CARD),
     )
 
 

@@ -23,6 +23,8 @@ _LANGUAGE: Final = (
 _NATURAL: Final = "natural"
 # Of unknown words: an error names one, and there may be as many as tokens.
 _MAX_NAMED_WORDS: Final = 100
+# Of the symbolic style: each begins a question, and says how it is to be answered.
+QUESTION_MARKS: Final = ("<direct>", "<cot>", "<regex>", "<dense>")
 # What stands before a text that is tokenized as the middle of one.
 _BEFORE: Final = "\n"
 
@@ -80,6 +82,9 @@ class Codec:
         # The token that ends a query; none where markers are text, or there is no search channel.
         self.search_end_ids = _end_ids(tokenizer, markers)
         self._tokenizer = tokenizer
+        marks = (tokenizer.token_to_id(mark) for mark in QUESTION_MARKS)
+        # The tokens that begin a question; none where it has no such words.
+        self.question_ids = frozenset(mark for mark in marks if mark is not None)
         # The words of our models are special tokens; those of others are for nobody to see, but for
         # markers that were made such.
         shown = () if self.markers is None else (self.markers.start, self.markers.end)

@@ -33,6 +33,8 @@ class EngineSpec:
     # None: as the checkpoint has them.
     name: str | None = None
     styles: tuple[str, ...] | None = None
+    # Of the state that a question finds; None: the whole state.
+    state_bits: int | None = None
 
     def load_model(self) -> "HostedModel":
         """Calls `load`."""

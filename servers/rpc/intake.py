@@ -21,6 +21,7 @@ from harness_servers.rpc.request_checks import (
     check_lengths,
     check_options,
     check_prompt,
+    check_question,
     check_texts,
     check_top_log_probs,
     check_words,
@@ -100,6 +101,7 @@ class Intake:
         check_top_log_probs(request.top_log_probs, 0, self._model)
         has_prompt = request.WhichOneof("prompt") is not None
         prompt_ids = await self._read_prompt(request) if has_prompt else ()
+        check_question(prompt_ids, self._codec.question_ids, self._model)
         given_ids = await self._read_continuation(request, prompt_ids)
         check_top_log_probs(request.top_log_probs, len(given_ids), self._model)
         return Job(
@@ -162,6 +164,7 @@ class Intake:
         else:
             ids = tuple(request.token_ids.ids)
         check_prompt(ids, self._model)
+        check_question(ids, self._codec.question_ids, self._model)
         return ids
 
 

@@ -1,14 +1,14 @@
 """Checks a request against the model it is for; every error names the value."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from harnessapi.inference.v1 import inference_pb2 as pb
 from harnessapi.values import ModelDescription
 
 from harness_retrieval.limits import MAX_CONTEXT_CHARACTERS
-from harness_servers.checkpoints.codec import Encoded
+from harness_servers.checkpoints.codec import QUESTION_MARKS, Encoded
 from harness_servers.errors import InvalidRequestError
 from harness_servers.generation import Retrieval, Sampling, Stopping
 
@@ -96,6 +96,17 @@ def check_prompt(ids: Sequence[int], model: ModelDescription) -> None:
     _check_ids("prompt", ids, model)
 
 
+def check_question(
+    ids: Sequence[int], question_ids: Collection[int], model: ModelDescription
+) -> None:
+    """Raises InvalidRequestError for a prompt without one of these, where state bits count."""
+    if model.state_bits and not {*ids} & {*question_ids}:
+        raise InvalidRequestError(
+            f"no question in the prompt ({', '.join(QUESTION_MARKS)}): {model.name} is served with "
+            f"{model.state_bits} bits of its state, which are taken where a question begins"
+        )
+
+
 def check_given(prompt_ids: Sequence[int], ids: Sequence[int], model: ModelDescription) -> None:
     """Raises InvalidRequestError for an empty continuation, an id out of range, or where it makes
 
@@ -174,6 +185,11 @@ def _check_stopping(stopping: Stopping) -> None:
 
 
 def _check_retrieval(retrieval: Retrieval, model: ModelDescription) -> None:
+    if model.state_bits:
+        raise InvalidRequestError(
+            f"retrieval was asked for; {model.name} is served with {model.state_bits} bits of its "
+            "state, and a search would read again what they have not kept"
+        )
     if model.markers is None:
         raise InvalidRequestError(f"retrieval was asked for; {model.name} has no search channel")
     if retrieval.mode not in model.modes:

@@ -16,6 +16,7 @@ from harness_retrieval.types import Retriever, SearchRequest
 from harness_servers.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from harness_servers.checkpoints.checkpoint_config import parse_config
 from harness_servers.checkpoints.codec import Codec
+from harness_servers.checkpoints.model_card import ModelCard
 from harness_servers.engine.engine import Engine
 from harness_servers.engine.engine_options import EngineOptions
 from harness_servers.errors import ServingError
@@ -308,7 +309,7 @@ def checkpoint_of(codec: Codec, config: dict[str, object]) -> Callable[[Sequence
             stored_dtype="float32",
             digest="",
             tokenizer_digest="",
-            trained_tasks=(),
+            card=ModelCard(),
         )
 
     return make

@@ -1,13 +1,13 @@
 """A model's description as the message of GetModel, and back: the names are the same."""
 
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any, Final
 
 from harnessapi.inference.v1 import inference_pb2 as pb
 from harnessapi.rpc.enums import MODES
-from harnessapi.values import Markers, ModelDescription
+from harnessapi.values import Markers, ModelDescription, TrainedOn
 
-_APART: Final = {"family", "markers", "modes"}
+_APART: Final = {"family", "markers", "modes", "trained_on"}
 _TOLD: Final = pb.GetModelResponse.DESCRIPTOR.fields_by_name
 _SAME: Final = tuple(f.name for f in fields(ModelDescription) if f.name in {*_TOLD} - _APART)
 _MAY_MISS: Final = ("context_limit", "max_top_log_probs")
@@ -27,7 +27,8 @@ def description_to_wire(model: ModelDescription) -> pb.GetModelResponse:
             modes=[MODES.number(mode) for mode in model.modes],
         )
     family = pb.ModelFamily.Value(f"{_FAMILY}{model.family}")
-    return pb.GetModelResponse(family=family, search_channel=channel, **same)
+    trained_on = [pb.TrainedOn(**asdict(one)) for one in model.trained_on]
+    return pb.GetModelResponse(family=family, search_channel=channel, trained_on=trained_on, **same)
 
 
 def description_from_wire(message: pb.GetModelResponse) -> ModelDescription:
@@ -41,6 +42,10 @@ def description_from_wire(message: pb.GetModelResponse) -> ModelDescription:
         family=pb.ModelFamily.Name(message.family).removeprefix(_FAMILY),
         markers=_markers(channel) if message.HasField("search_channel") else None,
         modes=tuple(mode for mode in known if mode is not None),
+        trained_on=tuple(
+            TrainedOn(task=one.task, way=one.way, contexts=one.contexts)
+            for one in message.trained_on
+        ),
         **same,
     )
 

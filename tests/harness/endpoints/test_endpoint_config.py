@@ -145,6 +145,13 @@ def test_a_key_that_is_not_in_the_environment_is_named(
         ("[a]\naddress = 'https://h/v1/chat/completions'\nmodel = 'm'\n", "it ends before"),
         ("[a]\naddress = 'h:1'\nmodel = 'm'\n", "model needs an address that begins with http"),
         ("[a]\ncheckpoint = 'x'\nmodel = 'm'\n", "model needs an address that begins with http"),
+        ("[a]\ncheckpoint = 'x'\nstate_bits = 60\n", "state_bits = 60: .* a multiple of 8"),
+        ("[a]\ncheckpoint = 'x'\nstate_bits = true\n", "state_bits = True: .* a multiple of 8"),
+        (
+            "[a]\ncheckpoint = 'x'\nstate_bits = 64\nretrieval = true\n",
+            "state_bits and retrieval = true exclude each other",
+        ),
+        ("[a]\naddress = 'h:1'\nstate_bits = 64\n", "state_bits is for a checkpoint"),
         ("[a]\ncheckpoint = 'x'\napi = 'caht'\n", "unknown api 'caht'; did you mean chat"),
         (f"{ENGINE}", 'protocol = "vllm" needs tokenizer = "FOLDER"'),
         (f"{ENGINE}tokenizer = 7\n", "tokenizer has to be a string"),
@@ -195,14 +202,15 @@ def test_how_a_checkpoint_is_served_is_said_in_its_table(tmp_path: Path) -> None
     path = write(
         tmp_path,
         '[mine]\ncheckpoint = "c"\nbackend = "transformers"\nstyles = ["natural", "symbolic"]\n'
-        "device = 'cuda'\nthreads = 2\nstart_timeout_s = 900\n[plain]\ncheckpoint = 'c'\n",
+        "device = 'cuda'\nthreads = 2\nstate_bits = 64\nstart_timeout_s = 900\n"
+        "[plain]\ncheckpoint = 'c'\n",
     )
     (tmp_path / "c").mkdir()
     mine, plain = load_endpoints(path, tmp_path).select(["all"])
     assert model_arguments(mine) == (
         str((tmp_path / "c").resolve()),
         *("--backend", "transformers", "--device", "cuda"),
-        *("--styles", "natural,symbolic", "--threads", "2"),
+        *("--styles", "natural,symbolic", "--threads", "2", "--state-bits", "64"),
     )
     assert model_arguments(plain) == (str((tmp_path / "c").resolve()),)
     assert (mine.start_timeout_s, plain.start_timeout_s) == (900.0, START_TIMEOUT_S)

@@ -1,15 +1,17 @@
 """What a checkpoint's card says to programs: written by trainings, read by servers."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from harness.tasks import TASKS
 from harness_servers.checkpoints.checkpoint import load_checkpoint
-from harness_servers.checkpoints.model_card import read_trained_tasks
+from harness_servers.checkpoints.model_card import ModelCard, read_card
 from harness_servers.errors import CheckpointError
 from harness_training.card import front_matter
 from harness_training.recipe import load_recipe
+from harness_training.trained_contexts import trained_on
 
 CHECKPOINTS = Path(__file__).parents[3] / "checkpoints"
 SHIPPED = sorted(path.name for path in CHECKPOINTS.iterdir())
@@ -29,11 +31,11 @@ def test_the_list_is_read_from_the_front_matter_alone(
     tmp_path: Path, text: str, tasks: tuple[str, ...]
 ) -> None:
     (tmp_path / "README.md").write_text(text)
-    assert read_trained_tasks(tmp_path / "README.md") == tasks
+    assert read_card(tmp_path / "README.md").trained_tasks == tasks
 
 
 def test_a_checkpoint_without_a_card_says_nothing(lstm_folder: Path) -> None:
-    assert load_checkpoint(lstm_folder).trained_tasks == ()
+    assert load_checkpoint(lstm_folder).card == ModelCard()
 
 
 @pytest.mark.parametrize(
@@ -42,6 +44,9 @@ def test_a_checkpoint_without_a_card_says_nothing(lstm_folder: Path) -> None:
         ("---\ntrained_tasks: copy\n---\n", "trained_tasks is 'copy'"),
         ("---\ntrained_tasks: [copy,]\n---\n", "trained_tasks is '[copy,]'"),
         ("---\ntrained_tasks:\n- copy\n---\n", "trained_tasks is ''"),
+        ("---\ntrained_on: {copy: 1}\n---\n", "a line of its own for each task of trained_on"),
+        ("---\ntrained_on:\n  copy: {cot: many}\n---\n", "trained_on has 'copy: {cot: many}'"),
+        ("---\ntrained_on:\n  copy: {}\n---\n", "trained_on has 'copy: {}'"),
         ("---\nlicense: mit\n", "its front matter has no end"),
     ],
 )
@@ -58,13 +63,30 @@ def test_the_card_is_no_part_of_the_digest(lstm_folder: Path) -> None:
     before = load_checkpoint(lstm_folder)
     (lstm_folder / "README.md").write_text("---\ntrained_tasks: [copy]\n---\n")
     after = load_checkpoint(lstm_folder)
-    assert (after.trained_tasks, after.digest) == (("copy",), before.digest)
+    assert (after.card.trained_tasks, after.digest) == (("copy",), before.digest)
+
+
+def test_budgets_are_read_by_task_and_way_and_other_keys_passed_over(tmp_path: Path) -> None:
+    card = tmp_path / "README.md"
+    card.write_text(
+        "---\nmodel-index:\n  copy: [1]\ntrained_on:\n  copy: {direct: 12, search regex: 3}\n"
+        "  needle: { cot:  7 }\nlicense: mit\nother:\n  copy: {cot: 1}\n---\n"
+    )
+    assert [(one.task, one.way, one.contexts) for one in read_card(card).trained_on] == [
+        ("copy", "direct", 12),
+        ("copy", "search regex", 3),
+        ("needle", "cot", 7),
+    ]
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_a_shipped_card_names_the_tasks_of_its_recipe(name: str) -> None:
+def test_a_shipped_card_names_the_tasks_and_budgets_of_its_recipe(name: str) -> None:
     recipe = load_recipe(CHECKPOINTS / name / "recipe.toml")
     card = CHECKPOINTS / name / "README.md"
-    assert card.read_text().startswith(front_matter(recipe))
-    assert read_trained_tasks(card) == recipe.trained_tasks
+    steps = re.search(r"^([\d,]+) steps of at most", card.read_text(), re.MULTILINE)
+    assert steps is not None
+    num_steps = int(steps[1].replace(",", ""))
+    assert card.read_text().startswith(front_matter(recipe, num_steps))
+    assert read_card(card).trained_tasks == recipe.trained_tasks
+    assert read_card(card).trained_on == trained_on(recipe, num_steps)
     assert set(recipe.trained_tasks) <= set(TASKS)

@@ -134,6 +134,8 @@ class GetModelResponse(_message.Message):
     STORED_DTYPE_FIELD_NUMBER: _builtins.int
     MAX_TOP_LOG_PROBS_FIELD_NUMBER: _builtins.int
     DECODING_FIELD_NUMBER: _builtins.int
+    TRAINED_ON_FIELD_NUMBER: _builtins.int
+    STATE_BITS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The checkpoint's folder name."""
     family: Global___ModelFamily.ValueType
@@ -173,6 +175,10 @@ class GetModelResponse(_message.Message):
     """How the sequences that run are decoded: "in batches", several in one forward pass, or "row by
     row", each by itself and so the slower the more there are. Empty: not said.
     """
+    state_bits: _builtins.int
+    """Where a question begins, all that is known of what stands before it are so many bits; state_bytes
+    are then these. Every prompt needs a question's mark. 0: the whole state goes on.
+    """
     @_builtins.property
     def search_channel(self) -> Global___SearchChannel:
         """Not set: this model has no search channel."""
@@ -184,6 +190,12 @@ class GetModelResponse(_message.Message):
     @_builtins.property
     def trained_tasks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Tasks that the checkpoint was trained on, as its model card says. Empty: it does not say."""
+
+    @_builtins.property
+    def trained_on(self) -> _containers.RepeatedCompositeFieldContainer[Global___TrainedOn]:
+        """How much of each task and way the checkpoint was trained on, as its model card says; what is not
+        listed it was not trained on at all. Empty: it does not say.
+        """
 
     def __init__(
         self,
@@ -211,10 +223,12 @@ class GetModelResponse(_message.Message):
         stored_dtype: _builtins.str = ...,
         max_top_log_probs: _builtins.int | None = ...,
         decoding: _builtins.str = ...,
+        trained_on: _abc.Iterable[Global___TrainedOn] | None = ...,
+        state_bits: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_context_limit", b"_context_limit", "_max_top_log_probs", b"_max_top_log_probs", "_search_channel", b"_search_channel", "context_limit", b"context_limit", "max_top_log_probs", b"max_top_log_probs", "search_channel", b"search_channel"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_limit", b"_context_limit", "_max_top_log_probs", b"_max_top_log_probs", "_search_channel", b"_search_channel", "checkpoint_digest", b"checkpoint_digest", "context_limit", b"context_limit", "decoding", b"decoding", "device", b"device", "dtype", b"dtype", "engine", b"engine", "engine_version", b"engine_version", "family", b"family", "has_chat_template", b"has_chat_template", "max_new_tokens", b"max_new_tokens", "max_prompt_tokens", b"max_prompt_tokens", "max_top_log_probs", b"max_top_log_probs", "name", b"name", "num_parameters", b"num_parameters", "num_slots", b"num_slots", "search_channel", b"search_channel", "state_bytes", b"state_bytes", "state_bytes_per_token", b"state_bytes_per_token", "stored_dtype", b"stored_dtype", "styles", b"styles", "tokenizer_digest", b"tokenizer_digest", "trained_tasks", b"trained_tasks", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_limit", b"_context_limit", "_max_top_log_probs", b"_max_top_log_probs", "_search_channel", b"_search_channel", "checkpoint_digest", b"checkpoint_digest", "context_limit", b"context_limit", "decoding", b"decoding", "device", b"device", "dtype", b"dtype", "engine", b"engine", "engine_version", b"engine_version", "family", b"family", "has_chat_template", b"has_chat_template", "max_new_tokens", b"max_new_tokens", "max_prompt_tokens", b"max_prompt_tokens", "max_top_log_probs", b"max_top_log_probs", "name", b"name", "num_parameters", b"num_parameters", "num_slots", b"num_slots", "search_channel", b"search_channel", "state_bits", b"state_bits", "state_bytes", b"state_bytes", "state_bytes_per_token", b"state_bytes_per_token", "stored_dtype", b"stored_dtype", "styles", b"styles", "tokenizer_digest", b"tokenizer_digest", "trained_on", b"trained_on", "trained_tasks", b"trained_tasks", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__context_limit: _TypeAlias = _typing.Literal["context_limit"]  # noqa: Y015
     _WhichOneofArgType__context_limit: _TypeAlias = _typing.Literal["_context_limit", b"_context_limit"]  # noqa: Y015
@@ -230,6 +244,33 @@ class GetModelResponse(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__search_channel) -> _WhichOneofReturnType__search_channel | None: ...
 
 Global___GetModelResponse: _TypeAlias = GetModelResponse  # noqa: Y015
+
+@_typing.final
+class TrainedOn(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: _builtins.int
+    WAY_FIELD_NUMBER: _builtins.int
+    CONTEXTS_FIELD_NUMBER: _builtins.int
+    task: _builtins.str
+    way: _builtins.str
+    """"direct", "cot", "search regex", "search dense"."""
+    contexts: _builtins.int
+    """Contexts with at least one question that was to be answered in this way: about so many."""
+    def __init__(
+        self,
+        *,
+        task: _builtins.str = ...,
+        way: _builtins.str = ...,
+        contexts: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contexts", b"contexts", "task", b"task", "way", b"way"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrainedOn: _TypeAlias = TrainedOn  # noqa: Y015
 
 @_typing.final
 class SearchChannel(_message.Message):
