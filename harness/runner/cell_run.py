@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 from harness.clients.completion import Completion, CompletionRequest
@@ -18,9 +18,11 @@ from harness.runs.records import SampleRecord
 from harness.runs.store import RunStore
 from harness.sample import Prompt, Sample, Split
 from harness.scoring.exact import Verdict
+from harness.tasks import natural, symbolic
 from harness.tasks.foreign import naming
 from harness.tasks.prompts import make_prompt
 from harness.tasks.task import Task
+from harness.way import SearchArm, Style, Way
 
 # A cell with so many refusals in a row is refused as a whole.
 _MAX_REFUSED: Final = 10
@@ -74,8 +76,12 @@ class CellRun:
         return self.num_samples * self.repeats
 
     def prompt(self, sample: Sample) -> Prompt:
-        """The exact text that is sent."""
-        return make_prompt(self.task, sample, self.cell.way, examples=self.examples)
+        """The exact text that is sent. Raises InputError where the sample cannot be asked so."""
+        return self.prompt_of(sample, self.cell.way)
+
+    def prompt_of(self, sample: Sample, way: Way) -> Prompt:
+        """The same, asked in another way."""
+        return make_prompt(self.task, sample, way, examples=self.examples)
 
 
 async def check_prompt(run: CellRun, listener: Listener) -> None:
@@ -84,13 +90,16 @@ async def check_prompt(run: CellRun, listener: Listener) -> None:
     Raises InputError for a word outside its vocabulary and for a prompt over its length (or one
     that the server cuts without a word), UnreachableError where there is no answer.
     """
-    prompt = run.prompt(run.task.sample(Split.TEST, run.seed, 0))
+    sample = run.task.sample(Split.TEST, run.seed, 0)
+    prompt = run.prompt(sample)
     cell, model = run.cell, run.connection.model
     # Of a context one token has to be left for the answer.
     room = model.context_limit - 1 if model.context_limit else 0
     longest = min(filter(None, (model.max_prompt_tokens, room)), default=0)
     try:
         num_tokens = await run.connection.count_tokens(prompt, deadline_s=run.deadline_s)
+        if cell.filler and run.connection.endpoint.is_ours:
+            await _check_filler(run, sample, num_tokens)
     except RefusedError as error:
         raise InputError(f"{cell.key}: the server refuses the prompt: {error.detail}") from None
     except FilteredError:
@@ -114,6 +123,23 @@ async def check_prompt(run: CellRun, listener: Listener) -> None:
         raise InputError(
             f"{cell.task_label} at size {cell.size}: a prompt has {num_tokens} tokens, "
             f"endpoint '{cell.endpoint}' takes {longest}"
+        )
+
+
+async def _check_filler(run: CellRun, sample: Sample, num_tokens: int) -> None:
+    """Raises InputError where the server's tokenizer writes filler in more or fewer tokens."""
+    cell = run.cell
+    bare = run.prompt_of(sample, replace(cell.way, filler=0))
+    num_bare = await run.connection.count_tokens(bare, deadline_s=run.deadline_s)
+    num_problems = 1 + len(run.examples)
+    # In language it stands on a line of its own.
+    num_breaks = 2 if cell.style is Style.NATURAL else 0
+    asked = range(cell.filler * num_problems, (cell.filler + num_breaks) * num_problems + 1)
+    if (num_filler := num_tokens - num_bare) not in asked:
+        word = natural.FILLER if cell.style is Style.NATURAL else symbolic.FILLER
+        raise InputError(
+            f"{cell.key}: filler {cell.filler}: the server's tokenizer does not write {word!r} as "
+            f"one token: {num_problems * cell.filler} of them are {num_filler} tokens"
         )
 
 
@@ -165,7 +191,7 @@ class _Asking:
         """Asks sample after sample. Raises as `run_cell` does."""
         budget = self._run.budget
         for sample, repeat in self._queue:
-            prompt = self._run.prompt(sample)
+            prompt = self._prompt(sample)
             most = self._run.connection.room.num_tokens(prompt) + self._run.cell.max_new_tokens
             await budget.reserve(most)
             record = None
@@ -173,6 +199,12 @@ class _Asking:
                 record = await self._ask(sample, repeat, prompt)
             finally:
                 budget.settle(most, record)
+
+    def _prompt(self, sample: Sample) -> Prompt:
+        try:
+            return self._run.prompt(sample)
+        except InputError as error:
+            raise CellRefusedError(f"{error}; the cell {self._run.cell.key} is left out") from None
 
     async def _ask(self, sample: Sample, repeat: int, prompt: Prompt) -> SampleRecord | None:
         """One sample, stored; None where it errored."""
@@ -207,6 +239,7 @@ class _Asking:
             abbreviations=run.task.abbreviations,
             repeat=repeat,
             top_log_probs=run.top_log_probs,
+            max_searches=0 if run.cell.search is SearchArm.EMPTY else None,
         )
         # The first time a sample is asked it waits as it did before there were repeats.
         name = f"{run.cell.key} {sample.address.key}" + (f" {repeat}" if repeat else "")

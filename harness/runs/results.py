@@ -10,6 +10,7 @@ from harnessapi.values import ModelDescription
 from harness.runs.cell import Cell
 from harness.runs.metrics import Metrics
 from harness.scoring.bound import bits_needed, recall_bound
+from harness.way import Reading
 
 # The task that asks for one of `size` values, each drawn evenly from `alphabet` words.
 _ONE_OF_MANY: Final = "assoc_recall"
@@ -74,6 +75,9 @@ class CellResult:
         # A search reads the context again: no bound on the state is one on the answer then.
         if self.asked.task != _ONE_OF_MANY or self.asked.retrieval is not None:
             return None
+        # Whoever knows the question first has one pair to keep, not all of them.
+        if self.asked.reading is Reading.QUESTION_FIRST:
+            return None
         return self.parameters.get("alphabet")
 
     def as_json(self) -> dict[str, Any]:
@@ -89,6 +93,9 @@ class CellResult:
             "prompting": asked.prompting.value,
             "retrieval": asked.retrieval.value if asked.retrieval else None,
             "style": asked.style.value,
+            "reading": asked.reading.value,
+            "filler": asked.filler,
+            "search": asked.search.value if asked.retrieval else None,
             "trained": asked.is_trained(self.model),
             **asdict(metrics),
             "tokens_per_s": _rounded(metrics.tokens_per_s),

@@ -48,6 +48,7 @@ def describe(
         max_prompt_tokens=max_prompt_tokens,
         markers=codec.markers,
         modes=tuple(Mode) if codec.markers is not None else (),
+        takes_searched_text=codec.markers is not None,
         styles=styles or checkpoint.config.styles or codec.styles,
         trained_tasks=checkpoint.trained_tasks,
         has_chat_template=codec.chat_template is not None,

@@ -25,6 +25,7 @@ def description_to_wire(model: ModelDescription) -> pb.GetModelResponse:
             failed_text=model.markers.failed,
             passage_separator=model.markers.passage_separator,
             modes=[MODES.number(mode) for mode in model.modes],
+            takes_searched_text=model.takes_searched_text,
         )
     family = pb.ModelFamily.Value(f"{_FAMILY}{model.family}")
     return pb.GetModelResponse(family=family, search_channel=channel, **same)
@@ -41,6 +42,7 @@ def description_from_wire(message: pb.GetModelResponse) -> ModelDescription:
         family=pb.ModelFamily.Name(message.family).removeprefix(_FAMILY),
         markers=_markers(channel) if message.HasField("search_channel") else None,
         modes=tuple(mode for mode in known if mode is not None),
+        takes_searched_text=channel.takes_searched_text,
         **same,
     )
 
