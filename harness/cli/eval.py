@@ -185,10 +185,11 @@ def eval_command(ctx: click.Context, /, **values: Any) -> None:
     away or lets them queue, and where it limits requests a minute no faster than that. A cell whose
     requests are refused ten times in a row is left out, and the rest of the grid goes on.
 
-    Lists of endpoints, tasks, sizes, promptings, readings, fillers and searches make a grid. Cells that cannot be asked (a size
-    that a task does not have, a search that an endpoint does not have) are refused with a reason;
-    the rest of the grid is run, and the exit status is 4. So it is where one endpoint of several
-    does not start or answer, or is lost on the way: its cells are left out, and --resume asks them.
+    Lists of endpoints, tasks, sizes, promptings, readings, fillers and searches make a grid. Cells
+    that cannot be asked (a size that a task does not have, a search that an endpoint does not have)
+    are refused with a reason; the rest of the grid is run, and the exit status is 4. So it is where
+    one endpoint of several does not start or answer, or is lost on the way: its cells are left out,
+    and --resume asks them.
 
     \b
       harness eval --endpoint rnn-rag --task assoc_recall

@@ -43,6 +43,8 @@ class Script:
     # A wrong answer to every n-th prompt; by the prompt, so that a repeated call answers the same.
     wrong_share: float = 0.0
     has_channel: bool = True
+    # Whether it searches another text than the prompt, and says so; an older server does neither.
+    takes_searched_text: bool = True
     # From this call on none is answered.
     hang_from_call: int = 0
     # The process kills itself at this call; once, then the folder remembers, or every time.
@@ -111,6 +113,7 @@ class FakeModel(inference_pb2_grpc.InferenceServiceServicer):
                 max_prompt_tokens=self.script.max_prompt_tokens,
                 markers=Markers() if self.script.has_channel else None,
                 modes=tuple(Mode) if self.script.has_channel else (),
+                takes_searched_text=self.script.has_channel and self.script.takes_searched_text,
                 styles=tuple(self.script.styles),
                 has_chat_template=self.script.has_chat_template,
                 trained_tasks=tuple(self.script.trained_tasks),

@@ -49,7 +49,7 @@ def open_side(folder: Path, endpoint: str | None, way: str | None) -> Side:
     side = Side(folder=folder, manifest=manifest, endpoint=endpoint, way=way)
     if not side.cells:
         has = ", ".join(sorted({c.way.name for c in manifest.cells if c.endpoint == endpoint}))
-        raise InputError(f"run {manifest.run}: {endpoint} was not asked as '{way}', but as {has}")
+        raise InputError(f"run {manifest.run}: {endpoint} has no way '{way}', but {has}")
     return side
 
 

@@ -1,27 +1,25 @@
 """Turns the options of a run into its cells; unusable combinations are refused one by one."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
-from typing import Final, NamedTuple
+from typing import Final
 
 from harnessapi.values import Mode, ModelDescription
 
 from harness.endpoints.endpoint import Endpoint
 from harness.errors import InputError, unknown_name
+from harness.runner.arms import Asked, asked_of, require_arms
 from harness.runs.cell import Cell
 from harness.runs.refused import Refused, nothing_left
 from harness.runs.run_options import RunOptions
-from harness.sample import Split
 from harness.tasks import build_task
 from harness.tasks.foreign import naming
 from harness.tasks.parameters import parameters_of
 from harness.tasks.promises import check_samples
-from harness.tasks.prompts import make_prompt
 from harness.tasks.task import Task
-from harness.way import Prompting, Reading, SearchArm, Style, Way
+from harness.way import Prompting, SearchArm, Style, Way
 
 _SPARE_TOKENS: Final = 32
 _SPARE_NATURAL: Final = {Prompting.DIRECT: 128, Prompting.COT: 1024, Prompting.SEARCH: 1024}
@@ -41,18 +39,10 @@ class Plan:
     refused: tuple[Refused, ...]
 
 
-class Arm(NamedTuple):
-    """How a cell of the grid is read, filled up and searched."""
-
-    reading: Reading
-    filler: int
-    search: SearchArm
-
-
 def plan_cells(
     options: RunOptions, endpoints: Sequence[Endpoint], models: Mapping[str, ModelDescription]
 ) -> Plan:
-    """Endpoint x task x size x prompting x arms. A model that is not known yet is taken to offer all.
+    """Endpoint x task x size x how it is asked. A model that is not known yet offers all.
 
     A refused cell names what an endpoint, its model or a task does not have. Raises InputError
     where no cell is left, and for a parameter that a task allows at none of its sizes.
@@ -61,19 +51,17 @@ def plan_cells(
         _require_parameters(options, name)
     cells: list[Cell] = []
     refused: list[Refused] = []
-    for endpoint, (name, size), prompting, arm in product(
-        endpoints, _sizes(options), options.prompting or (None,), _arms(options)
-    ):
+    for endpoint, (name, size), asked in product(endpoints, _sizes(options), asked_of(options)):
         try:
             task = _task(options, name, size)
-            cells.append(_cell(options, endpoint, task, prompting, arm, models.get(endpoint.name)))
+            cells.append(_cell(options, endpoint, task, asked, models.get(endpoint.name)))
         except InputError as error:
             refused.append(
                 Refused(
                     endpoint=endpoint.name,
                     task=name,
                     size=size,
-                    prompting=prompting,
+                    prompting=asked.prompting,
                     reason=str(error),
                 )
             )
@@ -90,10 +78,6 @@ def plan_cells(
             "and an endpoint with a search channel"
         )
     return Plan(cells=tuple(dict.fromkeys(cells)), refused=tuple(refused))
-
-
-def _arms(options: RunOptions) -> list[Arm]:
-    return [Arm(*one) for one in product(options.reading, options.filler, options.search)]
 
 
 def _task(options: RunOptions, name: str, size: int) -> Task:
@@ -139,16 +123,14 @@ def _cell(
     options: RunOptions,
     endpoint: Endpoint,
     task: Task,
-    prompting: Prompting | None,
-    arm: Arm,
+    asked: Asked,
     model: ModelDescription | None,
 ) -> Cell:
     if options.log_probs is not None:
         _require_log_probs(options.log_probs, endpoint, model)
     offered = _offered_modes(options, endpoint, model)
     usable = [mode for mode in task.retrieval_modes if mode in offered]
-    if prompting is None:
-        prompting = _default_prompting(task, can_search=bool(usable))
+    prompting = asked.prompting or _default_prompting(task, can_search=bool(usable))
     if prompting not in task.promptings:
         raise InputError(
             f"{task.name}: no prompting {prompting}; usable: {_listed(task.promptings)}"
@@ -161,13 +143,13 @@ def _cell(
         prompting=prompting,
         retrieval=mode,
         style=style,
-        reading=arm.reading,
-        filler=arm.filler,
+        reading=asked.reading,
+        filler=asked.filler,
         # As with --retrieval: of those that search.
-        search=SearchArm.HONEST if mode is None else arm.search,
+        search=SearchArm.HONEST if mode is None else asked.search,
     )
     if way.arms:
-        _require_arms(options, endpoint, task, way, model)
+        require_arms(options, endpoint, task, way, model)
     return Cell(
         endpoint=endpoint.name,
         task=task.name,
@@ -181,26 +163,6 @@ def _cell(
         filler=way.filler,
         search=way.search,
     )
-
-
-def _require_arms(
-    options: RunOptions, endpoint: Endpoint, task: Task, way: Way, model: ModelDescription | None
-) -> None:
-    """Raises InputError for what the task cannot be asked so, and a search that would look at more.
-
-    What is read twice is searched once: it would count double, and a lie would not be found.
-    """
-    foreign = naming(task.name, way.name) if task.name in options.task_source else nullcontext()
-    with foreign:
-        prompt = make_prompt(task, task.sample(Split.TEST, options.seed, 0), way)
-    if prompt.searched is None or way.retrieval is None or not endpoint.is_ours:
-        return  # The prompt is what is searched; or this program searches.
-    if model is not None and not model.takes_searched_text:
-        raise InputError(
-            f"{way.name}: endpoint '{endpoint.name}': its server does not say that it can search "
-            "another text than the prompt (takes_searched_text of GetModel): what is read twice "
-            "would count double, and a search would tell no lie. A newer server does"
-        )
 
 
 def _require_log_probs(asked: int, endpoint: Endpoint, model: ModelDescription | None) -> None:
