@@ -17,9 +17,12 @@ from harnessapi.values import Markers, Mode, ModelDescription
 
 from harness.fakes.fake_grpc import start_server
 from harness.fakes.made_up_log_probs import give_log_probs, made_up
+from harness.tasks import natural, symbolic
 from harness_retrieval.abbreviations import Abbreviation, expand
 
 _PROBLEM: Final = "[Problem"
+# What may stand behind the question.
+_FILLERS: Final = (natural.FILLER, symbolic.FILLER)
 
 
 class Fault(StrEnum):
@@ -193,10 +196,16 @@ def _events(request: pb.GenerateRequest, *, wrong: bool) -> list[pb.GenerateResp
     text = _prompt_text(request)
     words = text.split()
     is_natural = _PROBLEM in text
+    options = request.retrieval
     # Of worked problems the last one is asked; in symbols there is nothing else.
-    passages = [passage.split() for passage in text.rpartition(_PROBLEM)[2].split(" ;")]
+    read = text.rpartition(_PROBLEM)[2]
+    passages = [
+        passage.split()
+        for passage in (options.searched_text or read).split(" ;")
+        if options.max_searches or not options.HasField("max_searches")
+    ]
     pairs = {passage[-2]: passage[-1] for passage in passages if len(passage) >= 2}
-    key = words[-1]
+    key = next(word for word in reversed(words) if word not in _FILLERS)
     value = "wrong" if wrong else pairs.get(key, "missing")
     started = pb.Started(
         num_prompt_tokens=len(words),
