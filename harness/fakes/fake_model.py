@@ -66,6 +66,9 @@ class Script:
     # None: no log-probabilities, no scores.
     max_top_log_probs: int | None = None
     decoding: str = ""
+    # Of its tokenizer: outside its vocabulary, and one token however often they follow each other.
+    unknown_words: tuple[str, ...] = ()
+    merged_words: tuple[str, ...] = ()
 
 
 def _prompt_text(request: pb.GenerateRequest | pb.TokenizeRequest) -> str:
@@ -131,8 +134,12 @@ class FakeModel(inference_pb2_grpc.InferenceServiceServicer):
         """One token a word; one with a capital letter is outside a vocabulary of symbols."""
         words = _prompt_text(request).split()
         for word in words:
-            if word != word.lower() and "natural" not in self.script.styles:
+            is_unknown = word != word.lower() and "natural" not in self.script.styles
+            if is_unknown or word in self.script.unknown_words:
                 await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"unknown word '{word}'")
+        merged = self.script.merged_words
+        pairs = zip(words, [*words[1:], ""], strict=True)
+        words = [word for word, after in pairs if word != after or word not in merged]
         return pb.TokenizeResponse(token_ids=range(len(words)), tokens=words)
 
     async def Score(  # noqa: N802
