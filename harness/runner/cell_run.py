@@ -142,9 +142,10 @@ class _Asking:
 
     def _prompt(self, sample: Sample) -> Prompt:
         try:
-            return self._run.prompt(sample)
+            with naming(self._run.cell.key, sample.address.key):
+                return self._run.prompt(sample)
         except InputError as error:
-            raise CellRefusedError(f"{error}; the cell {self._run.cell.key} is left out") from None
+            raise CellRefusedError(f"{error}; the cell is left out") from None
 
     async def _ask(self, sample: Sample, repeat: int, prompt: Prompt) -> SampleRecord | None:
         """One sample, stored; None where it errored."""
