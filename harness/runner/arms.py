@@ -39,7 +39,7 @@ def require_arms(
 
     What is read twice is searched once: it would count double, and a lie would not be found.
     """
-    foreign = naming(task.name, way.name) if task.name in options.task_source else nullcontext()
+    foreign = naming(way.name, task.name) if task.name in options.task_source else nullcontext()
     with foreign:
         make_prompt(task, task.sample(Split.TEST, options.seed, 0), way)
     is_searched = way.search is not SearchArm.EMPTY and way.retrieval is not None
