@@ -103,6 +103,14 @@ class Problem(ABC):
         """Every question that can be asked about the context, this one too."""
         return (self,)
 
+    def false_twin(self, _generator: random.Random, /) -> "Problem | None":
+        """The same question about a false context, in which another answer is right.
+
+        As like the true context as can be: a lying search looks through it. None where there is no
+        such, or the problem knows of none.
+        """
+        return None
+
     def thought(self) -> str:
         """The chain of thought of a perfect model."""
         raise NotImplementedError
@@ -155,8 +163,25 @@ class Sample:
         """
         return [replace(self, problem=problem) for problem in self.problem.siblings()]
 
+    def false_twin(self) -> "Sample | None":
+        """What a lying search looks through, the same whenever it is asked; its target is the lie.
+
+        None where its problem has none. Raises ValueError for one that is true, or asks otherwise.
+        """
+        # Of a generator of its own: the sample is drawn from that of attempt 0.
+        problem = self.problem.false_twin(self.address.random(attempt=1))
+        if problem is None:
+            return None
+        if problem.question != self.question or problem.target == self.target:
+            raise ValueError(
+                f"the false twin of {self.address.key} asks {problem.question!r} and answers "
+                f"{problem.target!r}: the same question and another answer are wanted"
+            )
+        heading = self.context.removesuffix(self.problem.text)
+        return replace(self, context=f"{heading}{problem.text}", problem=problem)
+
     def steps(self, way: Way) -> Iterator[Step]:
-        """Its worked completion."""
+        """Its worked completion, with searches that find what is there."""
         return self.problem.steps(way)
 
 

@@ -29,8 +29,8 @@ class _Difference(click.types.FloatParamType):
 
 
 @click.command("compare", no_args_is_help=True)
-@click.argument("first", metavar="RUN_A[:ENDPOINT[:PROMPTING]]")
-@click.argument("second", metavar="RUN_B[:ENDPOINT[:PROMPTING]]")
+@click.argument("first", metavar="RUN_A[:ENDPOINT[:WAY]]")
+@click.argument("second", metavar="RUN_B[:ENDPOINT[:WAY]]")
 @click.option(
     "--task",
     type=CommaList(click.STRING, "TASK,..."),
@@ -64,13 +64,15 @@ def compare_command(first: str, second: str, as_json: bool, out: Path, **chosen:
 
     A side is a run, by its ID or folder; where the run has several endpoints, one of them is named.
     Cells are paired that were asked the same way; where the ways differ (one searched, the other
-    did not), the only ones of a task and size. PROMPTING chooses where there are several. What
-    one side was not asked is left out, and said.
+    did not), the only ones of a task and size. WAY chooses where there are several: a prompting, or
+    more words of a way, like 'search lying', 'twice', 'honest'. What one side was not asked is left
+    out, and said.
 
     \b
       harness compare 20260101T120000Z-1a2b 20260102T120000Z-3c4d
       harness compare RUN:rnn RUN:rnn-rag
       harness compare RUN:rnn:direct RUN:rnn:cot --json
+      harness compare RUN:rnn-rag:honest RUN:rnn-rag:lying
       harness compare RUN_A:rnn RUN_B:ssm --task assoc_recall,index --size 16
       harness compare RUN:rnn RUN:rnn-rag --power --difference 0.05
 
@@ -114,14 +116,14 @@ def _say_what_is_left_out(sides: Sequence[Side], comparisons: Sequence[Compariso
 
 
 def _side(text: str, out: Path) -> Side:
-    """`RUN:ENDPOINT:PROMPTING`; a folder may have colons in its own name."""
+    """`RUN:ENDPOINT:WAY`; a folder may have colons in its own name."""
     for num_parts in range(3):
         run, *rest = text.rsplit(":", num_parts) if num_parts else [text]
         try:
             folder = find_run(run, out)
         except InputError:
             continue
-        endpoint, prompting = (*rest, None, None)[:2]
-        return open_side(folder, endpoint, prompting)
+        endpoint, way = (*rest, None, None)[:2]
+        return open_side(folder, endpoint, way)
     find_run(text.partition(":")[0], out)
-    raise InputError(f"'{text}' is not RUN, RUN:ENDPOINT or RUN:ENDPOINT:PROMPTING")
+    raise InputError(f"'{text}' is not RUN, RUN:ENDPOINT or RUN:ENDPOINT:WAY")

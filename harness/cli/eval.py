@@ -28,9 +28,12 @@ from harness.runs.refused import refused_lines
 from harness.runs.run_options import DEFAULT_NUM_EXAMPLES
 from harness.runs.store import ERRORS_NAME, RunStore
 from harness.runs.summary import RunResult, summarize, write_summary
-from harness.way import Prompting, Style
+from harness.way import Prompting, Reading, SearchArm, Style
 
 _PROMPTINGS: Final = click.Choice([prompting.value for prompting in Prompting])
+_READINGS: Final = click.Choice([reading.value for reading in Reading])
+_MAX_FILLER: Final = 65_536
+_SEARCHES: Final = click.Choice([search.value for search in SearchArm])
 
 
 @click.command("eval", no_args_is_help=True)
@@ -79,6 +82,29 @@ _PROMPTINGS: Final = click.Choice([prompting.value for prompting in Prompting])
     "--retrieval",
     type=click.Choice([*(mode.value for mode in Mode), "none"]),
     help="The kind of search.  [default: what the task prefers]",
+)
+@click.option(
+    "--reading",
+    type=CommaList(_READINGS, "once|twice|question-first,..."),
+    default="once",
+    show_default=True,
+    help="The context before the question: once, twice, or with the question before it too. "
+    "Searches look at one copy.",
+)
+@click.option(
+    "--filler",
+    type=CommaList(click.IntRange(0, _MAX_FILLER), "N,..."),
+    default="0",
+    show_default=True,
+    help="Neutral words between the question and what the model writes.",
+)
+@click.option(
+    "--search",
+    type=CommaList(_SEARCHES, "honest|empty|lying,..."),
+    default="honest",
+    show_default=True,
+    help="What searches find: what is there; nothing; or what stands in a false copy of the "
+    "context, with the share of answers that are its lie. See docs/arms.md.",
 )
 @click.option(
     "--examples",
@@ -159,10 +185,11 @@ def eval_command(ctx: click.Context, /, **values: Any) -> None:
     away or lets them queue, and where it limits requests a minute no faster than that. A cell whose
     requests are refused ten times in a row is left out, and the rest of the grid goes on.
 
-    Lists of endpoints, tasks, sizes and promptings make a grid. Cells that cannot be asked (a size
-    that a task does not have, a search that an endpoint does not have) are refused with a reason;
-    the rest of the grid is run, and the exit status is 4. So it is where one endpoint of several
-    does not start or answer, or is lost on the way: its cells are left out, and --resume asks them.
+    Lists of endpoints, tasks, sizes, promptings, readings, fillers and searches make a grid. Cells
+    that cannot be asked (a size that a task does not have, a search that an endpoint does not have)
+    are refused with a reason; the rest of the grid is run, and the exit status is 4. So it is where
+    one endpoint of several does not start or answer, or is lost on the way: its cells are left out,
+    and --resume asks them.
 
     \b
       harness eval --endpoint rnn-rag --task assoc_recall
@@ -172,6 +199,8 @@ def eval_command(ctx: click.Context, /, **values: Any) -> None:
       harness eval --endpoint gpt --task needle --requests-per-minute 60 --max-tokens-total 200000
       harness eval --endpoint gpt --task index --repeats 5 --request temperature=0.7
       harness eval --endpoint rnn --task assoc_recall --prompting direct --log-probs 5
+      harness eval --endpoint rnn-rag --task assoc_recall --search honest,empty,lying
+      harness eval --endpoint gpt --task index --reading once,twice --filler 0,32
       harness eval --endpoint rnn-rag --task ./my_task.py:MyTask --size 4,16
       harness eval --resume 20260101T120000Z-1a2b
 

@@ -21,7 +21,7 @@ from harness.runs.summary import summarize
 from harness.tasks.choosing import choose_tasks
 from harness.tasks.elsewhere import require_same_elsewhere
 from harness.tasks.foreign import TaskSource
-from harness.way import Prompting, Style
+from harness.way import Prompting, Reading, SearchArm, Style
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +38,9 @@ class EvalOptions:
     prompting: tuple[str, ...] | None
     style: str | None
     retrieval: str | None
+    reading: tuple[str, ...]
+    filler: tuple[int, ...]
+    search: tuple[str, ...]
     examples: int
     concurrency: int
     max_new_tokens: int | None
@@ -171,4 +174,7 @@ def _run_options(options: EvalOptions, file: EndpointFile) -> RunOptions:
         parameter=read_parameters(options.parameter, tasks.kinds),
         task_source=tasks.sources,
         request=read_request_options(options.request).given(),
+        reading=tuple(map(Reading, options.reading)),
+        filler=options.filler,
+        search=tuple(map(SearchArm, options.search)),
     )

@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from dataclasses import replace
 from typing import Any, Final
 
 import click
@@ -20,7 +21,7 @@ from harness.tasks.natural import worked_examples
 from harness.tasks.parameters import parameter_texts
 from harness.tasks.prompts import make_prompt
 from harness.tasks.task import Task
-from harness.way import Prompting, Style, Way
+from harness.way import Prompting, Reading, SearchArm, Style, Way
 
 # Columns: narrower than a word and some more it is not folded.
 _LEAST_TEXT: Final = 20
@@ -95,14 +96,19 @@ def show_command(task: str) -> None:
 @click.option("--prompting", type=click.Choice([p.value for p in Prompting]), default="direct")
 @click.option("--style", type=click.Choice([s.value for s in Style]), default="symbolic")
 @click.option("--retrieval", type=click.Choice([m.value for m in Mode]), help="For search.")
+@click.option("--reading", type=click.Choice([r.value for r in Reading]), default="once")
+@click.option("--filler", type=click.IntRange(min=0), default=0, metavar="N")
+@click.option("--search", type=click.Choice([s.value for s in SearchArm]), default="honest")
 def sample_command(task: str, size: int | None, **options: Any) -> None:
     """Print one test sample of TASK: its address, prompt, target and a perfect completion.
 
-    Text in square brackets is inserted by a search.
+    Text in square brackets is inserted by a search. Of a lying one the lie is shown too, and what
+    is written of it. Reading, filler and search are those of harness eval.
 
     \b
       harness tasks sample assoc_recall --size 16 --seed 0 --index 0
       harness tasks sample assoc_recall --size 4 --prompting search --retrieval regex
+      harness tasks sample assoc_recall --size 4 --prompting search --search lying
       harness tasks sample needle -T keys=2 -T values=4
       harness tasks sample ./my_task.py:MyTask --size 4 --prompting cot
     """
@@ -110,6 +116,12 @@ def sample_command(task: str, size: int | None, **options: Any) -> None:
     given = read_parameters(options["parameter"], {kind.name: kind}).get(kind.name, {})
     made = build_task(kind, **given, **({} if size is None else {"size": size}))
     way = _way(made, Prompting(options["prompting"]), Style(options["style"]), options["retrieval"])
+    way = replace(
+        way,
+        reading=Reading(options["reading"]),
+        filler=options["filler"],
+        search=SearchArm(options["search"]),
+    )
     _print_sample(made, made.sample(Split.TEST, options["seed"], options["index"]), way)
 
 
@@ -143,7 +155,11 @@ def _print_sample(task: Task, sample: Sample, way: Way) -> None:
     click.echo(f"address    {sample.address.key}")
     click.echo(f"prompt     {prompt.text}")
     click.echo(f"target     {sample.target}")
-    click.echo(f"completion {_completion(sample, way)}")
+    twin = sample.false_twin() if way.search is SearchArm.LYING else None
+    if twin is not None:
+        click.echo(f"lie        {twin.target}")
+    if way.search is not SearchArm.EMPTY:
+        click.echo(f"completion {_completion(twin or sample, way)}")
 
 
 def _completion(sample: Sample, way: Way) -> str:

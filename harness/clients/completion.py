@@ -44,6 +44,8 @@ class CompletionRequest:
     repeat: int = 0
     # Log-probabilities of the generated tokens, with so many of the likeliest; None: not asked.
     top_log_probs: int | None = None
+    # Searches that find something; later ones fail. None: all may.
+    max_searches: int | None = None
 
 
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]

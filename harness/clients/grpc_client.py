@@ -200,20 +200,21 @@ def _to_wire(
     if request.mode is not None:
         message.retrieval.mode = MODES.number(request.mode)
         # max_new_tokens is the limit that counts: a search takes several of them.
-        message.retrieval.max_searches = request.max_new_tokens
+        most = request.max_new_tokens if request.max_searches is None else request.max_searches
+        message.retrieval.max_searches = most
         message.retrieval.abbreviations.extend(
             pb.Abbreviation(query=one.query, pattern=one.pattern) for one in request.abbreviations
         )
+        if prompt.searched is not None:
+            message.retrieval.searched_text = prompt.searched
         if prompt.is_language:
             _word_results(message.retrieval, prompt)
     return message
 
 
 def _word_results(options: pb.RetrievalOptions, prompt: Prompt) -> None:
-    """What the prompt promises of searches: what they look at, and how results are given."""
+    """What the prompt promises of searches: how results are given."""
     options.result_prefix, options.result_suffix = prompt.result_start, prompt.result_end
     options.max_inserted_tokens = max_inserted_tokens(prompt)
-    if prompt.searched is not None:
-        options.searched_text = prompt.searched
     if prompt.failed is not None:
         options.failed_text = prompt.failed

@@ -15,7 +15,7 @@ from harness.conformance.observed_stream import ObservedStream
 from harness.conformance.promise import Promise
 from harness.conformance.promises_of_search import check_steps
 from harness.conformance.trial import Trial
-from harness.conformance.verdicts import NoOccasion
+from harness.conformance.verdicts import NoOccasion, NotOffered
 
 _NO_PATTERN: Final = "("
 
@@ -43,6 +43,24 @@ async def _limit(trial: Trial) -> str:
     _expect_failed(trial, observed, Outcome.LIMIT_REACHED)
     expect_same("Finished.num_searches", observed.finished.num_searches, 0)
     return f"LIMIT_REACHED, and {_inserted(observed)!r} was inserted"
+
+
+async def _text(trial: Trial) -> str:
+    """An empty text is searched: nothing is found, but in what the model wrote itself."""
+    if not trial.model.search_channel.takes_searched_text:
+        raise NotOffered("search_channel.takes_searched_text is not set")
+
+    def change(request: pb.GenerateRequest, _query: str) -> None:
+        request.retrieval.searched_text = ""
+
+    mode = next(iter(trial.searched))
+    observed = await _search_again(trial, mode, change, "searched_text ''")
+    step = observed.steps[0]
+    found = " ".join(step.inserted_text.split())
+    if OUTCOMES.member(step.outcome) is Outcome.FOUND:
+        written = " ".join(observed.text.partition(step.query)[0].split())
+        expect(found in written, f"FOUND {found!r}, where an empty text was searched")
+    return f"an empty text in the prompt's place, and {_inserted(observed)!r} was inserted"
 
 
 async def _cut(trial: Trial) -> str:
@@ -108,6 +126,12 @@ RESULTS: Final = (
         name="search-limit",
         right="past max_searches a query is LIMIT_REACHED, and the failed text is inserted",
         attempt=_limit,
+        needs=_STEPS,
+    ),
+    Promise(
+        name="search-text",
+        right="with takes_searched_text, searched_text is searched in the place of the prompt",
+        attempt=_text,
         needs=_STEPS,
     ),
     Promise(

@@ -117,6 +117,11 @@ DEFECTS: Final[Mapping[str, Defect]] = {
     ),
     "takes-no-pattern": _defect("search-invalid", "a wrong pattern is not found", say=ways.early),
     "endless-search": _defect("search-limit", "takes 0 for no limit", hear=ways.unlimited),
+    "searches-prompt": _defect(
+        "search-text",
+        "searches the prompt, and says that it takes another text",
+        hear=ways.searched_prompt,
+    ),
     "uncut-result": _defect("search-cut", "inserts the whole result", hear=ways.uncut_result),
     "positive": _defect(
         "log-probs", "says likelihoods of over 1", say=ways.changed("delta", ways.positive)

@@ -17,9 +17,12 @@ from harnessapi.values import Markers, Mode, ModelDescription, TrainedOn
 
 from harness.fakes.fake_grpc import start_server
 from harness.fakes.made_up_log_probs import give_log_probs, made_up
+from harness.tasks import natural, symbolic
 from harness_retrieval.abbreviations import Abbreviation, expand
 
 _PROBLEM: Final = "[Problem"
+# What may stand behind the question.
+_FILLERS: Final = (natural.FILLER, symbolic.FILLER)
 
 
 class Fault(StrEnum):
@@ -43,6 +46,8 @@ class Script:
     # A wrong answer to every n-th prompt; by the prompt, so that a repeated call answers the same.
     wrong_share: float = 0.0
     has_channel: bool = True
+    # Whether it searches another text than the prompt, and says so; an older server does neither.
+    takes_searched_text: bool = True
     # From this call on none is answered.
     hang_from_call: int = 0
     # The process kills itself at this call; once, then the folder remembers, or every time.
@@ -65,6 +70,9 @@ class Script:
     decoding: str = ""
     # Inserted in the place of what a search finds, with the claim that it was found.
     lie: str = ""
+    # Of its tokenizer: outside its vocabulary, and one token however often they follow each other.
+    unknown_words: tuple[str, ...] = ()
+    merged_words: tuple[str, ...] = ()
 
 
 def _prompt_text(request: pb.GenerateRequest | pb.TokenizeRequest) -> str:
@@ -115,6 +123,7 @@ class FakeModel(inference_pb2_grpc.InferenceServiceServicer):
                 max_prompt_tokens=self.script.max_prompt_tokens,
                 markers=Markers() if self.script.has_channel else None,
                 modes=tuple(Mode) if self.script.has_channel else (),
+                takes_searched_text=self.script.has_channel and self.script.takes_searched_text,
                 styles=tuple(self.script.styles),
                 has_chat_template=self.script.has_chat_template,
                 trained_tasks=tuple(self.script.trained_tasks),
@@ -133,8 +142,12 @@ class FakeModel(inference_pb2_grpc.InferenceServiceServicer):
         """One token a word; one with a capital letter is outside a vocabulary of symbols."""
         words = _prompt_text(request).split()
         for word in words:
-            if word != word.lower() and "natural" not in self.script.styles:
+            is_unknown = word != word.lower() and "natural" not in self.script.styles
+            if is_unknown or word in self.script.unknown_words:
                 await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"unknown word '{word}'")
+        merged = self.script.merged_words
+        pairs = zip(words, [*words[1:], ""], strict=True)
+        words = [word for word, after in pairs if word != after or word not in merged]
         return pb.TokenizeResponse(token_ids=range(len(words)), tokens=words)
 
     async def Score(  # noqa: N802
@@ -201,10 +214,16 @@ def _events(
     text = _prompt_text(request)
     words = text.split()
     is_natural = _PROBLEM in text
+    options = request.retrieval
     # Of worked problems the last one is asked; in symbols there is nothing else.
-    passages = [passage.split() for passage in text.rpartition(_PROBLEM)[2].split(" ;")]
+    read = text.rpartition(_PROBLEM)[2]
+    passages = [
+        passage.split()
+        for passage in (options.searched_text or read).split(" ;")
+        if options.max_searches or not options.HasField("max_searches")
+    ]
     pairs = {passage[-2]: passage[-1] for passage in passages if len(passage) >= 2}
-    key = words[-1]
+    key = next(word for word in reversed(words) if word not in _FILLERS)
     value = "wrong" if wrong else pairs.get(key, "missing")
     started = pb.Started(
         num_prompt_tokens=len(words),

@@ -42,8 +42,10 @@ def _searched(request: pb.GenerateRequest, prompt_ids: list[int], finished: pb.F
     if request.stopping.HasField("max_new_tokens") and request.stopping.max_new_tokens < len(query):
         return
     text = " ".join(toy.VOCABULARY[one] for one in query[1:-1])
-    prompt = " ".join(toy.VOCABULARY[one] for one in prompt_ids)
-    step = toy.search(text, prompt, request.retrieval)
+    searched = " ".join(toy.VOCABULARY[one] for one in prompt_ids)
+    if request.retrieval.HasField("searched_text"):
+        searched = request.retrieval.searched_text
+    step = toy.search(text, searched, request.retrieval)
     inserted = toy.encode(step.inserted_text)
     is_made = step.outcome != rpb.SEARCH_OUTCOME_LIMIT_REACHED
     finished.num_generated_tokens += len(query)

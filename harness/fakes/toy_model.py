@@ -39,6 +39,7 @@ class ToyModel(inference_pb2_grpc.InferenceServiceServicer):
             failed_text=words.FAILED,
             passage_separator=words.SEPARATOR,
             modes=[rpb.RETRIEVAL_MODE_REGEX, rpb.RETRIEVAL_MODE_DENSE],
+            takes_searched_text=True,
         )
         model = pb.GetModelResponse(
             name="toy",

@@ -67,7 +67,7 @@ def query_of(prompt_ids: Sequence[int], mode: int) -> list[int]:
     return [_IDS[words.SEARCH_START], *asked, _IDS[words.SEARCH_END]]
 
 
-def search(query: str, prompt: str, options: pb.RetrievalOptions) -> pb.RetrievalStep:
+def search(query: str, searched: str, options: pb.RetrievalOptions) -> pb.RetrievalStep:
     """The one search, with what it inserts."""
     outcome, found, expanded = rpb.SEARCH_OUTCOME_NOT_FOUND, "", ""
     for one in options.abbreviations:
@@ -76,11 +76,11 @@ def search(query: str, prompt: str, options: pb.RetrievalOptions) -> pb.Retrieva
         outcome = rpb.SEARCH_OUTCOME_LIMIT_REACHED
     elif options.mode == rpb.RETRIEVAL_MODE_DENSE:
         # The passage that has the word.
-        passages = [one.strip() for one in prompt.split(words.SEPARATOR)]
+        passages = [one.strip() for one in searched.split(words.SEPARATOR)]
         found = next((one for one in passages if query in one.split()), "")
     else:
         try:
-            match = re.search(expanded or query, prompt)
+            match = re.search(expanded or query, searched)
             found = match[match.lastindex or 0] if match else ""
         except re.error:
             outcome = rpb.SEARCH_OUTCOME_INVALID_QUERY

@@ -145,6 +145,12 @@ def unlimited(request: pb.GenerateRequest) -> None:
         request.retrieval.ClearField("max_searches")
 
 
+def searched_prompt(request: pb.GenerateRequest) -> None:
+    """The prompt is searched, whatever it is told."""
+    if request.HasField("retrieval"):
+        request.retrieval.ClearField("searched_text")
+
+
 def uncut_result(request: pb.GenerateRequest) -> None:
     """A result of more than one token, whole."""
     if request.retrieval.max_inserted_tokens == 1:

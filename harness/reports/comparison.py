@@ -114,7 +114,7 @@ def _twins(first: Side, second: Side) -> list[tuple[Cell, Cell]]:
         else:
             differences.append(
                 f"{task} size {size}: asked as {' or '.join(left)}, and as {' or '.join(right)}; "
-                "choose with RUN:ENDPOINT:PROMPTING"
+                "choose with RUN:ENDPOINT:WAY"
             )
     if differences or not twins:
         raise _refused(first, second, differences or lacking)
@@ -219,4 +219,7 @@ def _side_json(cell: Cell) -> dict[str, Any]:
         "prompting": cell.prompting.value,
         "retrieval": cell.retrieval.value if cell.retrieval else None,
         "style": cell.style.value,
+        "reading": cell.reading.value,
+        "filler": cell.filler,
+        "search": cell.search.value if cell.retrieval else None,
     }

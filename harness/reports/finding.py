@@ -14,11 +14,12 @@ Pair = tuple[CellResult, CellResult]
 def finding(cells: Cells) -> str:
     """What a search does for the same weights; without such a pair, the best and worst endpoint.
 
-    Both were asked the same samples. Empty where there is no pair, or none that differs.
+    Both were asked the same samples, and neither in an arm of an experiment. Empty where there is
+    no pair, or none that differs.
     """
     questions: dict[tuple[str, int, int], list[CellResult]] = {}
     for cell in without_repetitions(cells):
-        if cell.metrics.n:
+        if cell.metrics.n and not cell.asked.way.arms:
             key = (cell.asked.task_label, cell.asked.size, cell.seed)
             questions.setdefault(key, []).append(cell)
     by_search = _largest(pair for asked in questions.values() for pair in _with_search(asked))

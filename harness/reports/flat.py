@@ -1,6 +1,6 @@
 """A stored sample as one flat row, for data frames and spreadsheets."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +12,7 @@ from msgspec.structs import asdict
 from harness.clients.completion import COUNTS
 from harness.clients.scored_token import total_log_prob
 from harness.runs.cell import Cell
-from harness.runs.judging import Judge, lenient_judge
+from harness.runs.judging import Judge, lenient_judge, lie_judge
 from harness.runs.manifest import Manifest, read_manifest
 from harness.runs.records import SampleRecord
 from harness.runs.stored_samples import read_samples
@@ -73,6 +73,12 @@ COLUMNS: Final[dict[str, type]] = {
     # Of a server that searches itself, see SearchCheck; None where nothing was checked.
     "search_disagreements": int,
     "searches_unchecked": int,
+    # The arm of an experiment; of a lying search its lie, and whether that is the answer.
+    "reading": str,
+    "filler": int,
+    "search": str,
+    "lie": str,
+    "is_lie": bool,
 }
 _OF_MODEL: Final = tuple(f.name for f in fields(ModelDescription) if f.name in COLUMNS)
 _OF_CELL: Final = tuple(f.name for f in fields(Cell) if f.name in COLUMNS)
@@ -86,12 +92,20 @@ def flat_rows(folder: Path) -> Iterator[Row]:
     """
     manifest = read_manifest(folder)
     cells = {cell.key: cell for cell in manifest.cells}
-    judges = {cell.key: lenient_judge(cell, manifest.wording(cell.task)) for cell in manifest.cells}
+    judges = {
+        cell.key: {
+            "is_lenient": lenient_judge(cell, manifest.wording(cell.task)),
+            "is_lie": lie_judge(cell, manifest.wording(cell.task)),
+        }
+        for cell in manifest.cells
+    }
     for record in read_samples(folder, manifest):
         yield _row(manifest, cells[record.cell], judges[record.cell], record)
 
 
-def _row(manifest: Manifest, cell: Cell, judge: Judge | None, record: SampleRecord) -> Row:
+def _row(
+    manifest: Manifest, cell: Cell, judges: Mapping[str, Judge | None], record: SampleRecord
+) -> Row:
     address = Address.from_key(record.address)
     model = manifest.model(cell.endpoint)
     scored, check = record.log_probs, record.search_check
@@ -105,7 +119,7 @@ def _row(manifest: Manifest, cell: Cell, judge: Judge | None, record: SampleReco
         "seed": address.seed,
         "index": address.index,
         "is_correct": record.is_correct,
-        "is_lenient": None if judge is None else judge(record),
+        **{name: None if judge is None else judge(record) for name, judge in judges.items()},
         "transcript": "".join(f"[{piece.part}]{piece.text}" for piece in record.transcript),
         "generated": record.generated_text,
         "log_prob": None if scored is None else total_log_prob(scored),

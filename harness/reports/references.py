@@ -87,7 +87,7 @@ def paper_curves(cells: Cells) -> list[Curve]:
             models = {
                 cell.model.family: cell.model.num_parameters
                 for cell in cells
-                if cell.asked.prompting is prompting
+                if cell.asked.prompting is prompting and not cell.asked.way.arms
             }
             found += [_paper_curve(curve) for curve in beside(task, prompting, models)]
     return found

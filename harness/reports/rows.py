@@ -10,6 +10,9 @@ from harness.runs.results import CellResult
 NOTHING: Final = "-"
 UNTRAINED: Final = "†"
 _LENIENT: Final = "lenient"
+_LIES: Final = "lies"
+# Columns that are shown where a row says something in them.
+_OPTIONAL: Final = frozenset({_LENIENT, _LIES})
 Texts = Mapping[str, Callable[[CellResult], str]]
 Row = TypeVar("Row")
 
@@ -53,6 +56,7 @@ _ACCURACY: Final[Texts] = {
     "accuracy": accuracy,
     "95% interval": lambda cell: interval(cell.metrics.ci95),
     _LENIENT: lambda cell: number(cell.metrics.lenient_accuracy, 3),
+    _LIES: lambda cell: number(cell.metrics.lie_rate, 3),
 }
 STATE: Final[Texts] = {
     **_ASKED,
@@ -123,9 +127,13 @@ LEFT: Final = frozenset(
 def told(
     columns: Mapping[str, Callable[[Row], str]], rows: Iterable[Row]
 ) -> Mapping[str, Callable[[Row], str]]:
-    """Without the lenient verdict where no row has one."""
-    has_lenient = any(columns[_LENIENT](row) != NOTHING for row in rows)
-    return {name: text for name, text in columns.items() if has_lenient or name != _LENIENT}
+    """Without the lenient verdict, and the lies told, where no row has such."""
+    rows = list(rows)
+    return {
+        name: text
+        for name, text in columns.items()
+        if name not in _OPTIONAL or any(text(row) != NOTHING for row in rows)
+    }
 
 
 def by_state(cell: CellResult) -> tuple[str, str, int, float]:

@@ -17,7 +17,8 @@ class Side:
     folder: Path
     manifest: Manifest
     endpoint: str
-    prompting: str | None = None
+    # Words of the ways that are chosen: `cot`, `search lying`; None: all.
+    way: str | None = None
     tasks: tuple[str, ...] | None = None
     sizes: tuple[int, ...] | None = None
 
@@ -28,13 +29,13 @@ class Side:
             cell
             for cell in self.manifest.cells
             if cell.endpoint == self.endpoint
-            and self.prompting in {None, cell.prompting.value}
+            and (self.way is None or cell.way.words.issuperset(self.way.split()))
             and (self.tasks is None or cell.task in self.tasks)
             and (self.sizes is None or cell.size in self.sizes)
         ]
 
 
-def open_side(folder: Path, endpoint: str | None, prompting: str | None) -> Side:
+def open_side(folder: Path, endpoint: str | None, way: str | None) -> Side:
     """Raises InputError where the run has several endpoints and none is named, or not that one."""
     manifest = read_manifest(folder)
     names = list(dict.fromkeys(cell.endpoint for cell in manifest.cells))
@@ -45,14 +46,10 @@ def open_side(folder: Path, endpoint: str | None, prompting: str | None) -> Side
         raise InputError(
             f"run {manifest.run}: {asked} Name one of {', '.join(names)} as RUN:ENDPOINT"
         )
-    side = Side(folder=folder, manifest=manifest, endpoint=endpoint, prompting=prompting)
+    side = Side(folder=folder, manifest=manifest, endpoint=endpoint, way=way)
     if not side.cells:
-        has = ", ".join(
-            sorted({c.prompting.value for c in manifest.cells if c.endpoint == endpoint})
-        )
-        raise InputError(
-            f"run {manifest.run}: {endpoint} has no prompting '{prompting}', but {has}"
-        )
+        has = ", ".join(sorted({c.way.name for c in manifest.cells if c.endpoint == endpoint}))
+        raise InputError(f"run {manifest.run}: {endpoint} has no way '{way}', but {has}")
     return side
 
 

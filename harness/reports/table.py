@@ -39,6 +39,7 @@ _ASKED: Final[Columns] = {
     "task": lambda row: row.asked.task_label,
     "prompting": lambda row: row.asked.prompting.value,
     "retrieval": lambda row: row.asked.retrieval.value if row.asked.retrieval else NOTHING,
+    "arm": lambda row: " ".join(row.asked.way.arms) or NOTHING,
 }
 _FIGURES: Final[Columns] = {
     "size": lambda row: str(row.asked.size),
@@ -58,6 +59,7 @@ _COUNTS: Final[Columns] = {
     "no\nanswer": lambda row: str(row.metrics.no_answer),
     "trun-\ncated": lambda row: str(row.metrics.truncated),
     "leni-\nent": lambda row: number(row.metrics.lenient_accuracy, 3),
+    "lies": lambda row: number(row.metrics.lie_rate, 3),
     "fil-\ntered": lambda row: str(row.metrics.filtered or NOTHING),
     "err-\nored": lambda row: str(row.metrics.errored),
     "sear-\nches": lambda row: number(row.metrics.searches_per_sample, 2),

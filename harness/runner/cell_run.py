@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from harness.clients.completion import Completion, CompletionRequest
 from harness.clients.connection import Connection
 from harness.clients.faults import AttemptError, FilteredError, RefusedError, TransientError
-from harness.errors import EndpointLostError, IncompleteError, InputError, UnreachableError
+from harness.errors import EndpointLostError, IncompleteError, InputError
 from harness.runner.budget import Budget
 from harness.runner.recording import error_record, filtered_completion, sample_record
 from harness.runner.search_checks import SearchChecks
@@ -22,6 +22,7 @@ from harness.scoring.exact import Verdict
 from harness.tasks.foreign import naming
 from harness.tasks.prompts import make_prompt
 from harness.tasks.task import Task
+from harness.way import SearchArm, Way
 
 # A cell with so many refusals in a row is refused as a whole.
 _MAX_REFUSED: Final = 10
@@ -77,47 +78,12 @@ class CellRun:
         return self.num_samples * self.repeats
 
     def prompt(self, sample: Sample) -> Prompt:
-        """The exact text that is sent."""
-        return make_prompt(self.task, sample, self.cell.way, examples=self.examples)
+        """The exact text that is sent. Raises InputError where the sample cannot be asked so."""
+        return self.prompt_of(sample, self.cell.way)
 
-
-async def check_prompt(run: CellRun, listener: Listener) -> None:
-    """Lets the server read the first prompt, so that a cell of bad ones is never begun.
-
-    Raises InputError for a word outside its vocabulary and for a prompt over its length (or one
-    that the server cuts without a word), UnreachableError where there is no answer.
-    """
-    prompt = run.prompt(run.task.sample(Split.TEST, run.seed, 0))
-    cell, model = run.cell, run.connection.model
-    # Of a context one token has to be left for the answer.
-    room = model.context_limit - 1 if model.context_limit else 0
-    longest = min(filter(None, (model.max_prompt_tokens, room)), default=0)
-    try:
-        num_tokens = await run.connection.count_tokens(prompt, deadline_s=run.deadline_s)
-    except RefusedError as error:
-        raise InputError(f"{cell.key}: the server refuses the prompt: {error.detail}") from None
-    except FilteredError:
-        return  # Of this prompt; the others may pass.
-    except AttemptError as error:
-        raise UnreachableError(f"{cell.key}: no answer to the first prompt: {error}") from None
-    if not num_tokens:
-        listener.say(
-            f"endpoint '{cell.endpoint}' counts no tokens: tokens/s are an estimate, "
-            "one token for each piece of text that comes",
-            is_warning=True,
-        )
-    num_words = prompt.least_words
-    # No tokenizer in use takes several words for one token.
-    if 0 < num_tokens < num_words:
-        raise InputError(
-            f"{cell.key}: the server counts {num_tokens} tokens in a prompt of {num_words} words: "
-            "it cuts prompts; raise the context length that it is run with"
-        )
-    if longest and num_tokens > longest:
-        raise InputError(
-            f"{cell.task_label} at size {cell.size}: a prompt has {num_tokens} tokens, "
-            f"endpoint '{cell.endpoint}' takes {longest}"
-        )
+    def prompt_of(self, sample: Sample, way: Way) -> Prompt:
+        """The same, asked in another way."""
+        return make_prompt(self.task, sample, way, examples=self.examples)
 
 
 async def run_cell(run: CellRun, store: RunStore, listener: Listener) -> None:
@@ -168,7 +134,7 @@ class _Asking:
         """Asks sample after sample. Raises as `run_cell` does."""
         budget = self._run.budget
         for sample, repeat in self._queue:
-            prompt = self._run.prompt(sample)
+            prompt = self._prompt(sample)
             most = self._run.connection.room.num_tokens(prompt) + self._run.cell.max_new_tokens
             await budget.reserve(most)
             record = None
@@ -176,6 +142,13 @@ class _Asking:
                 record = await self._ask(sample, repeat, prompt)
             finally:
                 budget.settle(most, record)
+
+    def _prompt(self, sample: Sample) -> Prompt:
+        try:
+            with naming(self._run.cell.key, sample.address.key):
+                return self._run.prompt(sample)
+        except InputError as error:
+            raise CellRefusedError(f"{error}; the cell is left out") from None
 
     async def _ask(self, sample: Sample, repeat: int, prompt: Prompt) -> SampleRecord | None:
         """One sample, stored; None where it errored."""
@@ -210,6 +183,7 @@ class _Asking:
             abbreviations=run.task.abbreviations,
             repeat=repeat,
             top_log_probs=run.top_log_probs,
+            max_searches=0 if run.cell.search is SearchArm.EMPTY else None,
         )
         # The first time a sample is asked it waits as it did before there were repeats.
         name = f"{run.cell.key} {sample.address.key}" + (f" {repeat}" if repeat else "")

@@ -10,6 +10,7 @@ from harnessapi.values import Mode, ModelDescription
 
 from harness.endpoints.endpoint import Endpoint
 from harness.errors import InputError, unknown_name
+from harness.runner.arms import Asked, asked_of, require_arms
 from harness.runs.cell import Cell
 from harness.runs.refused import Refused, nothing_left
 from harness.runs.run_options import RunOptions
@@ -18,7 +19,7 @@ from harness.tasks.foreign import naming
 from harness.tasks.parameters import parameters_of
 from harness.tasks.promises import check_samples
 from harness.tasks.task import Task
-from harness.way import Prompting, Style, Way
+from harness.way import Prompting, SearchArm, Style, Way
 
 _SPARE_TOKENS: Final = 32
 _SPARE_NATURAL: Final = {Prompting.DIRECT: 128, Prompting.COT: 1024, Prompting.SEARCH: 1024}
@@ -41,7 +42,7 @@ class Plan:
 def plan_cells(
     options: RunOptions, endpoints: Sequence[Endpoint], models: Mapping[str, ModelDescription]
 ) -> Plan:
-    """Endpoint x task x size x prompting. A model that is not known yet is taken to offer all.
+    """Endpoint x task x size x how it is asked. A model that is not known yet offers all.
 
     A refused cell names what an endpoint, its model or a task does not have. Raises InputError
     where no cell is left, and for a parameter that a task allows at none of its sizes.
@@ -50,19 +51,17 @@ def plan_cells(
         _require_parameters(options, name)
     cells: list[Cell] = []
     refused: list[Refused] = []
-    for endpoint, (name, size), prompting in product(
-        endpoints, _sizes(options), options.prompting or (None,)
-    ):
+    for endpoint, (name, size), asked in product(endpoints, _sizes(options), asked_of(options)):
         try:
             task = _task(options, name, size)
-            cells.append(_cell(options, endpoint, task, prompting, models.get(endpoint.name)))
+            cells.append(_cell(options, endpoint, task, asked, models.get(endpoint.name)))
         except InputError as error:
             refused.append(
                 Refused(
                     endpoint=endpoint.name,
                     task=name,
                     size=size,
-                    prompting=prompting,
+                    prompting=asked.prompting,
                     reason=str(error),
                 )
             )
@@ -71,6 +70,11 @@ def plan_cells(
     if options.mode and not any(cell.retrieval for cell in cells):
         raise InputError(
             f"--retrieval {options.retrieval} has no use here: it needs prompting search, "
+            "and an endpoint with a search channel"
+        )
+    if {*options.search} != {SearchArm.HONEST} and not any(cell.retrieval for cell in cells):
+        raise InputError(
+            f"--search {','.join(options.search)} has no use here: it needs prompting search, "
             "and an endpoint with a search channel"
         )
     return Plan(cells=tuple(dict.fromkeys(cells)), refused=tuple(refused))
@@ -119,15 +123,14 @@ def _cell(
     options: RunOptions,
     endpoint: Endpoint,
     task: Task,
-    prompting: Prompting | None,
+    asked: Asked,
     model: ModelDescription | None,
 ) -> Cell:
     if options.log_probs is not None:
         _require_log_probs(options.log_probs, endpoint, model)
     offered = _offered_modes(options, endpoint, model)
     usable = [mode for mode in task.retrieval_modes if mode in offered]
-    if prompting is None:
-        prompting = _default_prompting(task, can_search=bool(usable))
+    prompting = asked.prompting or _default_prompting(task, can_search=bool(usable))
     if prompting not in task.promptings:
         raise InputError(
             f"{task.name}: no prompting {prompting}; usable: {_listed(task.promptings)}"
@@ -136,7 +139,17 @@ def _cell(
     if prompting is Prompting.SEARCH:
         mode = _search_mode(options, endpoint, task, usable)
     style = _style(options, endpoint, task, model)
-    way = Way(prompting=prompting, retrieval=mode, style=style)
+    way = Way(
+        prompting=prompting,
+        retrieval=mode,
+        style=style,
+        reading=asked.reading,
+        filler=asked.filler,
+        # As with --retrieval: of those that search.
+        search=SearchArm.HONEST if mode is None else asked.search,
+    )
+    if way.arms:
+        require_arms(options, endpoint, task, way, model)
     return Cell(
         endpoint=endpoint.name,
         task=task.name,
@@ -146,6 +159,9 @@ def _cell(
         style=style,
         max_new_tokens=options.max_new_tokens or _default_max_new_tokens(task, way),
         parameters=options.parameter.get(task.name, {}),
+        reading=way.reading,
+        filler=way.filler,
+        search=way.search,
     )
 
 

@@ -16,6 +16,7 @@ from harness.runs.judging import score
 from harness.runs.records import ErrorRecord, SampleRecord, SampleTimes
 from harness.sample import Sample
 from harness.scoring.wording import Wording
+from harness.way import SearchArm
 
 
 def sample_record(
@@ -45,6 +46,7 @@ def sample_record(
         repeat=repeat,
         prompt=prompt,
         target=sample.target,
+        lie=_lie(cell, sample),
         answer=answer,
         verdict=verdict,
     )
@@ -54,6 +56,11 @@ def sample_record(
     except (msgspec.MsgspecError, UnicodeEncodeError) as fault:
         raise AttemptError(NOT_STORABLE, str(fault)) from None
     return record
+
+
+def _lie(cell: Cell, sample: Sample) -> str | None:
+    twin = sample.false_twin() if cell.search is SearchArm.LYING else None
+    return None if twin is None else twin.target
 
 
 def _require_finite(log_probs: Iterable[ScoredToken]) -> None:

@@ -21,7 +21,8 @@ from harness.errors import (
 from harness.fleet.fleet import Opened, all_failed, open_fleet
 from harness.fleet.plans import Program
 from harness.runner.budget import Budget, BudgetError
-from harness.runner.cell_run import CellRefusedError, CellRun, Listener, check_prompt, run_cell
+from harness.runner.cell_run import CellRefusedError, CellRun, Listener, run_cell
+from harness.runner.first_prompt import check_prompt
 from harness.runner.plan import plan_cells
 from harness.runner.resumption import manifest_changes
 from harness.runner.search_checks import SearchChecks

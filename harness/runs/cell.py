@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from harnessapi.values import Mode, ModelDescription
 
-from harness.way import Prompting, Style, Way
+from harness.way import Prompting, Reading, SearchArm, Style, Way
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,11 +21,22 @@ class Cell:
     max_new_tokens: int
     # Of the task, those that were given: the others have its defaults.
     parameters: dict[str, int] = field(default_factory=dict, hash=False)
+    reading: Reading = Reading.ONCE
+    filler: int = 0
+    # Of a cell that searches.
+    search: SearchArm = SearchArm.HONEST
 
     @property
     def way(self) -> Way:
         """How it is asked."""
-        return Way(prompting=self.prompting, retrieval=self.retrieval, style=self.style)
+        return Way(
+            prompting=self.prompting,
+            retrieval=self.retrieval,
+            style=self.style,
+            reading=self.reading,
+            filler=self.filler,
+            search=self.search,
+        )
 
     @property
     def task_label(self) -> str:

@@ -9,7 +9,7 @@ from harness.runs.records import SampleRecord
 from harness.scoring.exact import Verdict, extract_answer, score_exact
 from harness.scoring.marked import extract_marked_answer, is_in_last_line, score_marked
 from harness.scoring.wording import Wording
-from harness.way import Style
+from harness.way import SearchArm, Style
 
 # Those that the lenient verdict may see otherwise: a completion that was cut off is no answer.
 _IN_DOUBT: Final = frozenset({Verdict.WRONG, Verdict.NO_ANSWER})
@@ -52,3 +52,19 @@ def lenient_judge(cell: Cell, wording: Wording | None) -> Judge | None:
         )
 
     return is_right
+
+
+def lie_judge(cell: Cell, wording: Wording | None) -> Judge | None:
+    """Says of a stored sample whether its answer is the lie that its searches told.
+
+    None where no search lies, and for a task whose wording is not known here.
+    """
+    if cell.search is not SearchArm.LYING or wording is None:
+        return None
+
+    def is_lie(record: SampleRecord) -> bool:
+        if record.lie is None:
+            return False
+        return score(record, record.lie, cell, wording)[1] is Verdict.CORRECT
+
+    return is_lie

@@ -65,6 +65,9 @@ class Metrics:
     # Of a server that searches itself: see SearchCheck. None: nothing was checked.
     search_disagreements: int | None = None
     searches_unchecked: int | None = None
+    # Answers that are the lie that a lying search told, and their share; None where none lies.
+    lies: int | None = None
+    lie_rate: float | None = None
 
 
 class Accumulator:
@@ -73,10 +76,14 @@ class Accumulator:
     Of those that are asked several times, so many bytes and their answers' hashes.
     """
 
-    def __init__(self, lenient: Judge | None = None, *, repeats: int = 1) -> None:
+    def __init__(
+        self, lenient: Judge | None = None, *, lying: Judge | None = None, repeats: int = 1
+    ) -> None:
         self.n = 0
         self._lenient = lenient
         self._num_lenient = 0
+        self._lying = lying
+        self._num_lies = 0
         self._repeats = Repeats(repeats)
         self._verdicts: Counter[Verdict] = Counter()
         self._totals = dict.fromkeys(COUNTS, 0)
@@ -90,6 +97,7 @@ class Accumulator:
         self.n += 1
         self._verdicts[record.verdict] += 1
         self._num_lenient += self._lenient is not None and self._lenient(record)
+        self._num_lies += self._lying is not None and self._lying(record)
         for name in COUNTS:
             self._totals[name] += getattr(record, name)
         self._waits.add(record.times)
@@ -121,6 +129,8 @@ class Accumulator:
             tokens_per_s=self._totals["num_generated_tokens"] / busy_s if busy_s > 0 else None,
             lenient_correct=None if self._lenient is None else self._num_lenient,
             lenient_accuracy=self._num_lenient / n if n and self._lenient else None,
+            lies=None if self._lying is None else self._num_lies,
+            lie_rate=self._num_lies / n if n and self._lying else None,
             filtered=filtered,
             repeats=self._repeats.k,
             pass_at_k=self._repeats.pass_at_k,

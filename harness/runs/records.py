@@ -40,6 +40,8 @@ class SampleRecord(Completion, frozen=True, kw_only=True):
     repeat: Count = 0
     prompt: str
     target: str
+    # What is right of the false copy that a lying search looks through.
+    lie: str | None = None
     answer: str | None = None
     verdict: Verdict
     times: SampleTimes

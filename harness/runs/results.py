@@ -12,6 +12,7 @@ from harness.runs.metrics import Metrics
 from harness.runs.waits import WAITS
 from harness.scoring.bound import bits_needed, recall_bound
 from harness.tasks.vocabulary import WORDS
+from harness.way import Reading
 
 # Tasks that ask for one of `size` values, each drawn evenly: from `alphabet` words, and from all.
 _RECALL: Final = "assoc_recall"
@@ -85,6 +86,9 @@ class CellResult:
         """
         if self.asked.retrieval is not None:
             return None
+        # Whoever knows the question first has one value to keep, not all of them.
+        if self.asked.reading is Reading.QUESTION_FIRST:
+            return None
         if self.asked.task == _INDEX:
             return len(WORDS)
         return self.parameters.get("alphabet") if self.asked.task == _RECALL else None
@@ -102,6 +106,9 @@ class CellResult:
             "prompting": asked.prompting.value,
             "retrieval": asked.retrieval.value if asked.retrieval else None,
             "style": asked.style.value,
+            "reading": asked.reading.value,
+            "filler": asked.filler,
+            "search": asked.search.value if asked.retrieval else None,
             "trained": asked.is_trained(self.model),
             **asdict(metrics),
             "tokens_per_s": _rounded(metrics.tokens_per_s),

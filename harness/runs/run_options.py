@@ -8,7 +8,7 @@ from harnessapi.values import Mode
 from harness.tasks import find_task
 from harness.tasks.foreign import TaskSource
 from harness.tasks.task import Task
-from harness.way import Prompting, Style
+from harness.way import Prompting, Reading, SearchArm, Style
 
 DEFAULT_NUM_EXAMPLES: Final = 3
 
@@ -38,6 +38,10 @@ class RunOptions:
     request: dict[str, Any] = field(default_factory=dict, hash=False)
     # By name, the tasks that are not ours.
     task_source: dict[str, TaskSource] = field(default_factory=dict, hash=False)
+    # The arms of the grid; those of the search are of the cells that search.
+    reading: tuple[Reading, ...] = (Reading.ONCE,)
+    filler: tuple[int, ...] = (0,)
+    search: tuple[SearchArm, ...] = (SearchArm.HONEST,)
 
     def task_kind(self, name: str) -> type[Task]:
         """The class of a task of the run. Raises InputError where it is gone."""

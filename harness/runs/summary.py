@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from harness.errors import HarnessError, IncompleteError
-from harness.runs.judging import lenient_judge
+from harness.runs.cell import Cell
+from harness.runs.judging import lenient_judge, lie_judge
 from harness.runs.manifest import Manifest, read_manifest
 from harness.runs.metrics import Accumulator
 from harness.runs.records import SampleRecord
@@ -48,9 +49,7 @@ def summarize(folder: Path, visit: Callable[[SampleRecord], None] = _pass_by) ->
     Raises InputError for a damaged run.
     """
     manifest = read_manifest(folder)
-    repeats = manifest.options.repeats
-    judges = {cell.key: lenient_judge(cell, manifest.wording(cell.task)) for cell in manifest.cells}
-    found = {key: Accumulator(judge, repeats=repeats) for key, judge in judges.items()}
+    found = {cell.key: _accumulator(manifest, cell) for cell in manifest.cells}
     addresses: dict[str, str] = {}
     failed = read_failed(folder)
     for record in read_samples(folder, manifest):
@@ -88,6 +87,15 @@ def write_summary(folder: Path, result: RunResult) -> None:
         raise IncompleteError(
             f"{error}. All samples are stored: harness report {folder} shows what they come to"
         ) from None
+
+
+def _accumulator(manifest: Manifest, cell: Cell) -> Accumulator:
+    wording = manifest.wording(cell.task)
+    return Accumulator(
+        lenient_judge(cell, wording),
+        lying=lie_judge(cell, wording),
+        repeats=manifest.options.repeats,
+    )
 
 
 def _results(

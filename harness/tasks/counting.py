@@ -55,6 +55,20 @@ class Count(Row):
             for is_more in (True, False)
         ]
 
+    def false_twin(self, generator: random.Random, /) -> Problem:
+        """The word occurs once less, or once more, in the place of another; the number stays."""
+        is_one_more = not self.is_more
+        places = [
+            place for place, word in enumerate(self.row) if (word == self.word) != is_one_more
+        ]
+        if not places:  # The row has no other word.
+            return replace(self, row=[*self.row, self.word], is_more=True)
+        place = generator.choice(places)
+        if not is_one_more:
+            return replace(self.with_word(place, generator), is_more=False)
+        row = [self.word if at == place else word for at, word in enumerate(self.row)]
+        return replace(self, row=row, is_more=True)
+
     def thought(self) -> str:
         """The word after each occurrence, numbered."""
         neighbours = pairwise([*self.row, words.SEPARATOR])

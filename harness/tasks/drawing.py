@@ -30,6 +30,12 @@ def shuffle(row: list[_T], generator: random.Random) -> None:
         row[last], row[place] = row[place], row[last]
 
 
+def another(true: _T, near: Iterable[_T], alphabet: Sequence[_T], generator: random.Random) -> _T:
+    """A false one in the place of the true: of those near by, or where all are alike of any."""
+    others = [one for one in dict.fromkeys(near) if one != true]
+    return generator.choice(others or [one for one in alphabet if one != true])
+
+
 def row_text(row: Iterable[str]) -> str:
     """The words of a context, and its end."""
     return f"{' '.join(row)} {words.SEPARATOR}"

@@ -26,6 +26,10 @@ class WordAtPlace(NumberedWords):
     def target(self) -> str:
         return self.row[self.place]
 
+    def false_twin(self, generator: random.Random, /) -> Problem:
+        """Another word stands at the place."""
+        return self.with_word(self.place, generator)
+
     def regex_searches(self) -> Iterator[Step]:
         """Skip so many words, take the next."""
         yield from lookup(rf"^(?:[^;]*; ){{{self.question}}}(\S+)", self.target)

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from harnessapi.values import Mode
@@ -28,6 +28,8 @@ class Graph(Problem):
 
     edges: Sequence[Edge]
     is_tree: bool
+    # One of the edges, and the one that in its place makes a tree of what is none, or the reverse.
+    rehung: tuple[Edge, Edge] | None = None
 
     @property
     def text(self) -> str:
@@ -36,6 +38,14 @@ class Graph(Problem):
     @property
     def target(self) -> str:
         return "yes" if self.is_tree else "no"
+
+    def false_twin(self, _generator: random.Random, /) -> Problem | None:
+        """A vertex hangs at the other centre."""
+        if self.rehung is None:
+            return None
+        old, new = self.rehung
+        edges = [new if edge == old else edge for edge in self.edges]
+        return replace(self, edges=edges, is_tree=not self.is_tree, rehung=(new, old))
 
     def thought(self) -> str:
         """The depth-first tour from vertex 0."""
@@ -131,7 +141,13 @@ class IsTree(Task):
             edges = list(zip(others, hangs_at, strict=True))
             extra = generator.randrange(len(others) - 1)
             edges.append((others[extra], others[extra + 1]))
-            graph = Graph(edges=edges, is_tree=hangs_at[extra] != hangs_at[extra + 1])
+            vertex, centre, other = others[extra], hangs_at[extra], hangs_at[extra + 1]
+            away = centres[1] if centre == centres[0] else centres[0]
+            graph = Graph(
+                edges=edges,
+                is_tree=centre != other,
+                rehung=((vertex, centre), (vertex, away)),
+            )
             for _ in range(_ORDERS):
                 shuffle(edges, generator)
                 yield graph

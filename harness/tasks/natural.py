@@ -11,10 +11,14 @@ from harness.scoring.marked import ANSWER_LABEL
 from harness.steps import Answer, Found, Query, Step
 from harness.tasks import vocabulary as words
 from harness.tasks.task import Task
-from harness.way import Prompting, Way
+from harness.way import Prompting, Reading, Way
 
 _HEADING: Final = "[Problem"
+_CONTEXT: Final = "Context:"
+_AGAIN: Final = "Context, once more:"
 _QUESTION: Final = "Question:"
+# A dot with its space is a token of every tokenizer of language.
+FILLER: Final = "."
 # On one line with what is written: `.` in a pattern does not reach over the end of a line.
 _RESULT_START: Final = " <result> "
 _RESULT_END: Final = " </result> "
@@ -40,14 +44,19 @@ _QUERIES: Final = {
 }
 
 
-def render_natural(task: Task, sample: Sample, way: Way, examples: Sequence[Sample]) -> Prompt:
-    """The examples come with their worked completions, in the order given."""
+def render_natural(
+    task: Task, sample: Sample, way: Way, examples: Sequence[Sample], searched: Sample
+) -> Prompt:
+    """The examples come with their worked completions, in the order given, and read alike.
+
+    `searched` is what searches look through: its context and the question once, without filler.
+    """
     parts, mode = [task.instruction], way.retrieval
     if mode is not None:
         parts.append(f"{_CHANNEL} {_QUERIES[mode]}{_short_queries(task, mode)}")
     how = _HOW[way.prompting]
     *worked, asked = [
-        _problem(one, number, mode) for number, one in enumerate([*examples, sample], start=1)
+        _problem(one, number, way) for number, one in enumerate([*examples, sample], start=1)
     ]
     solved = [
         f"{problem}{write(example.steps(way))}"
@@ -58,7 +67,7 @@ def render_natural(task: Task, sample: Sample, way: Way, examples: Sequence[Samp
     return Prompt(
         text="\n\n".join([*parts, how + _outline(len(examples)), *solved, asked]),
         # On one line, as the symbolic style has them: the worked queries are made for that.
-        searched=f"{_context(sample, mode)} {_question(sample)}".rstrip() + " ",
+        searched=f"{_context(searched, mode)} {_question(sample)}".rstrip() + " ",
         joint="",
         result_start=_RESULT_START,
         result_end=_RESULT_END,
@@ -109,9 +118,17 @@ def _outline(num_examples: int) -> str:
     return f" {solved} solved below; solve problem {num_examples + 1}."
 
 
-def _problem(sample: Sample, number: int, mode: Mode | None) -> str:
+def _problem(sample: Sample, number: int, way: Way) -> str:
     """Ends with a line break: the next word is the model's."""
-    lines = [f"{_HEADING} {number}]", f"Context: {_context(sample, mode)}", _question(sample)]
+    context, question = _context(sample, way.retrieval), _question(sample)
+    lines = [
+        f"{_HEADING} {number}]",
+        question if way.reading is Reading.QUESTION_FIRST else "",
+        f"{_CONTEXT} {context}",
+        f"{_AGAIN} {context}" if way.reading is Reading.TWICE else "",
+        question,
+        " ".join([FILLER] * way.filler),
+    ]
     return "".join(f"{line}\n" for line in lines if line)
 
 

@@ -67,6 +67,20 @@ class Haystack(Problem):
         """Every key, in the order in which they first occur."""
         return [replace(self, key=key) for key in dict.fromkeys(n.key for n in self.needles)]
 
+    def false_twin(self, generator: random.Random, /) -> Problem:
+        """The key has values of other keys; with too few of them, any that are not here."""
+        num = len(self._values)
+        taken = {needle.value for needle in self.needles}
+        others = [needle.value for needle in self.needles if needle.key != self.key]
+        if len(others) < num:
+            others = [word for word in words.VALUES if word not in taken]
+        values = iter(generator.sample(others, num))
+        needles = [
+            needle._replace(value=next(values)) if needle.key == self.key else needle
+            for needle in self.needles
+        ]
+        return replace(self, needles=needles)
+
     def thought(self) -> str:
         """The needles of the key."""
         return " ".join(f"{self.key} = {value}" for value in self._values)

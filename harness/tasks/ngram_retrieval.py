@@ -51,6 +51,10 @@ class Follower(Row):
         """Everything that can be asked about the same words, in their order."""
         return [replace(self, place=place) for place in self._places()]
 
+    def false_twin(self, generator: random.Random, /) -> Problem:
+        """Another word follows. Those asked may occur once more then, behind that place."""
+        return self.with_word(self.place + self.num_asked, generator)
+
     def thought(self) -> str:
         """The words with their follower."""
         return f"{self.question} {self.target}"

@@ -1,7 +1,7 @@
 """Phone book: lines of a name and a number, then names; the answer is their numbers."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from typing import ClassVar, Final
@@ -32,6 +32,7 @@ class Book(Pairs):
     """
 
     joint: ClassVar[str] = " = "
+    alphabet: ClassVar[Sequence[str]] = _NUMBERS
 
     def regex_searches(self) -> Iterator[Step]:
         """Name after name: its number."""

@@ -30,6 +30,15 @@ class PlaceOfWord(NumberedWords):
         """Each word is as likely."""
         return replace(self, place=generator.randrange(len(self.row)))
 
+    def false_twin(self, generator: random.Random, /) -> Problem | None:
+        """The word has changed places with another; there may be none."""
+        others = [place for place in range(len(self.row)) if place != self.place]
+        if not others:
+            return None
+        row, place = list(self.row), generator.choice(others)
+        row[self.place], row[place] = row[place], row[self.place]
+        return replace(self, row=row, place=place)
+
     def regex_searches(self) -> Iterator[Step]:
         """Is it at 1, at 2, ... until it is found."""
         for place in range(1, self.place + 1):

@@ -1,13 +1,14 @@
 """Problems that more than one task draws: keys with values, words in a row, numbered words."""
 
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from harness.sample import Problem
 from harness.steps import Found, Query, Step, lookup
 from harness.tasks import vocabulary as words
-from harness.tasks.drawing import passages, row_text
+from harness.tasks.drawing import another, passages, row_text
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -16,6 +17,8 @@ class Pairs(Problem):
 
     # Between a key and its value.
     joint: ClassVar[str] = " "
+    # What a value may be.
+    alphabet: ClassVar[Sequence[str]] = words.VALUES
 
     keys: Sequence[str]
     values: Sequence[str]
@@ -45,6 +48,13 @@ class Pairs(Problem):
             for step in range(num_places)
         ]
 
+    def false_twin(self, generator: random.Random, /) -> Problem:
+        """Each key that is asked has another value of the context."""
+        values = list(self.values)
+        for place in self.asked:
+            values[place] = another(self.values[place], self.values, self.alphabet, generator)
+        return replace(self, values=values)
+
     def pair(self, place: int) -> str:
         """A key with its value, as it stands in the context."""
         return f"{self.keys[place]}{self.joint}{self.values[place]}"
@@ -73,6 +83,12 @@ class Row(Problem):
     @property
     def text(self) -> str:
         return row_text(self.row)
+
+    def with_word(self, place: int, generator: random.Random) -> Self:
+        """Another word of the row in the place of one."""
+        row = list(self.row)
+        row[place] = another(row[place], row, words.WORDS, generator)
+        return replace(self, row=row)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,10 +7,10 @@ from typing import Final
 
 from harnessapi.values import Mode
 
-from harness.sample import Sample
+from harness.sample import Prompt, Sample
 from harness.steps import Answer, Found, Query, Step
 from harness.tasks import vocabulary as words
-from harness.way import Prompting, Way
+from harness.way import Prompting, Reading, Way
 
 # The word that asks, and how to answer.
 _PROMPT_WORDS: Final = {
@@ -19,6 +19,9 @@ _PROMPT_WORDS: Final = {
     (Prompting.SEARCH, Mode.REGEX): words.REGEX,
     (Prompting.SEARCH, Mode.DENSE): words.DENSE,
 }
+
+# It stands in no sample, so it says nothing of any.
+FILLER: Final = words.PAD
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +35,23 @@ class Piece:
 def ask(sample: Sample, way: Way) -> str:
     """The question after its context: the word for the way of answering, then what is asked."""
     return f"{_PROMPT_WORDS[way.prompting, way.retrieval]} {sample.question}".rstrip()
+
+
+def render_symbolic(sample: Sample, way: Way, searched: Sample) -> Prompt:
+    """The context, what asks about it, and filler; `searched` is what searches look through.
+
+    They see each once and no filler, however the model reads it.
+    """
+    asked = ask(sample, way)
+    read = {
+        Reading.ONCE: [sample.context],
+        Reading.TWICE: [sample.context, sample.context],
+        Reading.QUESTION_FIRST: [asked, sample.context],
+    }
+    text = " ".join([*read[way.reading], asked, *[FILLER] * way.filler])
+    once = f"{searched.context} {asked}"
+    is_apart = way.retrieval is not None and once != text
+    return Prompt(text=text, searched=once if is_apart else None)
 
 
 def write(steps: Iterable[Step]) -> tuple[Piece, ...]:

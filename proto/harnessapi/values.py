@@ -110,6 +110,8 @@ class ModelDescription:
     # The search channel: None and no mode where the model has none.
     markers: Markers | None = None
     modes: tuple[Mode, ...] = ()
+    # Whether it can be told to search another text than the prompt.
+    takes_searched_text: bool = False
     # The styles of prompts that it reads.
     styles: tuple[str, ...] = ()
     # Tasks that it was trained on; empty: not said.

@@ -52,6 +52,7 @@ def describe(
         max_prompt_tokens=max_prompt_tokens,
         markers=markers,
         modes=tuple(Mode) if markers is not None else (),
+        takes_searched_text=markers is not None,
         styles=styles or checkpoint.config.styles or codec.styles,
         trained_tasks=checkpoint.card.trained_tasks,
         trained_on=checkpoint.card.trained_on,

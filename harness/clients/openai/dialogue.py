@@ -79,7 +79,7 @@ class Dialogue:
             prompt_text=prompt.text if prompt.searched is None else prompt.searched,
             markers=MARKERS,
             mode=request.mode,
-            limits=SearchLimits(),
+            limits=_limits(request),
             abbreviations=request.abbreviations,
         )
 
@@ -229,6 +229,11 @@ class Dialogue:
         """Words are joined by one space; written language joins itself."""
         joint = self._prompt.joint
         return f"{left.rstrip(joint)}{joint}{right.lstrip(joint)}" if joint else left + right
+
+
+def _limits(request: CompletionRequest) -> SearchLimits:
+    most = request.max_searches
+    return SearchLimits() if most is None else SearchLimits(max_searches=most)
 
 
 def _ends_in_query(turn: Turn) -> bool:

@@ -25,6 +25,7 @@ def description_to_wire(model: ModelDescription) -> pb.GetModelResponse:
             failed_text=model.markers.failed,
             passage_separator=model.markers.passage_separator,
             modes=[MODES.number(mode) for mode in model.modes],
+            takes_searched_text=model.takes_searched_text,
         )
     family = pb.ModelFamily.Value(f"{_FAMILY}{model.family}")
     trained_on = [pb.TrainedOn(**asdict(one)) for one in model.trained_on]
@@ -46,6 +47,7 @@ def description_from_wire(message: pb.GetModelResponse) -> ModelDescription:
             TrainedOn(task=one.task, way=one.way, contexts=one.contexts)
             for one in message.trained_on
         ),
+        takes_searched_text=channel.takes_searched_text,
         **same,
     )
 

@@ -98,7 +98,7 @@ def test_runs_of_more_and_fewer_samples_are_refused(workplace: Any, stored: Any)
     [
         (("a", "a"), "which endpoint? Name one of rnn, rnn-rag as RUN:ENDPOINT"),
         (("a:ssm", "a:rnn"), "no endpoint 'ssm'"),
-        (("a:rnn:cot", "a:rnn"), "rnn has no prompting 'cot', but direct"),
+        (("a:rnn:cot", "a:rnn"), "rnn has no way 'cot', but direct"),
         (("nope", "a:rnn"), "unknown run 'nope'"),
         (("nope:rnn", "a:rnn"), "unknown run 'nope'"),
     ],
@@ -124,7 +124,7 @@ def test_several_ways_need_a_choice_and_are_all_compared_where_shared(
     stored.run(workplace.folder / "runs" / "a", samples)
     refused = workplace.run("compare", "a:rnn", "a:rnn-rag")
     assert refused.exit_code == 2
-    assert "choose with RUN:ENDPOINT:PROMPTING" in refused.stderr
+    assert "choose with RUN:ENDPOINT:WAY" in refused.stderr
     chosen = workplace.run("compare", "a:rnn:cot", "a:rnn-rag", "--json")
     assert json.loads(chosen.stdout)["first"]["prompting"] == "cot"
     both = workplace.run("compare", "a:rnn", "a:rnn", "--json")

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from harnessapi.values import Mode, ModelDescription
 
 from harness.reports.finding import finding
@@ -5,7 +7,7 @@ from harness.runs.cell import Cell
 from harness.runs.metrics import Metrics
 from harness.runs.results import CellResult
 from harness.scoring.intervals import wilson_interval
-from harness.way import Prompting, Style
+from harness.way import Prompting, Reading, SearchArm, Style
 
 
 def result(
@@ -97,3 +99,12 @@ def test_nothing_is_said_where_there_is_nothing_to_say() -> None:
 def test_a_task_of_another_version_has_no_unit() -> None:
     said = finding([result("a", 5, task="of_tomorrow"), result("b", 9, task="of_tomorrow")])
     assert said.startswith("of_tomorrow at 8: a, cot, ")
+
+
+def test_an_arm_of_an_experiment_is_no_finding() -> None:
+    lying = searching("rnn", 0)
+    lying = replace(lying, asked=replace(lying.asked, search=SearchArm.LYING))
+    twice = result("rnn", 200)
+    twice = replace(twice, asked=replace(twice.asked, reading=Reading.TWICE))
+    assert finding([lying, result("rnn", 132), twice]) == ""
+    assert "search 0.750" in finding([lying, result("rnn", 20), twice, searching("rnn", 150)])

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from harnessapi.values import Markers, Mode
@@ -9,10 +10,10 @@ from harnessapi.values import Markers, Mode
 from harness.sample import Sample, Split
 from harness.tasks import TASKS, make_task
 from harness.tasks import vocabulary as words
-from harness.tasks.prompts import render
+from harness.tasks.prompts import make_prompt, render
 from harness.tasks.symbolic import Piece, ask, write
 from harness.tasks.task import Task
-from harness.way import Way
+from harness.way import SearchArm, Way
 from harness_retrieval.channel import SearchChannel, SearchLimits
 from harness_retrieval.local import LocalRetriever
 from harness_retrieval.regex.regex_search import MAX_WORK, work_per_byte
@@ -122,6 +123,25 @@ def test_so_it_does_where_several_questions_follow_one_context(
                 segments = write(question.steps(search(mode)))
                 assert replay.insertions(task, text, segments, mode) == expected(segments)
                 text += "".join(f" {segment.text}" for segment in segments)
+
+
+@pytest.mark.parametrize(("name", "parameters"), VARIANTS)
+@pytest.mark.parametrize("size", SIZES)
+def test_a_search_of_the_false_copy_inserts_what_is_true_of_that(
+    name: str, parameters: dict[str, int], size: int
+) -> None:
+    replay = Replay()
+    for task, mode in searched(name, size, parameters):
+        lying = replace(search(mode), search=SearchArm.LYING)
+        for index in range(20):
+            sample = task.sample(Split.TEST, 1, index)
+            prompt = make_prompt(task, sample, lying)
+            twin = sample.false_twin()
+            assert twin is not None
+            assert prompt.text == render(task, sample, search(mode))
+            assert prompt.searched is not None
+            segments = write(twin.steps(search(mode)))
+            assert replay.insertions(task, prompt.searched, segments, mode) == expected(segments)
 
 
 def several(sample: Sample) -> list[Sample]:

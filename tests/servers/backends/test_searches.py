@@ -120,6 +120,13 @@ def test_searches_past_the_limit_get_the_failed_text(drive, scripted, codec, reg
     assert received.finished.num_searches == 1
 
 
+def test_another_text_is_searched_in_the_place_of_the_prompt(drive, scripted, codec, regex) -> None:
+    for searched, inserted in (("fem hob ; fem <regex>", "hob"), ("", "FAILED")):
+        how = replace(regex, searched_text=searched)
+        received = ask(drive, scripted(LOOK_UP), codec, retrieval=how)
+        assert received.of(RetrievalStep)[0].inserted_text == inserted
+
+
 def test_an_insertion_is_cut_to_its_limit_and_says_so(drive, scripted, codec, regex) -> None:
     model = scripted({"<dense>": "<search> fem </search> <eos>"})
     how = Retrieval(mode=Mode.DENSE, max_inserted_tokens=1)

@@ -281,11 +281,16 @@ class SearchChannel(_message.Message):
     FAILED_TEXT_FIELD_NUMBER: _builtins.int
     MODES_FIELD_NUMBER: _builtins.int
     PASSAGE_SEPARATOR_FIELD_NUMBER: _builtins.int
+    TAKES_SEARCHED_TEXT_FIELD_NUMBER: _builtins.int
     start_marker: _builtins.str
     end_marker: _builtins.str
     failed_text: _builtins.str
     """Inserted where a search found nothing."""
     passage_separator: _builtins.str
+    takes_searched_text: _builtins.bool
+    """RetrievalOptions.searched_text is searched in the place of the prompt, whatever its style. Not
+    set: not said; a client whose question depends on it does not ask.
+    """
     @_builtins.property
     def modes(self) -> _containers.RepeatedScalarFieldContainer[_retrieval_pb2.RetrievalMode.ValueType]: ...
     def __init__(
@@ -296,10 +301,11 @@ class SearchChannel(_message.Message):
         failed_text: _builtins.str = ...,
         modes: _abc.Iterable[_retrieval_pb2.RetrievalMode.ValueType] | None = ...,
         passage_separator: _builtins.str = ...,
+        takes_searched_text: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_marker", b"end_marker", "failed_text", b"failed_text", "modes", b"modes", "passage_separator", b"passage_separator", "start_marker", b"start_marker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_marker", b"end_marker", "failed_text", b"failed_text", "modes", b"modes", "passage_separator", b"passage_separator", "start_marker", b"start_marker", "takes_searched_text", b"takes_searched_text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
