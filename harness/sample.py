@@ -58,10 +58,19 @@ class Address:
             index=int(index.removeprefix("index=")),
         )
 
+    def random_of_block(self, block: int) -> random.Random:
+        """One for a block of indices: the same for the address of each of its samples."""
+        start, _, _ = self.key.rpartition("/index=")
+        return _seeded(f"{start}/block={block}")
+
     def random(self, attempt: int = 0) -> random.Random:
         """A generator seeded from the whole address: nearby seeds and indices share nothing."""
-        digest = hashlib.sha256(f"{self.key}/attempt={attempt}".encode()).digest()
-        return random.Random(int.from_bytes(digest, "big"))
+        return _seeded(f"{self.key}/attempt={attempt}")
+
+
+def _seeded(text: str) -> random.Random:
+    digest = hashlib.sha256(text.encode()).digest()
+    return random.Random(int.from_bytes(digest, "big"))
 
 
 class Problem(ABC):

@@ -87,6 +87,7 @@ class Counting(Task):
         "says, else answer 0."
     )
     heading = "counting"
+    few_targets = ("1", "0")
     size_unit = "words"
     retrieval_modes = (Mode.REGEX,)
     impossible = {

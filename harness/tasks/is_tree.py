@@ -70,6 +70,7 @@ class IsTree(Task):
         "2 ~ 0": "a record: vertex 0 is the father of 2 on the tour; the root's father is itself",
         "= 3": "a record: so many vertices have been met beside the root",
     }
+    few_targets = ("yes", "no")
     size_unit = "vertices"
     min_size = 4
     retrieval_modes = (Mode.REGEX,)

@@ -42,6 +42,7 @@ class Parity(Task):
         "ones among them is odd, else answer 0."
     )
     heading = "parity"
+    few_targets = ("1", "0")
     size_unit = "bits"
     # Below, hardly any context would be left for each split.
     min_size = 4
