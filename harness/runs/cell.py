@@ -22,6 +22,9 @@ class Cell:
     # Of the task, those that were given: the others have its defaults.
     parameters: dict[str, int] = field(default_factory=dict, hash=False)
 
+    # So many samples of the run's are asked: its task has no more that differ. None: all of them.
+    samples: int | None = None
+
     @property
     def way(self) -> Way:
         """How it is asked."""

@@ -100,6 +100,7 @@ class Needle(Task):
     )
     heading = "needle ;"
     wording = Wording(is_list=True)
+    guess = "as many values of the needles, in their order; computed"
     size_unit = "passages of filler"
     retrieval_modes = (Mode.REGEX,)
     impossible = {
@@ -121,7 +122,6 @@ class Needle(Task):
 
     @property
     def chance(self) -> float:
-        """Naming as many values of the needles, in their order."""
         return 1 / comb(self.keys * self.values, self.values)
 
     @property

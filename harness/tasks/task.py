@@ -67,6 +67,8 @@ class Task(ABC):
     # Every target there is, where those are few: each has a recall of its own, and samples can be
     # drawn evenly from them.
     few_targets: ClassVar[tuple[str, ...]] = ()
+    # What the best simple guess is, and how it is known what it reaches.
+    guess: ClassVar[str] = "as the task says itself"
     # Queries that stand for a longer regular expression, sent with every request.
     abbreviations: ClassVar[tuple[Abbreviation, ...]] = ()
 
@@ -114,7 +116,15 @@ class Task(ABC):
     @property
     @abstractmethod
     def chance(self) -> float:
-        """Accuracy of the best guess that does not look up anything."""
+        """Accuracy of the best simple guess: it counts what stands there, and finds nothing."""
+
+    @property
+    def num_distinct(self) -> int | None:
+        """At most so many samples differ in context or question, in both splits together.
+
+        None: more than anyone asks.
+        """
+        return None
 
     @property
     @abstractmethod
