@@ -26,6 +26,12 @@ def untrained_notes(cells: Iterable[CellResult]) -> list[str]:
     return [f"{UNTRAINED} not trained on it ({told})"] if told else []
 
 
+def chance_notes(cells: Iterable[CellResult]) -> list[str]:
+    """A line a task: which guess its chance is of, and how it is known."""
+    tasks = dict.fromkeys(cell.asked.task for cell in cells)
+    return [f"chance of {task}: {TASKS[task].guess}" for task in tasks if task in TASKS]
+
+
 def impossible_notes(cells: Iterable[CellResult]) -> list[str]:
     """For each kind of search that cannot find a task's answer, why; asked all the same."""
     asked = dict.fromkeys((cell.asked.task, cell.asked.retrieval) for cell in cells)

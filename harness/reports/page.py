@@ -11,7 +11,7 @@ from harness.reports.document import document
 from harness.reports.figures import against_size, against_state
 from harness.reports.finding import finding
 from harness.reports.notation import notations
-from harness.reports.notes import impossible_notes, refused_notes, untrained_notes
+from harness.reports.notes import chance_notes, impossible_notes, refused_notes, untrained_notes
 from harness.reports.paper import CAPTION, CURVES, SIZES, PaperCurve
 from harness.reports.pooling import pool
 from harness.reports.references import is_bounding
@@ -59,6 +59,7 @@ def _tables(report: Report) -> Mapping[str, Any]:
         "cells": sorted(report.cells, key=rows.by_state),
         "repeated": sorted((c for c in report.cells if c.metrics.repeats > 1), key=rows.by_state),
         "untrained": untrained_notes(report.cells),
+        "chances": chance_notes(report.cells),
         "impossible": impossible_notes(report.cells),
         "refused": refused_notes(report.runs),
         "run_columns": _RUNS,

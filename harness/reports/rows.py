@@ -10,6 +10,7 @@ from harness.runs.results import CellResult
 NOTHING: Final = "-"
 UNTRAINED: Final = "†"
 _LENIENT: Final = "lenient"
+_BALANCED: Final = "balanced"
 Texts = Mapping[str, Callable[[CellResult], str]]
 Row = TypeVar("Row")
 
@@ -49,6 +50,12 @@ _ACCURACY: Final[Texts] = {
     "95% interval": lambda cell: interval(cell.metrics.ci95),
     _LENIENT: lambda cell: number(cell.metrics.lenient_accuracy, 3),
 }
+# What an accuracy is held against, and what it is where targets count alike.
+_BESIDE: Final[Texts] = {
+    _BALANCED: lambda cell: number(cell.metrics.balanced_accuracy, 3),
+    "majority": lambda cell: number(cell.metrics.majority_rate, 3),
+    "chance": lambda cell: number(cell.chance, 3),
+}
 STATE: Final[Texts] = {
     **_ASKED,
     "state": state,
@@ -57,6 +64,7 @@ STATE: Final[Texts] = {
         count_text(cell.model.num_parameters) if cell.model.num_parameters else NOTHING
     ),
     **_ACCURACY,
+    **_BESIDE,
     "bound": lambda cell: number(cell.bound, 3),
     "bits shown": lambda cell: number(cell.bits_shown, 0),
 }
@@ -106,9 +114,13 @@ LEFT: Final = frozenset(
 def told(
     columns: Mapping[str, Callable[[Row], str]], rows: Iterable[Row]
 ) -> Mapping[str, Callable[[Row], str]]:
-    """Without the lenient verdict where no row has one."""
-    has_lenient = any(columns[_LENIENT](row) != NOTHING for row in rows)
-    return {name: text for name, text in columns.items() if has_lenient or name != _LENIENT}
+    """Without the lenient verdict, and the balanced accuracy, where no row has one."""
+    values = list(rows)
+    return {
+        name: text
+        for name, text in columns.items()
+        if name not in {_LENIENT, _BALANCED} or any(text(row) != NOTHING for row in values)
+    }
 
 
 def by_state(cell: CellResult) -> tuple[str, str, int, float]:

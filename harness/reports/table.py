@@ -54,6 +54,9 @@ _REPEATS: Final[Columns] = {
 }
 _COUNTS: Final[Columns] = {
     **_REPEATS,
+    "bal-\nanced": lambda row: number(row.metrics.balanced_accuracy, 3),
+    "majo-\nrity": lambda row: number(row.metrics.majority_rate, 3),
+    "chance": lambda row: number(row.chance, 3),
     "n": lambda row: str(row.metrics.n),
     "no\nanswer": lambda row: str(row.metrics.no_answer),
     "trun-\ncated": lambda row: str(row.metrics.truncated),

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from harness.reports import rows
 from harness.reports.collect import Report
-from harness.reports.notes import impossible_notes, refused_notes, untrained_notes
+from harness.reports.notes import chance_notes, impossible_notes, refused_notes, untrained_notes
 from harness.reports.pooling import pool
 from harness.reports.text_table import TextTable, open_console, print_line, print_table
 from harness.runs.results import CellResult
@@ -42,6 +42,7 @@ def print_report(report: Report, console: Console | None = None) -> None:
         _print(console, "samples asked again", _without_run(rows.REPEATS, shown), repeated)
     notes = [
         *untrained_notes(report.cells),
+        *chance_notes(report.cells),
         *impossible_notes(report.cells),
         *refused_notes(report.runs),
     ]

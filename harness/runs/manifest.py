@@ -81,6 +81,12 @@ class Manifest:
             return source.wording
         return TASKS[task].wording if task in TASKS else None
 
+    def few_targets(self, task: str) -> tuple[str, ...]:
+        """All targets of it where those are few; none also for a task that is not known here."""
+        if (source := self.options.task_source.get(task)) is not None:
+            return source.few_targets
+        return TASKS[task].few_targets if task in TASKS else ()
+
     def model(self, endpoint: str) -> ModelDescription:
         """GetModel of an endpoint, by its name."""
         return next(e.model for e in self.endpoints if e.name == endpoint)

@@ -8,6 +8,7 @@ from typing import Any, Final
 from harnessapi.values import ModelDescription
 
 from harness.runs.cell import Cell
+from harness.runs.chance import chance_of
 from harness.runs.metrics import Metrics
 from harness.scoring.bound import bits_needed, recall_bound
 
@@ -65,6 +66,11 @@ class CellResult:
         return bits_needed(self.metrics.ci95[0], self.asked.size, words)
 
     @property
+    def chance(self) -> float | None:
+        """What the best simple guess reaches; None where it is not known."""
+        return chance_of(self.asked, self.asked.size)
+
+    @property
     def is_untrained(self) -> bool:
         """The model says what it was trained on, and the task is not among that."""
         return self.asked.is_trained(self.model) is False
@@ -98,6 +104,7 @@ class CellResult:
             "state_bytes": None if self.state_bytes is None else round(self.state_bytes),
             "bound": self.bound,
             "bits_shown": self.bits_shown,
+            "chance": self.chance,
         }
         return {key: finite(value) for key, value in row.items()}
 

@@ -50,7 +50,11 @@ def summarize(folder: Path, visit: Callable[[SampleRecord], None] = _pass_by) ->
     manifest = read_manifest(folder)
     repeats = manifest.options.repeats
     judges = {cell.key: lenient_judge(cell, manifest.wording(cell.task)) for cell in manifest.cells}
-    found = {key: Accumulator(judge, repeats=repeats) for key, judge in judges.items()}
+    few = {cell.key: manifest.few_targets(cell.task) for cell in manifest.cells}
+    found = {
+        key: Accumulator(judge, repeats=repeats, few_targets=few[key])
+        for key, judge in judges.items()
+    }
     addresses: dict[str, str] = {}
     failed = read_failed(folder)
     for record in read_samples(folder, manifest):

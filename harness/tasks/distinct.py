@@ -9,7 +9,6 @@ from itertools import takewhile
 from typing import Final
 
 from harness.sample import Split
-from harness.tasks.parameters import is_balanceable
 from harness.tasks.task import Task
 
 # With fewer in both splits a run of the usual 200 samples would ask some of them again.
@@ -43,7 +42,7 @@ def asked_indices(task: Task, seed: int, num_samples: int) -> Sequence[int]:
         what = (sample.context, sample.question)
         if firsts.setdefault(what, index) == index:
             by_target.setdefault(sample.target, []).append(index)
-    if task.balanced and is_balanceable(type(task)):
+    if task.draws_evenly:
         least = min(map(len, by_target.values()))
         return sorted(index for found in by_target.values() for index in found[:least])
     return sorted(firsts.values())

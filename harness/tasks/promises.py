@@ -34,6 +34,7 @@ _TUPLES: Final = (
     ("promptings", Prompting, False),
     ("styles", Style, False),
     ("retrieval_modes", Mode, True),
+    ("few_targets", str, True),
 )
 
 
@@ -170,8 +171,12 @@ class _Check:
         problem = type(sample.problem).__name__
         if not self._read(sample, "text"):
             raise self._broken(f"{problem}.text", "it is empty")
-        if not self._read(sample, "target"):
+        target = self._read(sample, "target")
+        if not target:
             raise self._broken(f"{problem}.target", "it is empty: nothing could be right")
+        if self._task.few_targets and target not in self._task.few_targets:
+            few = ", ".join(self._task.few_targets)
+            raise self._broken(f"{problem}.target", f"'{target}' is none of few_targets: {few}")
         if Split.of(sample.context) is not sample.address.split:
             raise self._broken("sample()", f"{sample.address.key} is of the other split")
         with self._of(f"{problem}.metadata"):

@@ -114,6 +114,11 @@ class Task(ABC):
             raise UnsupportedError(f"{self.name}: no {way.retrieval} search; it has: {known_modes}")
 
     @property
+    def draws_evenly(self) -> bool:
+        """Targets as often as each other. `balanced` may be a parameter of a meaning of its own."""
+        return bool(self.balanced) and is_balanceable(type(self))
+
+    @property
     @abstractmethod
     def chance(self) -> float:
         """Accuracy of the best simple guess: it counts what stands there, and finds nothing."""
@@ -159,7 +164,7 @@ class Task(ABC):
             seed=seed,
             index=index,
         )
-        wanted = wanted_target(address, self.few_targets) if self._draws_evenly else None
+        wanted = wanted_target(address, self.few_targets) if self.draws_evenly else None
         generator = address.random()
         for problem in islice(self.draws(generator), _MAX_DRAWS):
             context = f"{self.heading} {problem.text}"
@@ -178,11 +183,6 @@ class Task(ABC):
             f"be asked: of the split {split} none, for their contexts decide it. It has to go on, "
             "with other contexts"
         )
-
-    @property
-    def _draws_evenly(self) -> bool:
-        """`balanced` may be another's parameter, of its own meaning."""
-        return bool(self.balanced) and is_balanceable(type(self))
 
     @property
     def _address_parameters(self) -> tuple[tuple[str, int], ...]:
