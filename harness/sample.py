@@ -101,6 +101,11 @@ class Problem(ABC):
         """What else is known of the question."""
         return _NOTHING
 
+    @property
+    def depths(self) -> Sequence[float]:
+        """Where in the context each thing asked for stands, 0 (its begin) to 1; () if nowhere."""
+        return ()
+
     def drawn_question(self, _generator: random.Random, /) -> "Problem | None":
         """The same context, its question drawn: for those that draw it after the context.
 
@@ -156,6 +161,11 @@ class Sample:
     def metadata(self) -> Mapping[str, str | int]:
         """What else is known of it."""
         return self.problem.metadata
+
+    @property
+    def depths(self) -> Sequence[float]:
+        """Where in its context each thing asked for stands; see Problem."""
+        return self.problem.depths
 
     def siblings(self) -> list["Sample"]:
         """Every question that can be asked about the context, the sample's own too.

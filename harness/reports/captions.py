@@ -49,3 +49,9 @@ COSTS: Final = (
     "Wrong, no answer, truncated and filtered samples are in the denominator n; errored ones, "
     "which have no completion, are not. Searches and tokens are means of a sample."
 )
+POSITIONS: Final = (
+    "Samples by the fifth of their context in which the answer stood, first to last. One that asks "
+    "for several things is in the fifth of each, and right only as a whole; answers that stand at "
+    "no one place are left out."
+)
+NO_POSITIONS: Final = "No task of these runs has an answer that stands at one place of its context."

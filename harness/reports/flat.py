@@ -15,7 +15,9 @@ from harness.runs.cell import Cell
 from harness.runs.judging import Judge, lenient_judge
 from harness.runs.manifest import Manifest, read_manifest
 from harness.runs.records import SampleRecord
+from harness.runs.results import CellResult
 from harness.runs.stored_samples import read_samples
+from harness.runs.summary import summarize
 from harness.sample import Address
 
 Value = str | int | float | bool | None
@@ -65,6 +67,10 @@ COLUMNS: Final[dict[str, type]] = {
     # Of all generated tokens together, and token by token as JSON; None where not asked for.
     "log_prob": float,
     "log_probs": str,
+    # Of the sample's cell.
+    "majority_rate": float,
+    "balanced_accuracy": float,
+    "chance": float,
 }
 _OF_MODEL: Final = tuple(f.name for f in fields(ModelDescription) if f.name in COLUMNS)
 _OF_CELL: Final = tuple(f.name for f in fields(Cell) if f.name in COLUMNS)
@@ -73,17 +79,19 @@ _OF_CELL: Final = tuple(f.name for f in fields(Cell) if f.name in COLUMNS)
 def flat_rows(folder: Path) -> Iterator[Row]:
     """A row a stored sample, read one at a time; errored samples have none.
 
+    The run is read twice: what stands beside each sample is of all samples of its cell.
     `transcript` is all text with `[CHANNEL]` before each piece, `generated` what the model wrote.
     Raises InputError for a damaged run.
     """
     manifest = read_manifest(folder)
-    cells = {cell.key: cell for cell in manifest.cells}
+    results = {result.asked.key: result for result in summarize(folder).cells}
     judges = {cell.key: lenient_judge(cell, manifest.wording(cell.task)) for cell in manifest.cells}
     for record in read_samples(folder, manifest):
-        yield _row(manifest, cells[record.cell], judges[record.cell], record)
+        yield _row(manifest, results[record.cell], judges[record.cell], record)
 
 
-def _row(manifest: Manifest, cell: Cell, judge: Judge | None, record: SampleRecord) -> Row:
+def _row(manifest: Manifest, result: CellResult, judge: Judge | None, record: SampleRecord) -> Row:
+    cell = result.asked
     address = Address.from_key(record.address)
     model = manifest.model(cell.endpoint)
     scored = record.log_probs
@@ -101,6 +109,9 @@ def _row(manifest: Manifest, cell: Cell, judge: Judge | None, record: SampleReco
         "transcript": "".join(f"[{piece.part}]{piece.text}" for piece in record.transcript),
         "generated": record.generated_text,
         "log_prob": None if scored is None else total_log_prob(scored),
+        "majority_rate": result.metrics.majority_rate,
+        "balanced_accuracy": result.metrics.balanced_accuracy,
+        "chance": result.chance,
         "log_probs": None if scored is None else json.encode(scored).decode(),
     }
     return {name: _typed(found[name], kind) for name, kind in COLUMNS.items()}

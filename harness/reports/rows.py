@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final, TypeVar
 
 from harness.reports.pooling import Pool
+from harness.reports.positions import Positions
 from harness.reports.units import bytes_text, count_text
 from harness.runs.results import CellResult
 
@@ -105,6 +106,28 @@ POOLS: Final[Mapping[str, Callable[[Pool], str]]] = {
     "truncated": lambda pool: str(pool.truncated),
     "filtered": lambda pool: str(pool.filtered),
     "errored": lambda pool: str(pool.errored),
+}
+_FIFTHS: Final = ("first fifth", "second", "middle", "fourth", "last fifth")
+
+
+def _by_fifth(number_of: int) -> Callable[[Positions], str]:
+    def text(row: Positions) -> str:
+        found = row.stretches[number_of]
+        if not found.n:
+            return NOTHING
+        return f"{number(found.accuracy, 3)}\n{interval(found.ci95)}\nn {found.n}"
+
+    return text
+
+
+def _of_cell(text: Callable[[CellResult], str]) -> Callable[[Positions], str]:
+    return lambda row: text(row.cell)
+
+
+# By where in its context the answer stood.
+POSITIONS: Final[Mapping[str, Callable[[Positions], str]]] = {
+    **{name: _of_cell(text) for name, text in {**_ASKED, **_ENDPOINT}.items() if name != "family"},
+    **{name: _by_fifth(place) for place, name in enumerate(_FIFTHS)},
 }
 LEFT: Final = frozenset(
     {"task", "way", "family", "endpoint", "endpoints", "sizes", "model", "id", "began"}

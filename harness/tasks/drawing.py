@@ -30,6 +30,11 @@ def shuffle(row: list[_T], generator: random.Random) -> None:
         row[last], row[place] = row[place], row[last]
 
 
+def depth(place: int, number: int) -> float:
+    """The middle of one of so many equal parts of a context; `place` counts from 0."""
+    return (place + 0.5) / number
+
+
 def row_text(row: Iterable[str]) -> str:
     """The words of a context, and its end."""
     return f"{' '.join(row)} {words.SEPARATOR}"

@@ -12,6 +12,7 @@ from harnessapi.values import Mode
 from harness.sample import Problem
 from harness.steps import Step, lookup
 from harness.tasks import vocabulary as words
+from harness.tasks.drawing import depth
 from harness.tasks.guessing import mean_over_contexts
 from harness.tasks.parameters import parameter
 from harness.tasks.problems import Row
@@ -40,6 +41,10 @@ class Follower(Row):
     @property
     def metadata(self) -> Mapping[str, str | int]:
         return {"position": self.place}
+
+    @property
+    def depths(self) -> Sequence[float]:
+        return (depth(self.place + self.num_asked, len(self.row)),)
 
     def places(self) -> list[int]:
         """Where something begins that occurs once with a word after it."""
