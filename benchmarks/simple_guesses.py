@@ -135,8 +135,9 @@ def _tasks(names: Sequence[str], sizes: Sequence[int]) -> Iterator[Task]:
         kind = TASKS[name]
         for size in sizes:
             if kind.min_size <= size <= kind.max_size:
-                for balanced in (1, 0) if is_balanceable(kind) else (0,):
-                    yield make_task(name, size=size, balanced=balanced)
+                yield make_task(name, size=size)
+                if is_balanceable(kind):
+                    yield make_task(name, size=size, balanced=1)
 
 
 def main() -> int:

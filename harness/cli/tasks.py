@@ -67,7 +67,7 @@ def show_command(task: str) -> None:
         "prompting": ", ".join(made.promptings),
         "style": ", ".join(made.styles),
         "retrieval": _retrieval(made),
-        "chance": f"{made.chance:.3f} at the default size",
+        "chance": f"{made.chance:.3f} at the default size: {made.guess}",
         "asks": made.instruction,
     }
     for label, text in rows.items():
