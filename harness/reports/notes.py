@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from harness.reports.collect import ReportRun
-from harness.reports.rows import UNTRAINED
+from harness.reports.rows import UNTRAINED, number
 from harness.runs.refused import refused_lines
 from harness.runs.results import CellResult
 from harness.tasks import TASKS
@@ -24,6 +24,19 @@ def untrained_notes(cells: Iterable[CellResult]) -> list[str]:
             tasks.setdefault(cell.label, {})[cell.asked.task] = None
     told = "; ".join(f"{label}: {', '.join(names)}" for label, names in tasks.items())
     return [f"{UNTRAINED} not trained on it ({told})"] if told else []
+
+
+def guess_figures(cells: Iterable[CellResult]) -> list[list[str]]:
+    """A list a task: what its accuracies are held against, at each size."""
+    figures: dict[str, dict[str, None]] = {}
+    for cell in cells:
+        found = (number(value, 3) for value in (cell.metrics.majority_rate, cell.chance))
+        told = f"{'/'.join(found)} at {cell.asked.size}"
+        figures.setdefault(cell.asked.task_label, {})[told] = None
+    return [
+        [f"majority/chance{f' of {task}' if len(figures) > 1 else ''}: {first}", *others]
+        for task, (first, *others) in figures.items()
+    ]
 
 
 def chance_notes(cells: Iterable[CellResult]) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Final
 
 from rich.console import Console
 
-from harness.reports.notes import untrained_notes
+from harness.reports.notes import guess_figures, untrained_notes
 from harness.reports.rows import NOTHING, accuracy, interval, number
 from harness.reports.text_table import (
     TextTable,
@@ -55,8 +55,6 @@ _REPEATS: Final[Columns] = {
 _COUNTS: Final[Columns] = {
     **_REPEATS,
     "bal-\nanced": lambda row: number(row.metrics.balanced_accuracy, 3),
-    "majo-\nrity": lambda row: number(row.metrics.majority_rate, 3),
-    "chance": lambda row: number(row.chance, 3),
     "n": lambda row: str(row.metrics.n),
     "no\nanswer": lambda row: str(row.metrics.no_answer),
     "trun-\ncated": lambda row: str(row.metrics.truncated),
@@ -73,6 +71,8 @@ def print_results(results: Rows, console: Console | None = None) -> None:
     """Prints to standard output: one table, or in a narrow terminal one for each endpoint."""
     console = console or open_console()
     _print_tables(console, results)
+    for figures in guess_figures(results):
+        print_listed(console, figures)
     for line in untrained_notes(results):
         print_line(console, line)
 

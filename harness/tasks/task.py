@@ -171,7 +171,7 @@ class Task(ABC):
             if Split.of(context) is not split:
                 continue
             asked = problem.drawn_question(generator)
-            if asked is not None and wanted in {None, asked.target}:
+            if asked is not None and (wanted is None or asked.target == wanted):
                 return Sample(address=address, context=context, problem=asked)
         if wanted is not None:
             raise InputError(
