@@ -83,6 +83,8 @@ def _check_class(kind: Any, where: str) -> None:
             raise InputError(f"{where}: {name} is {values!r}: a tuple of {item.__name__} is wanted")
     if not isinstance(kind.wording, Wording):
         raise InputError(f"{where}: wording is {kind.wording!r}: a Wording is wanted")
+    if len(set(kind.few_targets)) < len(kind.few_targets):
+        raise InputError(f"{where}: few_targets has one of them twice: {kind.few_targets!r}")
     _check_sizes(kind, where)
     if (Prompting.SEARCH in kind.promptings) != bool(kind.retrieval_modes):
         raise InputError(

@@ -9,6 +9,16 @@ import pytest
 
 PARITY = ("eval", "--endpoint", "rnn", "--task", "parity", "--prompting", "direct", "--json")
 
+ODD = """
+from dataclasses import dataclass
+from harness.tasks.parity import Parity
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Odd(Parity):
+    name = "odd"
+    few_targets = ("1", "0")
+"""
+
 
 def rows(result: Any) -> list[dict[str, Any]]:
     assert result.exit_code == 0, result.stderr
@@ -103,3 +113,34 @@ def test_tasks_show_and_sample_what_a_new_run_asks(workplace: Any) -> None:
     natural = workplace.run("tasks", "sample", "is_tree", "--style", "natural").stdout
     answers = Counter(line for line in natural.splitlines() if line.startswith("Answer:"))
     assert sorted(answers.values()) == [1, 2]
+
+
+def test_a_task_of_a_file_that_names_its_targets_is_drawn_evenly_and_read_without_it(
+    workplace: Any,
+) -> None:
+    Path("odd.py").write_text(ODD)
+    asked = ("eval", "--endpoint", "rnn", "--task", "./odd.py:Odd", "--prompting", "direct")
+    [row] = rows(workplace.run(*asked, "--size", "12", "--samples", "8", "--json"))
+    assert row["task_parameters"] == {"balanced": 1}
+    assert set(targets(workplace).values()) == {4}
+    Path("odd.py").unlink()
+    [again] = rows(workplace.run("report", workplace.only_run().name, "--json"))
+    assert again["balanced_accuracy"] == row["balanced_accuracy"] is not None
+    assert again["chance"] is None
+
+
+@pytest.mark.parametrize(
+    ("few", "told"),
+    [
+        ('("1", "0", "1")', "few_targets has one of them twice"),
+        ('("yes", "no")', "Bits.target: '"),
+        ('"10"', "few_targets is '10': a tuple of str is wanted"),
+    ],
+)
+def test_few_targets_that_are_not_those_of_the_task_are_named(
+    workplace: Any, few: str, told: str
+) -> None:
+    Path("odd.py").write_text(ODD.replace('("1", "0")', few))
+    result = workplace.run("eval", "--endpoint", "rnn", "--task", "./odd.py:Odd")
+    assert (result.exit_code, Path("runs").exists()) == (2, False)
+    assert told in result.stderr
