@@ -56,7 +56,7 @@ _PROMPTINGS: Final = click.Choice([prompting.value for prompting in Prompting])
     type=click.IntRange(min=1),
     default=200,
     show_default=True,
-    help="Samples per cell.",
+    help="Samples per cell; fewer at a size that has fewer different ones.",
 )
 @click.option(
     "--seed",
