@@ -1,7 +1,8 @@
 """What a simple guess may look at: degrees, counts and places, never where the question leads.
 
 Left out is what a task itself asks for: how often the word of `counting` occurs, how many ones
-`parity` has, what stands at the place of `index`.
+`parity` has, what stands at the place of `index`, the order of words of `copy` (so there is
+nothing to learn of `copy` here).
 """
 
 from collections import Counter
@@ -158,7 +159,6 @@ OF_CANDIDATES: Final[Mapping[str, Callable[[Sample], list[Candidate]]]] = {
     "mqar": lambda sample: _of_orders(
         [p.split()[1] for p in _passages(sample)], len(sample.target.split())
     ),
-    "copy": lambda sample: _of_orders(sample.context.split()[2:-1], len(sample.target.split())),
 }
 
 
