@@ -150,6 +150,8 @@ def main() -> int:
     given = parser.parse_args()
     found: list[Measured] = []
     for task in _tasks(given.task, given.size):
+        if task.chance * _NUM_TEST < 1:
+            continue  # so many samples would not show it
         try:
             found.append(measure(task))
         except InputError as error:
