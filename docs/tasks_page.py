@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from harness.sample import Split
 from harness.tasks import TASKS, make_task, symbolic
+from harness.tasks.distinct import few_samples
 from harness.tasks.parameters import parameter_texts
 from harness.tasks.prompts import render
 from harness.tasks.task import Task
@@ -79,7 +80,10 @@ def _facts(task: Task) -> Iterator[tuple[str, str]]:
     for name, text in parameter_texts(type(task), task.size).items():
         yield f"parameter `{name}`", text
     chances = ((size, make_task(task.name, size=size).chance) for size in _CHANCE_SIZES)
-    yield "chance", ", ".join(f"{chance:.3g} at {size}" for size, chance in chances)
+    shares = ", ".join(f"{chance:.3g} at {size}" for size, chance in chances)
+    yield "[chance](chance.md)", f"{shares}: {task.guess}"
+    if few := few_samples(type(task)):
+        yield "few samples", few
     yield "promptings", ", ".join(task.promptings)
     preferred = "; the first is preferred" if len(task.retrieval_modes) > 1 else ""
     yield "searches", f"{_modes(task) or 'none'}{preferred}"

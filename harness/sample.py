@@ -58,10 +58,19 @@ class Address:
             index=int(index.removeprefix("index=")),
         )
 
+    def random_of_block(self, block: int) -> random.Random:
+        """One for a block of indices: the same for the address of each of its samples."""
+        start, _, _ = self.key.rpartition("/index=")
+        return _seeded(f"{start}/block={block}")
+
     def random(self, attempt: int = 0) -> random.Random:
         """A generator seeded from the whole address: nearby seeds and indices share nothing."""
-        digest = hashlib.sha256(f"{self.key}/attempt={attempt}".encode()).digest()
-        return random.Random(int.from_bytes(digest, "big"))
+        return _seeded(f"{self.key}/attempt={attempt}")
+
+
+def _seeded(text: str) -> random.Random:
+    digest = hashlib.sha256(text.encode()).digest()
+    return random.Random(int.from_bytes(digest, "big"))
 
 
 class Problem(ABC):
@@ -91,6 +100,11 @@ class Problem(ABC):
     def metadata(self) -> Mapping[str, str | int]:
         """What else is known of the question."""
         return _NOTHING
+
+    @property
+    def depths(self) -> Sequence[float]:
+        """Where in the context each thing asked for stands, 0 (its begin) to 1; () if nowhere."""
+        return ()
 
     def drawn_question(self, _generator: random.Random, /) -> "Problem | None":
         """The same context, its question drawn: for those that draw it after the context.
@@ -155,6 +169,11 @@ class Sample:
     def metadata(self) -> Mapping[str, str | int]:
         """What else is known of it."""
         return self.problem.metadata
+
+    @property
+    def depths(self) -> Sequence[float]:
+        """Where in its context each thing asked for stands; see Problem."""
+        return self.problem.depths
 
     def siblings(self) -> list["Sample"]:
         """Every question that can be asked about the context, the sample's own too.

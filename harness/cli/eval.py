@@ -59,7 +59,7 @@ _SEARCHES: Final = click.Choice([search.value for search in SearchArm])
     type=click.IntRange(min=1),
     default=200,
     show_default=True,
-    help="Samples per cell.",
+    help="Samples per cell; fewer at a size that has fewer different ones.",
 )
 @click.option(
     "--seed",

@@ -7,7 +7,7 @@ import click
 from click.core import ParameterSource
 
 from harness.cli.dependencies import Dependencies, read_endpoints
-from harness.cli.task_parameters import read_parameters
+from harness.cli.task_parameters import read_parameters, with_balance
 from harness.endpoints.config import EndpointFile, require_api_keys, require_checkpoints
 from harness.endpoints.request_options import parse_request_options, read_request_options
 from harness.errors import InputError
@@ -122,7 +122,7 @@ def _require_options_of(
         task=options.task or tuple(map(stored.task_spec, stored.task)),
     )
     try:
-        now = _run_options(asked, file)
+        now = _run_options(asked, file, stored)
     except InputError as error:
         raise InputError(f"run {manifest.run} cannot be resumed like this: {error}") from None
     differences = option_differences(stored, now, named)
@@ -152,8 +152,10 @@ def _session_plan(
     )
 
 
-def _run_options(options: EvalOptions, file: EndpointFile) -> RunOptions:
-    """Those that decide what is asked, `all` replaced by names."""
+def _run_options(
+    options: EvalOptions, file: EndpointFile, stored: RunOptions | None = None
+) -> RunOptions:
+    """Those that decide what is asked, `all` replaced by names; `stored`: of a run that goes on."""
     tasks = choose_tasks(options.task or ())
     for source in tasks.sources.values():
         require_same_elsewhere(source.spec)
@@ -170,8 +172,13 @@ def _run_options(options: EvalOptions, file: EndpointFile) -> RunOptions:
         max_new_tokens=options.max_new_tokens,
         examples=options.examples,
         repeats=options.repeats,
+        distinct=True if stored is None else stored.distinct,
         log_probs=options.log_probs,
-        parameter=read_parameters(options.parameter, tasks.kinds),
+        parameter=with_balance(
+            read_parameters(options.parameter, tasks.kinds),
+            tasks.kinds,
+            None if stored is None else stored.parameter,
+        ),
         task_source=tasks.sources,
         request=read_request_options(options.request).given(),
         reading=tuple(map(Reading, options.reading)),

@@ -12,6 +12,7 @@ from harness.errors import IncompleteError
 from harness.reports.collect import Report, Visitor, read_report
 from harness.reports.lengths import length_json, lengths
 from harness.reports.page import report_page
+from harness.reports.positions import ByPosition, Positions
 from harness.reports.sample_pages import OneSample, Picks, SamplePages
 from harness.reports.terminal import print_report
 from harness.runs.manifest import Manifest
@@ -36,6 +37,11 @@ _FILE: Final = click.Path(dir_okay=False, path_type=Path)
     type=click.Path(file_okay=False, path_type=Path),
     help="With --html: write a page a sample there, linked from the report.",
 )
+@click.option(
+    "--by",
+    type=click.Choice(["position"]),
+    help="Also accuracy by where in its context the answer stood, in fifths.",
+)
 @QUIET
 @RUNS_FOLDER
 def report_command(runs: tuple[str, ...], **options: Any) -> None:
@@ -56,6 +62,7 @@ def report_command(runs: tuple[str, ...], **options: Any) -> None:
       harness report RUN --html one.html --sample \\
           assoc_recall/alphabet=128,size=16/test/seed=0/index=3
       harness report RUN --json
+      harness report RUN --by position
 
     \b
     Exit status: 0 done; 2 the command was wrong; 4 a run is damaged (the
@@ -67,12 +74,15 @@ def report_command(runs: tuple[str, ...], **options: Any) -> None:
         raise click.UsageError("--sample and --samples-dir need --html FILE")
     if samples_dir is not None and options["sample"] is not None:
         raise click.UsageError("--sample and --samples-dir exclude each other")
+    if options["by"] is not None and options["sample"] is not None:
+        raise click.UsageError("--by is of many samples, and --sample of one")
     chosen = [run for run in runs if not is_logs(Path(run))]
     folders = list(dict.fromkeys(_folder(run, options["out"]) for run in chosen))
     if options["sample"] is not None:
         report = _write_sample(folders, OneSample(options["sample"]), html_file)
     else:
-        report = _report(folders, html_file, samples_dir, as_json=as_json)
+        positions = ByPosition() if options["by"] else None
+        report = _report(folders, html_file, samples_dir, positions, as_json=as_json)
         if html_file and report.runs and not (as_json and options["quiet"]):
             click.echo(f"written to {html_file}", err=as_json)
     if report.damaged:
@@ -86,7 +96,12 @@ def _folder(run: str, out: Path) -> Path:
 
 
 def _report(
-    folders: list[Path], html_file: Path | None, samples_dir: Path | None, *, as_json: bool
+    folders: list[Path],
+    html_file: Path | None,
+    samples_dir: Path | None,
+    positions: ByPosition | None,
+    *,
+    as_json: bool,
 ) -> Report:
     picks = Picks()
     pages = None
@@ -94,7 +109,7 @@ def _report(
         pages = SamplePages(samples_dir, os.path.relpath(html_file, samples_dir))
 
     def visitor(manifest: Manifest) -> Visitor:
-        visits = [one.visitor(manifest) for one in (picks, pages) if one]
+        visits = [one.visitor(manifest) for one in (picks, pages, positions) if one]
 
         def visit(record: SampleRecord) -> None:
             for one in visits:
@@ -107,14 +122,19 @@ def _report(
         pages.finish()
     if html_file and report.runs:
         at = os.path.relpath(samples_dir, html_file.parent) if samples_dir else None
-        _write(html_file, report_page(report, picks, at))
+        _write(html_file, report_page(report, picks, at, _rows(positions, report)))
     if as_json:
         found = lengths(report.cells)
         for cell in report.cells:
-            click.echo(json.dumps({**cell.as_json(), **length_json(cell, found)}))
+            by = {} if positions is None else {"by_position": positions.as_json(cell)}
+            click.echo(json.dumps({**cell.as_json(), **length_json(cell, found), **by}))
     elif report.runs:
-        print_report(report)
+        print_report(report, positions=_rows(positions, report))
     return report
+
+
+def _rows(positions: ByPosition | None, report: Report) -> list[Positions] | None:
+    return None if positions is None else positions.rows(report.cells)
 
 
 def _write_sample(folders: list[Path], sample: OneSample, html_file: Path) -> Report:

@@ -7,7 +7,7 @@ from typing import Final
 import click
 
 from harness.errors import InputError, unknown_name
-from harness.tasks.parameters import parameters_of
+from harness.tasks.parameters import is_balanceable, parameters_of
 from harness.tasks.task import Task
 
 TASK_PARAMETERS: Final = click.option(
@@ -18,6 +18,7 @@ TASK_PARAMETERS: Final = click.option(
     multiple=True,
     help="A parameter of a task; see `harness tasks show TASK`. May be given several times.",
 )
+_BALANCED: Final = "balanced"
 _NUMBER: Final = re.compile(r"-?[0-9]{1,18}")
 
 
@@ -39,6 +40,27 @@ def read_parameters(
             raise InputError(f"-T {text}: {name} of {task} is given twice")
         found[task][name] = int(value)
     return found
+
+
+def with_balance(
+    given: Mapping[str, Mapping[str, int]],
+    tasks: Mapping[str, type[Task]],
+    stored: Mapping[str, Mapping[str, int]] | None = None,
+) -> dict[str, dict[str, int]]:
+    """The parameters, with `balanced` where a task has it and the command does not say.
+
+    A new run draws evenly; one that goes on draws as its `stored` parameters say. Where it is off
+    it is left out: so are the cells and the addresses of before there was balance.
+    """
+    found = {task: dict(values) for task, values in given.items()}
+    for task, kind in tasks.items():
+        if is_balanceable(kind):
+            default = 1 if stored is None else stored.get(task, {}).get(_BALANCED, 0)
+            values = found.setdefault(task, {})
+            values.setdefault(_BALANCED, default)
+            if values[_BALANCED] == 0:
+                del values[_BALANCED]
+    return {task: values for task, values in found.items() if values}
 
 
 def _parameter(named: str, tasks: Mapping[str, type[Task]]) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -10,12 +11,13 @@ from harnessapi.values import Mode
 
 from harness.cli.lazy import LazyCommand, LazyGroup
 from harness.cli.shared_options import TASK_NAME
-from harness.cli.task_parameters import TASK_PARAMETERS, read_parameters
+from harness.cli.task_parameters import TASK_PARAMETERS, read_parameters, with_balance
 from harness.errors import HarnessError
 from harness.plugins import package_of
 from harness.runs.run_options import DEFAULT_NUM_EXAMPLES
 from harness.sample import Sample, Split
 from harness.tasks import TASKS, build_task, find_task, natural, symbolic
+from harness.tasks.distinct import few_samples
 from harness.tasks.foreign import installed_tasks
 from harness.tasks.natural import worked_examples
 from harness.tasks.parameters import parameter_texts
@@ -66,13 +68,15 @@ def show_command(task: str) -> None:
         "prompting": ", ".join(made.promptings),
         "style": ", ".join(made.styles),
         "retrieval": _retrieval(made),
-        "chance": f"{made.chance:.3f} at the default size",
+        "chance": f"{made.chance:.3f} at the default size: {made.guess}",
         "asks": made.instruction,
     }
     for label, text in rows.items():
         click.echo(_hanging(f"{label:<10} ", text))
     for name, text in parameter_texts(type(made), made.size).items():
         click.echo(_hanging(f"{'parameter':<10} {name:<8} ", text))
+    if few := few_samples(type(made)):
+        click.echo(_hanging(f"{'few':<10} ", few))
     for mode, reason in made.impossible.items():
         click.echo(_hanging(f"{'impossible':<10} ", f"with {mode}: {reason}"))
     for sign, meaning in made.notation.items():
@@ -81,7 +85,7 @@ def show_command(task: str) -> None:
         click.echo(_hanging(f"{'worded':<10} ", f"in plain language also as {made.wording.told}"))
     for one in made.abbreviations:
         click.echo(f"{'query':<10} {one.query:<8} stands for {one.pattern}")
-    small = type(made)(size=min(made.max_size, max(made.min_size, 3)))
+    small = _as_asked(type(made), min(made.max_size, max(made.min_size, 3)))
     for way in made.ways():
         click.echo()
         _print_sample(small, small.sample(Split.TEST, 0, 0), way)
@@ -113,8 +117,7 @@ def sample_command(task: str, size: int | None, **options: Any) -> None:
       harness tasks sample ./my_task.py:MyTask --size 4 --prompting cot
     """
     kind = find_task(task)
-    given = read_parameters(options["parameter"], {kind.name: kind}).get(kind.name, {})
-    made = build_task(kind, **given, **({} if size is None else {"size": size}))
+    made = _as_asked(kind, size, options["parameter"])
     way = _way(made, Prompting(options["prompting"]), Style(options["style"]), options["retrieval"])
     way = replace(
         way,
@@ -123,6 +126,13 @@ def sample_command(task: str, size: int | None, **options: Any) -> None:
         search=SearchArm(options["search"]),
     )
     _print_sample(made, made.sample(Split.TEST, options["seed"], options["index"]), way)
+
+
+def _as_asked(kind: type[Task], size: int | None, given: Sequence[str] = ()) -> Task:
+    """As a new run asks it; None: at its default size."""
+    kinds = {kind.name: kind}
+    parameters = with_balance(read_parameters(given, kinds), kinds).get(kind.name, {})
+    return build_task(kind, **parameters, **({} if size is None else {"size": size}))
 
 
 def _hanging(head: str, text: str) -> str:

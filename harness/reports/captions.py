@@ -36,6 +36,11 @@ BITS: Final = (
     "“bits shown”: by Fano's inequality a model that recalls so many of n values, at the lower "
     "end of the interval, carries at least so many bits of the context in its state."
 )
+CHANCE: Final = (
+    "“majority” is what always giving the commonest target of these samples would reach; "
+    "“balanced”, where a task has few targets, the mean of what is right of each. “chance” is what "
+    "the best simple guess reaches, which counts what stands in a context and finds nothing."
+)
 POOLS: Final = (
     "Added up over the endpoints and sizes named; accuracy depends on both. Repeated samples of "
     "one model count once. “lenient” stands beside the accuracy, never in its place: the target is "
@@ -55,3 +60,9 @@ COSTS: Final = (
     "Wrong, no answer, truncated and filtered samples are in the denominator n; errored ones, "
     "which have no completion, are not. Searches and tokens are means of a sample."
 )
+POSITIONS: Final = (
+    "Samples by the fifth of their context in which the answer stood, first to last. One that asks "
+    "for several things is in the fifth of each, and right only as a whole; answers that stand at "
+    "no one place are left out."
+)
+NO_POSITIONS: Final = "No task of these runs has an answer that stands at one place of its context."

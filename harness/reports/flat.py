@@ -15,7 +15,9 @@ from harness.runs.cell import Cell
 from harness.runs.judging import Judge, lenient_judge, lie_judge
 from harness.runs.manifest import Manifest, read_manifest
 from harness.runs.records import SampleRecord
+from harness.runs.results import CellResult
 from harness.runs.stored_samples import read_samples
+from harness.runs.summary import summarize
 from harness.runs.waits import interval_fields
 from harness.sample import Address
 
@@ -79,6 +81,10 @@ COLUMNS: Final[dict[str, type]] = {
     "search": str,
     "lie": str,
     "is_lie": bool,
+    # Of the sample's cell.
+    "majority_rate": float,
+    "balanced_accuracy": float,
+    "chance": float,
 }
 _OF_MODEL: Final = tuple(f.name for f in fields(ModelDescription) if f.name in COLUMNS)
 _OF_CELL: Final = tuple(f.name for f in fields(Cell) if f.name in COLUMNS)
@@ -87,11 +93,12 @@ _OF_CELL: Final = tuple(f.name for f in fields(Cell) if f.name in COLUMNS)
 def flat_rows(folder: Path) -> Iterator[Row]:
     """A row a stored sample, read one at a time; errored samples have none.
 
+    The run is read twice: what stands beside each sample is of all samples of its cell.
     `transcript` is all text with `[CHANNEL]` before each piece, `generated` what the model wrote.
     Raises InputError for a damaged run.
     """
     manifest = read_manifest(folder)
-    cells = {cell.key: cell for cell in manifest.cells}
+    results = {result.asked.key: result for result in summarize(folder).cells}
     judges = {
         cell.key: {
             "is_lenient": lenient_judge(cell, manifest.wording(cell.task)),
@@ -100,12 +107,16 @@ def flat_rows(folder: Path) -> Iterator[Row]:
         for cell in manifest.cells
     }
     for record in read_samples(folder, manifest):
-        yield _row(manifest, cells[record.cell], judges[record.cell], record)
+        yield _row(manifest, results[record.cell], judges[record.cell], record)
 
 
 def _row(
-    manifest: Manifest, cell: Cell, judges: Mapping[str, Judge | None], record: SampleRecord
+    manifest: Manifest,
+    result: CellResult,
+    judges: Mapping[str, Judge | None],
+    record: SampleRecord,
 ) -> Row:
+    cell = result.asked
     address = Address.from_key(record.address)
     model = manifest.model(cell.endpoint)
     scored, check = record.log_probs, record.search_check
@@ -126,6 +137,9 @@ def _row(
         **interval_fields(record.times.token_intervals or {}),
         "search_disagreements": check and check.num_disagreements,
         "searches_unchecked": check and check.num_unchecked,
+        "majority_rate": result.metrics.majority_rate,
+        "balanced_accuracy": result.metrics.balanced_accuracy,
+        "chance": result.chance,
         "log_probs": None if scored is None else json.encode(scored).decode(),
     }
     return {name: _typed(found[name], kind) for name, kind in COLUMNS.items()}

@@ -5,7 +5,7 @@ from itertools import permutations
 from typing import Final
 
 from harness.reports.collect import ReportRun
-from harness.reports.rows import UNTRAINED
+from harness.reports.rows import UNTRAINED, number
 from harness.runs.refused import refused_lines
 from harness.runs.results import CellResult
 from harness.tasks import TASKS
@@ -74,6 +74,25 @@ def _arm(cell: CellResult) -> str:
 
 def _listed(contexts: Mapping[str, int]) -> str:
     return ", ".join(f"{arm} about {count:,}" for arm, count in contexts.items())
+
+
+def guess_figures(cells: Iterable[CellResult]) -> list[list[str]]:
+    """A list a task: what its accuracies are held against, at each size."""
+    figures: dict[str, dict[str, None]] = {}
+    for cell in cells:
+        found = (number(value, 3) for value in (cell.metrics.majority_rate, cell.chance))
+        told = f"{'/'.join(found)} at {cell.asked.size}"
+        figures.setdefault(cell.asked.task_label, {})[told] = None
+    return [
+        [f"majority/chance{f' of {task}' if len(figures) > 1 else ''}: {first}", *others]
+        for task, (first, *others) in figures.items()
+    ]
+
+
+def chance_notes(cells: Iterable[CellResult]) -> list[str]:
+    """A line a task: which guess its chance is of, and how it is known."""
+    tasks = dict.fromkeys(cell.asked.task for cell in cells)
+    return [f"chance of {task}: {TASKS[task].guess}" for task in tasks if task in TASKS]
 
 
 def impossible_notes(cells: Iterable[CellResult]) -> list[str]:

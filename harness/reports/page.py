@@ -14,6 +14,7 @@ from harness.reports.lengths import LENGTHS, lengths
 from harness.reports.notation import notations
 from harness.reports.notes import (
     budget_notes,
+    chance_notes,
     impossible_notes,
     refused_notes,
     search_notes,
@@ -21,6 +22,7 @@ from harness.reports.notes import (
 )
 from harness.reports.paper import CAPTION, CURVES, SIZES, PaperCurve
 from harness.reports.pooling import pool
+from harness.reports.positions import Positions
 from harness.reports.references import is_bounding
 from harness.reports.sample_pages import MAX_RIGHT, MAX_WRONG, Picks, page_name
 from harness.runs.metrics import Metrics
@@ -37,8 +39,16 @@ class ShownSamples:
     records: Sequence[tuple[SampleRecord, str | None]]
 
 
-def report_page(report: Report, picks: Picks, samples_at: str | None) -> str:
-    """`samples_at`: from the page to the folder of sample pages, where there is one."""
+def report_page(
+    report: Report,
+    picks: Picks,
+    samples_at: str | None,
+    positions: Sequence[Positions] | None = None,
+) -> str:
+    """`samples_at`: from the page to the folder of sample pages, where there is one.
+
+    `positions`: accuracy by them, where that is asked for.
+    """
     tasks = list(dict.fromkeys(cell.asked.task for cell in report.cells))
     return document(
         "report.html",
@@ -50,6 +60,7 @@ def report_page(report: Report, picks: Picks, samples_at: str | None) -> str:
         against_state=against_state(report.cells),
         is_bounding=is_bounding(report.cells),
         **_tables(report),
+        positions=positions,
         notations=notations(tasks),
         max_wrong=MAX_WRONG,
         max_right=MAX_RIGHT,
@@ -73,6 +84,7 @@ def _tables(report: Report) -> Mapping[str, Any]:
         "untrained": untrained_notes(report.cells),
         "searched_otherwise": search_notes(report.cells),
         "budgets": budget_notes(report.cells),
+        "chances": chance_notes(report.cells),
         "impossible": impossible_notes(report.cells),
         "refused": refused_notes(report.runs),
         "run_columns": _RUNS,

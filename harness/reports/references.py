@@ -6,17 +6,16 @@ from typing import Final
 
 from harnessapi.values import Mode
 
-from harness.errors import InputError
 from harness.reports.chart import Curve
 from harness.reports.marks import mark_of
 from harness.reports.paper import SIZES, PaperCurve, beside
 from harness.runs.cell import Cell
+from harness.runs.chance import chance_of
 from harness.runs.results import CellResult
 from harness.scoring.bound import recall_bound
-from harness.tasks import TASKS, build_task
 from harness.way import Prompting, Way
 
-_CHANCE: Final = "chance: the best guess that looks up nothing"
+_CHANCE: Final = "chance: the best simple guess, which finds nothing"
 _NUM_BOUND_POINTS: Final = 48
 Cells = Sequence[CellResult]
 
@@ -24,20 +23,9 @@ Cells = Sequence[CellResult]
 def chance_curve(asked: Cell, sizes: list[int]) -> Curve:
     """The best guess; a task that is not known here has none."""
     points = [
-        (float(size), chance) for size in sizes if (chance := _chance(asked, size)) is not None
+        (float(size), chance) for size in sizes if (chance := chance_of(asked, size)) is not None
     ]
     return Curve(label=_CHANCE, kind="chance", points=tuple(points))
-
-
-def _chance(asked: Cell, size: int) -> float | None:
-    if asked.task not in TASKS:
-        # Of another version, or of other people, whose code no report runs.
-        return None
-    try:
-        return build_task(TASKS[asked.task], size=size, **asked.parameters).chance
-    except InputError:
-        # A run of another version: its size is not known here.
-        return None
 
 
 def is_bounding(cells: Cells) -> bool:
@@ -81,8 +69,8 @@ def state_bound(cells: Cells, low: int, high: int) -> list[Curve]:
 def paper_curves(cells: Cells) -> list[Curve]:
     """The paper's figures of the promptings and families of these cells, of one task."""
     task, found = cells[0].asked.task, []
-    # The paper ran its tasks with one set of parameters, which are the defaults here.
-    if not cells[0].asked.parameters:
+    # The paper ran its tasks with one set of parameters, which are the defaults here, and evenly.
+    if not cells[0].asked.parameters.keys() - {"balanced"}:
         for prompting in dict.fromkeys(cell.asked.prompting for cell in cells):
             models = {
                 cell.model.family: cell.model.num_parameters

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final, TypeVar
 
 from harness.reports.pooling import Pool
+from harness.reports.positions import Positions
 from harness.reports.units import bytes_text, count_text
 from harness.runs.results import CellResult
 
@@ -11,8 +12,9 @@ NOTHING: Final = "-"
 UNTRAINED: Final = "†"
 _LENIENT: Final = "lenient"
 _LIES: Final = "lies"
+_BALANCED: Final = "balanced"
 # Columns that are shown where a row says something in them.
-_OPTIONAL: Final = frozenset({_LENIENT, _LIES})
+_OPTIONAL: Final = frozenset({_LENIENT, _LIES, _BALANCED})
 Texts = Mapping[str, Callable[[CellResult], str]]
 Row = TypeVar("Row")
 
@@ -58,6 +60,12 @@ _ACCURACY: Final[Texts] = {
     _LENIENT: lambda cell: number(cell.metrics.lenient_accuracy, 3),
     _LIES: lambda cell: number(cell.metrics.lie_rate, 3),
 }
+# What an accuracy is held against, and what it is where targets count alike.
+_BESIDE: Final[Texts] = {
+    _BALANCED: lambda cell: number(cell.metrics.balanced_accuracy, 3),
+    "majority": lambda cell: number(cell.metrics.majority_rate, 3),
+    "chance": lambda cell: number(cell.chance, 3),
+}
 STATE: Final[Texts] = {
     **_ASKED,
     "state": state,
@@ -67,6 +75,7 @@ STATE: Final[Texts] = {
     ),
     "trained on": trained_on,
     **_ACCURACY,
+    **_BESIDE,
     "bound": lambda cell: number(cell.bound, 3),
     "bits shown": lambda cell: number(cell.bits_shown, 0),
 }
@@ -119,6 +128,28 @@ POOLS: Final[Mapping[str, Callable[[Pool], str]]] = {
     "filtered": lambda pool: str(pool.filtered),
     "errored": lambda pool: str(pool.errored),
 }
+_FIFTHS: Final = ("first fifth", "second", "middle", "fourth", "last fifth")
+
+
+def _by_fifth(number_of: int) -> Callable[[Positions], str]:
+    def text(row: Positions) -> str:
+        found = row.stretches[number_of]
+        if not found.n:
+            return NOTHING
+        return f"{number(found.accuracy, 3)}\n{interval(found.ci95)}\nn {found.n}"
+
+    return text
+
+
+def _of_cell(text: Callable[[CellResult], str]) -> Callable[[Positions], str]:
+    return lambda row: text(row.cell)
+
+
+# By where in its context the answer stood.
+POSITIONS: Final[Mapping[str, Callable[[Positions], str]]] = {
+    **{name: _of_cell(text) for name, text in {**_ASKED, **_ENDPOINT}.items() if name != "family"},
+    **{name: _by_fifth(place) for place, name in enumerate(_FIFTHS)},
+}
 LEFT: Final = frozenset(
     {"task", "way", "family", "endpoint", "endpoints", "sizes", "model", "id", "began"}
 )
@@ -127,7 +158,7 @@ LEFT: Final = frozenset(
 def told(
     columns: Mapping[str, Callable[[Row], str]], rows: Iterable[Row]
 ) -> Mapping[str, Callable[[Row], str]]:
-    """Without the lenient verdict, and the lies told, where no row has such."""
+    """Without the optional ones that no row says anything in."""
     rows = list(rows)
     return {
         name: text

@@ -10,7 +10,7 @@ from typing import Final
 
 from rich.console import Console
 
-from harness.reports.notes import budget_notes, search_notes, untrained_notes
+from harness.reports.notes import budget_notes, guess_figures, search_notes, untrained_notes
 from harness.reports.rows import NOTHING, accuracy, interval, number, trained_on
 from harness.reports.text_table import (
     TextTable,
@@ -55,6 +55,7 @@ _REPEATS: Final[Columns] = {
 }
 _COUNTS: Final[Columns] = {
     **_REPEATS,
+    "bal-\nanced": lambda row: number(row.metrics.balanced_accuracy, 3),
     "n": lambda row: str(row.metrics.n),
     "no\nanswer": lambda row: str(row.metrics.no_answer),
     "trun-\ncated": lambda row: str(row.metrics.truncated),
@@ -73,6 +74,8 @@ def print_results(results: Rows, console: Console | None = None) -> None:
     """Prints to standard output: one table, or in a narrow terminal one for each endpoint."""
     console = console or open_console()
     _print_tables(console, results)
+    for figures in guess_figures(results):
+        print_listed(console, figures)
     notes = (untrained_notes, budget_notes, search_notes)
     for line in (line for told in notes for line in told(results)):
         print_line(console, line)

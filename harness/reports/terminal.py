@@ -5,25 +5,32 @@ from typing import TypeVar
 
 from rich.console import Console
 
-from harness.reports import rows
+from harness.reports import captions, rows
 from harness.reports.collect import Report
 from harness.reports.lengths import LENGTHS, lengths
 from harness.reports.notes import (
     budget_notes,
+    chance_notes,
     impossible_notes,
     refused_notes,
     search_notes,
     untrained_notes,
 )
 from harness.reports.pooling import pool
+from harness.reports.positions import Positions
 from harness.reports.text_table import TextTable, open_console, print_line, print_table
 from harness.runs.results import CellResult
 
 Row = TypeVar("Row")
 
 
-def print_report(report: Report, console: Console | None = None) -> None:
-    """Prints to standard output: which runs, then family x task x way, sizes, states and costs."""
+def print_report(
+    report: Report, console: Console | None = None, positions: Sequence[Positions] | None = None
+) -> None:
+    """Prints to standard output: which runs, then family x task x way, sizes, states and costs.
+
+    `positions`: and accuracy by them, where that is asked for.
+    """
     console = console or open_console()
     for run in report.runs:
         manifest = run.manifest
@@ -52,9 +59,12 @@ def print_report(report: Report, console: Console | None = None) -> None:
     repeated = [cell for cell in cells if cell.metrics.repeats > 1]
     if repeated:
         _print(console, "samples asked again", _without_run(rows.REPEATS, shown), repeated)
+    if positions is not None:
+        _print_positions(console, positions, shown)
     notes = [
         *untrained_notes(report.cells),
         *budget_notes(report.cells),
+        *chance_notes(report.cells),
         *search_notes(report.cells),
         *impossible_notes(report.cells),
         *refused_notes(report.runs),
@@ -63,7 +73,17 @@ def print_report(report: Report, console: Console | None = None) -> None:
         print_line(console, f"\n{line}")
 
 
-def _without_run(columns: rows.Texts, shown: str) -> rows.Texts:
+def _print_positions(console: Console, positions: Sequence[Positions], shown: str) -> None:
+    if not positions:
+        print_line(console, f"\n{captions.NO_POSITIONS}")
+        return
+    columns = _without_run(rows.POSITIONS, shown)
+    _print(console, "accuracy by where the answer stood", columns, positions)
+
+
+def _without_run(
+    columns: Mapping[str, Callable[[Row], str]], shown: str
+) -> Mapping[str, Callable[[Row], str]]:
     return {name: text for name, text in columns.items() if name != "run" or name == shown}
 
 

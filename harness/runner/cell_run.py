@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -58,7 +58,8 @@ class CellRun:
     # At the cell's size, with its parameters.
     task: Task
     connection: Connection
-    num_samples: int
+    # Of the samples that are asked.
+    indices: Sequence[int]
     seed: int
     concurrency: int
     deadline_s: float
@@ -75,7 +76,7 @@ class CellRun:
     @property
     def num_asked(self) -> int:
         """Samples with their repeats."""
-        return self.num_samples * self.repeats
+        return len(self.indices) * self.repeats
 
     def prompt(self, sample: Sample) -> Prompt:
         """The exact text that is sent. Raises InputError where the sample cannot be asked so."""
@@ -120,7 +121,7 @@ class _Asking:
     def _missing(self) -> Iterator[tuple[Sample, int]]:
         """The samples that are not stored, each with the number of its repeat."""
         run, task, done = self._run, self._run.task, self._store.done
-        for index in range(run.num_samples):
+        for index in run.indices:
             try:
                 with naming(run.cell.key, f"sample {index}"):
                     sample = task.sample(Split.TEST, run.seed, index)

@@ -15,6 +15,7 @@ from harness.runs.cell import Cell
 from harness.runs.refused import Refused, nothing_left
 from harness.runs.run_options import RunOptions
 from harness.tasks import build_task
+from harness.tasks.distinct import asked_indices
 from harness.tasks.foreign import naming
 from harness.tasks.parameters import parameters_of
 from harness.tasks.promises import check_samples
@@ -162,7 +163,16 @@ def _cell(
         reading=way.reading,
         filler=way.filler,
         search=way.search,
+        samples=_num_samples(options, task),
     )
+
+
+def _num_samples(options: RunOptions, task: Task) -> int | None:
+    """Fewer than asked for where the task has no more; None: all."""
+    if not options.distinct:
+        return None
+    indices = asked_indices(task, options.seed, options.samples)
+    return len(indices) if len(indices) < options.samples else None
 
 
 def _require_log_probs(asked: int, endpoint: Endpoint, model: ModelDescription | None) -> None:

@@ -33,6 +33,7 @@ from harness.runs.run_options import RunOptions
 from harness.runs.store import RunStore
 from harness.sample import Sample
 from harness.tasks import build_task
+from harness.tasks.distinct import asked_indices
 from harness.tasks.natural import worked_examples
 from harness.tasks.task import Task
 from harness.version import versions
@@ -84,7 +85,8 @@ async def run_session(plan: SessionPlan, store: RunStore, listener: Listener) ->
         budget = Budget(plan.max_tokens_total)
         runs, unread = await _read_prompts(plan, grid.cells, opened, budget, listener)
         refused = (*grid.refused, *unread)
-        for line in (*refused_lines(refused), *_untrained_lines(runs)):
+        bounded = _bounded_lines(grid.cells, plan.options.samples)
+        for line in (*refused_lines(refused), *bounded, *_untrained_lines(runs)):
             listener.say(line, is_warning=True)
         manifest = _manifest(plan, store.run, runs, refused, opened.connections.values())
         if plan.manifest is None:
@@ -136,6 +138,18 @@ async def _refusal(run: CellRun, listener: Listener) -> InputError | None:
     except InputError as error:
         return error
     return None
+
+
+def _bounded_lines(cells: Iterable[Cell], num_samples: int) -> list[str]:
+    """One line a task and size that has fewer different samples than are asked for."""
+    return list(
+        dict.fromkeys(
+            f"{cell.task_label} at size {cell.size} has few different samples: {cell.samples} are "
+            f"asked in the place of {num_samples}, each once"
+            for cell in cells
+            if cell.samples is not None
+        )
+    )
 
 
 def _untrained_lines(runs: Iterable[CellRun]) -> list[str]:
@@ -222,7 +236,7 @@ def _cell_run(plan: SessionPlan, cell: Cell, connection: Connection, budget: Bud
         cell=cell,
         task=_task(plan.options, cell),
         connection=connection,
-        num_samples=plan.options.samples,
+        indices=_indices(plan.options, cell),
         seed=plan.options.seed,
         concurrency=plan.concurrency,
         deadline_s=plan.deadline_s,
@@ -237,6 +251,12 @@ def _examples(options: RunOptions, cell: Cell) -> tuple[Sample, ...]:
     if cell.style is not Style.NATURAL:
         return ()
     return worked_examples(_task(options, cell), options.seed, options.examples)
+
+
+def _indices(options: RunOptions, cell: Cell) -> Sequence[int]:
+    if cell.samples is None:
+        return range(options.samples)
+    return asked_indices(_task(options, cell), options.seed, options.samples)
 
 
 def _task(options: RunOptions, cell: Cell) -> Task:

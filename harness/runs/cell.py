@@ -26,6 +26,9 @@ class Cell:
     # Of a cell that searches.
     search: SearchArm = SearchArm.HONEST
 
+    # So many samples of the run's are asked: its task has no more that differ. None: all of them.
+    samples: int | None = None
+
     @property
     def way(self) -> Way:
         """How it is asked."""

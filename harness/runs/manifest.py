@@ -70,14 +70,22 @@ class Manifest:
     @property
     def num_samples(self) -> int:
         """All that are asked for, also of cells that were left out because an endpoint was away."""
-        num_cells = len(self.cells) + sum(one.is_away for one in self.refused)
-        return self.options.samples * self.options.repeats * num_cells
+        most = self.options.samples
+        num_asked = sum(most if cell.samples is None else cell.samples for cell in self.cells)
+        num_asked += most * sum(one.is_away for one in self.refused)
+        return num_asked * self.options.repeats
 
     def wording(self, task: str) -> Wording | None:
         """How its targets may be worded; None for a task that is not known here."""
         if (source := self.options.task_source.get(task)) is not None:
             return source.wording
         return TASKS[task].wording if task in TASKS else None
+
+    def few_targets(self, task: str) -> tuple[str, ...]:
+        """All targets of it where those are few; none also for a task that is not known here."""
+        if (source := self.options.task_source.get(task)) is not None:
+            return source.few_targets
+        return TASKS[task].few_targets if task in TASKS else ()
 
     def model(self, endpoint: str) -> ModelDescription:
         """GetModel of an endpoint, by its name."""

@@ -3,6 +3,7 @@
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from harness.runs.judging import Judge
 from harness.runs.records import SampleRecord
 from harness.runs.repeats import Repeats
 from harness.runs.reply_facts import ReplyFacts
+from harness.runs.targets import Targets
 from harness.runs.waits import Waits
 from harness.scoring.exact import Verdict
 
@@ -68,16 +70,26 @@ class Metrics:
     # Answers that are the lie that a lying search told, and their share; None where none lies.
     lies: int | None = None
     lie_rate: float | None = None
+    # Of the scored samples the share that has the commonest target.
+    majority_rate: float | None = None
+    # The mean over targets of the share that is right. None: the task's targets are not few.
+    balanced_accuracy: float | None = None
 
 
 class Accumulator:
     """Takes the samples of one cell in any order; 16 to 24 bytes of each are kept.
 
-    Of those that are asked several times, so many bytes and their answers' hashes.
+    Of those that are asked several times, so many bytes and their answers' hashes; of all, the
+    hashes of targets that differ. `few_targets` are the task's.
     """
 
     def __init__(
-        self, lenient: Judge | None = None, *, lying: Judge | None = None, repeats: int = 1
+        self,
+        lenient: Judge | None = None,
+        *,
+        lying: Judge | None = None,
+        repeats: int = 1,
+        few_targets: Sequence[str] = (),
     ) -> None:
         self.n = 0
         self._lenient = lenient
@@ -85,6 +97,7 @@ class Accumulator:
         self._lying = lying
         self._num_lies = 0
         self._repeats = Repeats(repeats)
+        self._targets = Targets(few_targets)
         self._verdicts: Counter[Verdict] = Counter()
         self._totals = dict.fromkeys(COUNTS, 0)
         self._waits = Waits()
@@ -104,6 +117,7 @@ class Accumulator:
         self._replies.add(record)
         self._searches.add(record)
         self._repeats.add(record)
+        self._targets.add(record)
         self._busy.add(record.times.started_at_s, record.times.finished_at_s)
 
     def metrics(self, *, errored: int) -> Metrics:
@@ -135,6 +149,8 @@ class Accumulator:
             repeats=self._repeats.k,
             pass_at_k=self._repeats.pass_at_k,
             agreement=self._repeats.agreement,
+            majority_rate=self._targets.majority_rate,
+            balanced_accuracy=self._targets.balanced_accuracy,
             **means,
             **waits,
             **self._replies.fields(),

@@ -8,6 +8,7 @@ from typing import Any, Final
 from harnessapi.values import ModelDescription
 
 from harness.runs.cell import Cell
+from harness.runs.chance import chance_of
 from harness.runs.metrics import Metrics
 from harness.runs.waits import WAITS
 from harness.scoring.bound import bits_needed, recall_bound
@@ -69,6 +70,11 @@ class CellResult:
         return bits_needed(self.metrics.ci95[0], self.asked.size, words)
 
     @property
+    def chance(self) -> float | None:
+        """What the best simple guess reaches; None where it is not known."""
+        return chance_of(self.asked, self.asked.size)
+
+    @property
     def is_untrained(self) -> bool:
         """The model says what it was trained on, and the task is not among that."""
         return self.asked.is_trained(self.model) is False
@@ -119,6 +125,7 @@ class CellResult:
             "bound": self.bound,
             "bits_shown": self.bits_shown,
             "trained_on": self.trained_on,
+            "chance": self.chance,
         }
         return {key: finite(value) for key, value in row.items()}
 

@@ -32,6 +32,9 @@ class RunOptions:
     repeats: int = 1
     # Log-probabilities are stored, with so many of the likeliest tokens of each place; None: none.
     log_probs: int | None = None
+    # Where a cell has fewer different samples than that, each is asked once; runs of before ask
+    # them again and again.
+    distinct: bool = False
     # By task and name, those that were given.
     parameter: dict[str, dict[str, int]] = field(default_factory=dict, hash=False)
     # What every endpoint is told besides the text, over what its own table says.

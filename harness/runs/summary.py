@@ -95,6 +95,7 @@ def _accumulator(manifest: Manifest, cell: Cell) -> Accumulator:
         lenient_judge(cell, wording),
         lying=lie_judge(cell, wording),
         repeats=manifest.options.repeats,
+        few_targets=manifest.few_targets(cell.task),
     )
 
 

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import Final
 
 from harness.errors import unknown_name
+from harness.tasks.parameters import parameters_of
 from harness.tasks.task import Task
 
 # The name of a task, which is its module's, and its class there.
@@ -53,7 +54,8 @@ def make_task(name: str, **parameters: int) -> Task:
 
 def build_task(kind: type[Task], **parameters: int) -> Task:
     """Raises InputError for an unknown parameter or value."""
-    known = [parameter.name for parameter in fields(kind)]
+    named = parameters_of(kind)
+    known = [one.name for one in fields(kind) if one.name in named or not one.metadata]
     for parameter in parameters:
         if parameter not in known:
             raise unknown_name(f"parameter of {kind.name}", parameter, known)

@@ -3,12 +3,14 @@
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import perm
 
 from harnessapi.values import Mode
 
 from harness.sample import Problem
 from harness.tasks import vocabulary as words
 from harness.tasks.drawing import redrawn
+from harness.tasks.guessing import commonest
 from harness.tasks.parameters import parameter
 from harness.tasks.problems import Pairs
 from harness.tasks.task import Longest, Task
@@ -45,6 +47,7 @@ class AssocRecall(Task):
         "semicolon. The question is one of the keys. Answer with its value."
     )
     heading = "assoc_recall ;"
+    guess = "the commonest value of the context; computed"
     size_unit = "key-value pairs"
     max_size = len(words.KEYS)
     retrieval_modes = (Mode.DENSE, Mode.REGEX)
@@ -58,8 +61,12 @@ class AssocRecall(Task):
 
     @property
     def chance(self) -> float:
-        """Naming any value that stands in the prompt is right once in `size` times."""
-        return 1 / self.size
+        return commonest(self.size, self.alphabet)
+
+    @property
+    def num_distinct(self) -> int | None:
+        keys, values = perm(self.alphabet, self.size), int(self.alphabet**self.size)
+        return keys * values * self.size
 
     @property
     def longest(self) -> Longest:

@@ -9,6 +9,7 @@ from harnessapi.values import Mode
 from harness.sample import Problem
 from harness.tasks import vocabulary as words
 from harness.tasks.drawing import redrawn
+from harness.tasks.guessing import in_a_row
 from harness.tasks.problems import Row
 from harness.tasks.task import Longest, Task
 from harness.way import Prompting
@@ -38,6 +39,7 @@ class Copy(Task):
         "beside it. Answer with the same words in the same order, without the semicolon."
     )
     heading = "copy ;"
+    guess = "the words of the context, in any order; computed"
     size_unit = "words"
     promptings = (Prompting.DIRECT,)
     impossible = dict.fromkeys(
@@ -49,8 +51,11 @@ class Copy(Task):
 
     @property
     def chance(self) -> float:
-        """Naming as many words at random."""
-        return float(len(words.WORDS)) ** -self.size
+        return in_a_row(self.size, len(words.WORDS), self.size)
+
+    @property
+    def num_distinct(self) -> int | None:
+        return int(len(words.WORDS) ** self.size)
 
     @property
     def longest(self) -> Longest:

@@ -1,16 +1,18 @@
 """Counting: words in a row, then a word and a number; does it occur more often than that?"""
 
 import random
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import pairwise
-from math import comb
 
 from harnessapi.values import Mode
 
 from harness.sample import Problem
 from harness.steps import Step, lookup
 from harness.tasks import vocabulary as words
+from harness.tasks.guessing import mean_over_contexts
 from harness.tasks.problems import Row
 from harness.tasks.task import Longest, Task
 
@@ -84,6 +86,19 @@ class Count(Row):
         yield from lookup(pattern, words.SEPARATOR if self.is_more else words.FAILED)
 
 
+@cache
+def _chance(size: int, num_words: int) -> float:
+    """Of each number, the commoner of the two answers that the counts of all words leave."""
+
+    def worth(generator: random.Random) -> float:
+        counts = Counter(generator.choices(range(num_words), k=size)).values()
+        # By number, words of which it is one less than the count; words of which it is the count.
+        more, just = Counter(count - 1 for count in counts), Counter(counts)
+        return sum(max(more[n], just[n]) for n in more | just) / (2 * len(counts))
+
+    return mean_over_contexts(worth)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Counting(Task):
     """`size` words of a small alphabet of each sample's own, so that words repeat.
@@ -101,6 +116,11 @@ class Counting(Task):
         "says, else answer 0."
     )
     heading = "counting"
+    few_targets = ("1", "0")
+    guess = (
+        "how many words occur as often as the number says and once more often, without finding the "
+        "word that is asked; the mean over 500 contexts"
+    )
     size_unit = "words"
     retrieval_modes = (Mode.REGEX,)
     impossible = {
@@ -113,14 +133,12 @@ class Counting(Task):
 
     @property
     def chance(self) -> float:
-        """Saying 1 up to the commonest count and 0 from there on: the number tells a little.
+        return _chance(self.size, self._alphabet)
 
-        Half of all answers are 1; the number alone, with counts of a binomial distribution, is
-        right by half the share of the commonest count more often.
-        """
-        n, others = self.size, self._alphabet - 1
-        ways: list[int] = [comb(n, count) * others ** (n - count) for count in range(1, n + 1)]
-        return 0.5 + max(ways) / sum(ways) / 2
+    @property
+    def num_distinct(self) -> int | None:
+        """A word, and 0 or 1."""
+        return 2 * len(words.WORDS) if self.size == 1 else None
 
     @property
     def longest(self) -> Longest:

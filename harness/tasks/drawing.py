@@ -36,6 +36,11 @@ def another(true: _T, near: Iterable[_T], alphabet: Sequence[_T], generator: ran
     return generator.choice(others or [one for one in alphabet if one != true])
 
 
+def depth(place: int, number: int) -> float:
+    """The middle of one of so many equal parts of a context; `place` counts from 0."""
+    return (place + 0.5) / number
+
+
 def row_text(row: Iterable[str]) -> str:
     """The words of a context, and its end."""
     return f"{' '.join(row)} {words.SEPARATOR}"

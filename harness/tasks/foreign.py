@@ -34,6 +34,8 @@ class TaskSource:
     package: str = ""
     # By it stored answers are scored anew, without the file.
     wording: Wording = AS_IT_STANDS
+    # Each has a recall of its own in a report, which does not run the task's code.
+    few_targets: tuple[str, ...] = ()
 
     @property
     def told(self) -> str:
@@ -75,7 +77,10 @@ def load_file_task(spec: str) -> ForeignTask:
         known = ", ".join(_classes_of(path)) or "none"
         raise InputError(f"task '{spec}': no class {kind} in it. Tasks in it: {known}")
     return ForeignTask(
-        kind=found, source=TaskSource(spec=spec, sha256=digest, wording=_wording(found))
+        kind=found,
+        source=TaskSource(
+            spec=spec, sha256=digest, wording=_wording(found), few_targets=_few_targets(found)
+        ),
     )
 
 
@@ -90,7 +95,11 @@ def load_installed_task(name: str) -> ForeignTask | None:
     return ForeignTask(
         kind=kind,
         source=TaskSource(
-            spec=name, sha256=_digest(kind), package=package_of(one), wording=_wording(kind)
+            spec=name,
+            sha256=_digest(kind),
+            package=package_of(one),
+            wording=_wording(kind),
+            few_targets=_few_targets(kind),
         ),
     )
 
@@ -174,3 +183,10 @@ def _wording(kind: Any) -> Wording:
     """Anything else is named when the task is checked."""
     found = getattr(kind, "wording", AS_IT_STANDS)
     return found if isinstance(found, Wording) else AS_IT_STANDS
+
+
+def _few_targets(kind: Any) -> tuple[str, ...]:
+    """As the wording."""
+    found = getattr(kind, "few_targets", ())
+    is_texts = isinstance(found, tuple) and all(isinstance(one, str) for one in found)
+    return found if is_texts else ()

@@ -10,6 +10,7 @@ from harness.sample import Problem
 from harness.steps import Step, lookup
 from harness.tasks import vocabulary as words
 from harness.tasks.drawing import redrawn
+from harness.tasks.guessing import commonest
 from harness.tasks.problems import NumberedWords
 from harness.tasks.task import Longest, Task
 
@@ -50,6 +51,7 @@ class Index(Task):
         "in the list, counted from 1. Answer with the word that stands at that position."
     )
     heading = "index ;"
+    guess = "the commonest word of the context; computed"
     size_unit = "words"
     retrieval_modes = (Mode.REGEX, Mode.DENSE)
     impossible = {
@@ -59,8 +61,11 @@ class Index(Task):
 
     @property
     def chance(self) -> float:
-        """Naming any word of the context."""
-        return 1 / self.size
+        return commonest(self.size, len(words.WORDS))
+
+    @property
+    def num_distinct(self) -> int | None:
+        return int(len(words.WORDS) ** self.size) * self.size
 
     @property
     def longest(self) -> Longest:

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import comb, factorial
 from typing import Final
 
 from harnessapi.values import Mode
@@ -20,6 +21,8 @@ _ROOT: Final = 0
 # Orders of a graph's edges that are tried for one in the wanted split: where all are in the other,
 # as may be with few edges, it is another graph's turn.
 _ORDERS: Final = 8
+# By size, with as many labels as vertices.
+_NUM_GRAPHS: Final = {4: 16, 5: 130}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,6 +83,11 @@ class IsTree(Task):
         "2 ~ 0": "a record: vertex 0 is the father of 2 on the tour; the root's father is itself",
         "= 3": "a record: so many vertices have been met beside the root",
     }
+    few_targets = ("yes", "no")
+    guess = (
+        "the degrees at the ends of each edge, counted: they decide it unless both centres have as "
+        "many vertices; computed"
+    )
     size_unit = "vertices"
     min_size = 4
     retrieval_modes = (Mode.REGEX,)
@@ -114,8 +122,28 @@ class IsTree(Task):
 
     @property
     def chance(self) -> float:
-        """Half of the graphs are trees."""
-        return 0.5
+        """The extra edge joins vertices of degree 2, and the degrees beside them name the centres.
+
+        With a different number at each centre that says whether they are the same one. So it is
+        always where the number of vertices is odd; else the likelier answer is left.
+        """
+        others = self.size - 2
+        half = others // 2
+        if others % 2:
+            return 1.0
+        # Of pairs of the others, those that hang at different centres.
+        share = half / (others - 1)
+        are_alike = comb(others, half) / float(2**others)
+        return 1 - are_alike * (1 - max(share, 1 - share))
+
+    @property
+    def num_distinct(self) -> int | None:
+        """At size 4 a path (one of 12) or a triangle (of 4); at size 5 one of 130 graphs."""
+        num_graphs = _NUM_GRAPHS.get(self.size)
+        if num_graphs is None:
+            return None
+        others = self.size - 1
+        return num_graphs * factorial(others) * comb((self.labels or self.size) - 1, others)
 
     @property
     def longest(self) -> Longest:

@@ -10,6 +10,7 @@ from harness.sample import Problem
 from harness.scoring.wording import Wording
 from harness.tasks import vocabulary as words
 from harness.tasks.drawing import redrawn
+from harness.tasks.guessing import in_a_row
 from harness.tasks.parameters import parameter
 from harness.tasks.problems import Pairs
 from harness.tasks.task import Longest, Task
@@ -33,6 +34,10 @@ class Mqar(Task):
     )
     heading = "mqar ;"
     wording = Wording(is_list=True)
+    guess = (
+        "the commonest values of the context, each as often as it can be asked; computed, for "
+        "some but not all keys the mean over 500 contexts"
+    )
     size_unit = "key-value pairs"
     max_size = len(words.KEYS)
     retrieval_modes = (Mode.DENSE, Mode.REGEX)
@@ -49,8 +54,7 @@ class Mqar(Task):
 
     @property
     def chance(self) -> float:
-        """Naming any value that stands in the prompt, for each key."""
-        return float(self.size) ** -self._num_queries
+        return in_a_row(self.size, len(words.VALUES), self._num_queries)
 
     @property
     def longest(self) -> Longest:

@@ -1,7 +1,8 @@
 """Words a sample for language models: an instruction, worked problems, and the one to solve."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import count, islice
+from itertools import islice
 from typing import Final
 
 from harnessapi.values import Mode
@@ -90,18 +91,23 @@ def _exchange(asked: str, example: Sample, way: Way) -> Exchange:
 def worked_examples(task: Task, seed: int, num_examples: int) -> tuple[Sample, ...]:
     """The first samples of the train split with contexts of their own: none is ever asked.
 
-    Fewer where a task is so small that its split has fewer contexts.
+    Of a balanced task each target has as many, give or take one. Fewer where a task is so small
+    that its split has fewer contexts.
     """
-    return tuple(islice(_distinct(task, seed, max_tries=100 * num_examples), num_examples))
+    return tuple(islice(_distinct(task, seed, num_examples), num_examples))
 
 
-def _distinct(task: Task, seed: int, max_tries: int) -> Iterator[Sample]:
+def _distinct(task: Task, seed: int, num_examples: int) -> Iterator[Sample]:
     seen = set()
-    for index in islice(count(), max_tries):
+    num_targets = len(task.few_targets) if task.draws_evenly else 1
+    left = Counter(dict.fromkeys(task.few_targets, -(-num_examples // num_targets)))
+    for index in range(100 * num_examples):
         sample = task.sample(Split.TRAIN, seed, index)
-        if sample.context not in seen:
-            seen.add(sample.context)
-            yield sample
+        if sample.context in seen or (task.draws_evenly and not left[sample.target]):
+            continue
+        left[sample.target] -= 1
+        seen.add(sample.context)
+        yield sample
 
 
 def _short_queries(task: Task, mode: Mode) -> str:

@@ -12,7 +12,7 @@ from harness.sample import Problem
 from harness.scoring.wording import Wording
 from harness.steps import Step, lookup
 from harness.tasks import vocabulary as words
-from harness.tasks.drawing import passages, redrawn
+from harness.tasks.drawing import depth, passages, redrawn
 from harness.tasks.parameters import parameter
 from harness.tasks.task import Longest, Task
 from harness_retrieval.abbreviations import Abbreviation
@@ -58,6 +58,11 @@ class Haystack(Problem):
     @property
     def target(self) -> str:
         return " ".join(self._values)
+
+    @property
+    def depths(self) -> Sequence[float]:
+        num_passages = len(self.filler) // _PASSAGE_WORDS + len(self.needles)
+        return [depth(one.place, num_passages) for one in self.needles if one.key == self.key]
 
     def drawn_question(self, generator: random.Random, /) -> Problem:
         """Each key is as likely."""
@@ -114,6 +119,7 @@ class Needle(Task):
     )
     heading = "needle ;"
     wording = Wording(is_list=True)
+    guess = "as many values of the needles, in their order; computed"
     size_unit = "passages of filler"
     retrieval_modes = (Mode.REGEX,)
     impossible = {
@@ -135,7 +141,6 @@ class Needle(Task):
 
     @property
     def chance(self) -> float:
-        """Naming as many values of the needles, in their order."""
         return 1 / comb(self.keys * self.values, self.values)
 
     @property

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import Any
+from functools import cache
+from typing import Any, Final
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,9 +30,30 @@ def parameter(default: int, about: str, allowed: Callable[[int], range]) -> Any:
     return field(default=default, metadata={"parameter": known})
 
 
+# Of every task that has few targets. It came later than addresses, which have it where it is on.
+BALANCED: Final = Parameter(
+    default=0,
+    about="1: of every two samples (of as many as there are targets) each target once, in random "
+    "order; 0: as they come. New runs have 1.",
+    allowed=lambda _: range(2),
+)
+
+
+def balanced_parameter() -> Any:
+    """A field; a parameter only where targets are few."""
+    return field(default=BALANCED.default, metadata={"parameter": BALANCED})
+
+
 def parameters_of(kind: type[Any]) -> dict[str, Parameter]:
     """By name, in the order of the task's class."""
-    return {one.name: one.metadata["parameter"] for one in fields(kind) if one.metadata}
+    known = {one.name: one.metadata["parameter"] for one in fields(kind) if one.metadata}
+    return {name: one for name, one in known.items() if one is not BALANCED or kind.few_targets}
+
+
+@cache
+def is_balanceable(kind: type[Any]) -> bool:
+    """Whether `balanced` is a parameter of the task, and means what it means here."""
+    return parameters_of(kind).get("balanced") is BALANCED
 
 
 def parameter_texts(kind: type[Any], size: int) -> dict[str, str]:

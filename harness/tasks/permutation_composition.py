@@ -68,6 +68,7 @@ class PermutationComposition(Task):
     heading = "permutation_composition ;"
     wording = Wording(is_list=True, num_digits=len(_ITEMS))
     notation = {"2 1 3 5 4 > 3 2 1 4 5": "a row, and the row that the next permutation makes of it"}
+    guess = "any permutation, of one alone itself; computed"
     size_unit = "permutations"
     promptings = (Prompting.DIRECT, Prompting.COT)
     impossible = dict.fromkeys(
@@ -77,8 +78,12 @@ class PermutationComposition(Task):
 
     @property
     def chance(self) -> float:
-        """Naming any permutation: without the last one, all products are as likely."""
-        return 1 / len(_PERMUTATIONS)
+        """Without the last one, all products are as likely."""
+        return 1.0 if self.size == 1 else 1 / len(_PERMUTATIONS)
+
+    @property
+    def num_distinct(self) -> int | None:
+        return int(len(_PERMUTATIONS) ** self.size)
 
     @property
     def longest(self) -> Longest:

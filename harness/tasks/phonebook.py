@@ -13,6 +13,7 @@ from harness.scoring.wording import Wording
 from harness.steps import Step, lookup
 from harness.tasks import vocabulary as words
 from harness.tasks.drawing import redrawn
+from harness.tasks.guessing import in_a_row
 from harness.tasks.parameters import parameter
 from harness.tasks.problems import Pairs
 from harness.tasks.task import Longest, Task
@@ -64,6 +65,10 @@ class Phonebook(Task):
     )
     heading = "phonebook ;"
     wording = Wording(is_list=True, num_digits=3)
+    guess = (
+        "the commonest numbers of the context, each as often as it can be asked; computed, for "
+        "some but not all names the mean over 500 contexts"
+    )
     size_unit = "entries"
     retrieval_modes = (Mode.DENSE, Mode.REGEX)
     abbreviations = (
@@ -79,8 +84,7 @@ class Phonebook(Task):
 
     @property
     def chance(self) -> float:
-        """Naming any number that stands in the prompt, for each name."""
-        return float(self.size) ** -self.queries
+        return in_a_row(self.size, len(_NUMBERS), self.queries)
 
     @property
     def longest(self) -> Longest:

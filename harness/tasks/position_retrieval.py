@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from math import perm
 
 from harnessapi.values import Mode
 
@@ -61,6 +62,7 @@ class PositionRetrieval(Task):
         "question is one of the words. Answer with its position in the list, counted from 1."
     )
     heading = "position_retrieval ;"
+    guess = "any position; computed"
     size_unit = "words"
     max_size = len(words.WORDS)
     retrieval_modes = (Mode.REGEX, Mode.DENSE)
@@ -75,8 +77,11 @@ class PositionRetrieval(Task):
 
     @property
     def chance(self) -> float:
-        """Naming any position."""
         return 1 / self.size
+
+    @property
+    def num_distinct(self) -> int | None:
+        return perm(len(words.WORDS), self.size) * self.size
 
     @property
     def longest(self) -> Longest:

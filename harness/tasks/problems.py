@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 from harness.sample import Problem
 from harness.steps import Found, Query, Step, lookup
 from harness.tasks import vocabulary as words
-from harness.tasks.drawing import another, passages, row_text
+from harness.tasks.drawing import another, depth, passages, row_text
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +39,10 @@ class Pairs(Problem):
     @property
     def metadata(self) -> Mapping[str, str | int]:
         return {"positions": " ".join(map(str, self.asked))}
+
+    @property
+    def depths(self) -> Sequence[float]:
+        return [depth(place, len(self.keys)) for place in self.asked]
 
     def siblings(self) -> Sequence[Problem]:
         """The places asked, and the same moved on by one, two, ...: each is asked as often."""
@@ -104,6 +108,10 @@ class NumberedWords(Row):
     @property
     def metadata(self) -> Mapping[str, str | int]:
         return {"position": self.place}
+
+    @property
+    def depths(self) -> Sequence[float]:
+        return (depth(self.place, len(self.row)),)
 
     def siblings(self) -> Sequence[Problem]:
         """Every place, from the first to the last."""

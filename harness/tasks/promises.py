@@ -34,6 +34,7 @@ _TUPLES: Final = (
     ("promptings", Prompting, False),
     ("styles", Style, False),
     ("retrieval_modes", Mode, True),
+    ("few_targets", str, True),
 )
 
 
@@ -82,6 +83,8 @@ def _check_class(kind: Any, where: str) -> None:
             raise InputError(f"{where}: {name} is {values!r}: a tuple of {item.__name__} is wanted")
     if not isinstance(kind.wording, Wording):
         raise InputError(f"{where}: wording is {kind.wording!r}: a Wording is wanted")
+    if len(set(kind.few_targets)) < len(kind.few_targets):
+        raise InputError(f"{where}: few_targets has one of them twice: {kind.few_targets!r}")
     _check_sizes(kind, where)
     if (Prompting.SEARCH in kind.promptings) != bool(kind.retrieval_modes):
         raise InputError(
@@ -170,8 +173,12 @@ class _Check:
         problem = type(sample.problem).__name__
         if not self._read(sample, "text"):
             raise self._broken(f"{problem}.text", "it is empty")
-        if not self._read(sample, "target"):
+        target = self._read(sample, "target")
+        if not target:
             raise self._broken(f"{problem}.target", "it is empty: nothing could be right")
+        if self._task.few_targets and target not in self._task.few_targets:
+            few = ", ".join(self._task.few_targets)
+            raise self._broken(f"{problem}.target", f"'{target}' is none of few_targets: {few}")
         if Split.of(sample.context) is not sample.address.split:
             raise self._broken("sample()", f"{sample.address.key} is of the other split")
         with self._of(f"{problem}.metadata"):

@@ -13,7 +13,8 @@ from harnessapi.values import Mode
 from harness.errors import InputError
 from harness.sample import Address, Problem, Sample, Split
 from harness.scoring.wording import AS_IT_STANDS, Wording
-from harness.tasks.parameters import parameters_of
+from harness.tasks.balance import wanted_target
+from harness.tasks.parameters import BALANCED, balanced_parameter, is_balanceable, parameters_of
 from harness.way import Prompting, Style, Way
 from harness_retrieval.abbreviations import Abbreviation
 
@@ -63,10 +64,16 @@ class Task(ABC):
     impossible: ClassVar[Mapping[Mode, str]] = {}
     # How else its targets may be worded in plain language.
     wording: ClassVar[Wording] = AS_IT_STANDS
+    # Every target there is, where those are few: each has a recall of its own, and samples can be
+    # drawn evenly from them.
+    few_targets: ClassVar[tuple[str, ...]] = ()
+    # What the best simple guess is, and how it is known what it reaches.
+    guess: ClassVar[str] = "as the task says itself"
     # Queries that stand for a longer regular expression, sent with every request.
     abbreviations: ClassVar[tuple[Abbreviation, ...]] = ()
 
     size: int = 16
+    balanced: int = balanced_parameter()
 
     def __post_init__(self) -> None:
         """Raises UnsupportedError for a size or another parameter out of range."""
@@ -107,9 +114,22 @@ class Task(ABC):
             raise UnsupportedError(f"{self.name}: no {way.retrieval} search; it has: {known_modes}")
 
     @property
+    def draws_evenly(self) -> bool:
+        """Targets as often as each other. `balanced` may be a parameter of a meaning of its own."""
+        return bool(self.balanced) and is_balanceable(type(self))
+
+    @property
     @abstractmethod
     def chance(self) -> float:
-        """Accuracy of the best guess that does not look up anything."""
+        """Accuracy of the best simple guess: it counts what stands there, and finds nothing."""
+
+    @property
+    def num_distinct(self) -> int | None:
+        """At most so many samples differ in context or question, in both splits together.
+
+        None: more than anyone asks.
+        """
+        return None
 
     @property
     @abstractmethod
@@ -139,30 +159,48 @@ class Task(ABC):
         """
         address = Address(
             task=self.name,
-            parameters=tuple((name, getattr(self, name)) for name in _parameter_names(type(self))),
+            parameters=self._address_parameters,
             split=split,
             seed=seed,
             index=index,
         )
+        wanted = wanted_target(address, self.few_targets) if self.draws_evenly else None
         generator = address.random()
         for problem in islice(self.draws(generator), _MAX_DRAWS):
             context = f"{self.heading} {problem.text}"
             if Split.of(context) is not split:
                 continue
             asked = problem.drawn_question(generator)
-            if asked is not None:
+            if asked is not None and (wanted is None or asked.target == wanted):
                 return Sample(address=address, context=context, problem=asked)
+        if wanted is not None:
+            raise InputError(
+                f"{address.key}: of the split {split} none of {_MAX_DRAWS:,} problems has the "
+                f"target {wanted}; -T {self.name}.balanced=0 takes targets as they come"
+            )
         raise InputError(
             f"{address.key}: draws() ended, or gave {_MAX_DRAWS:,} problems, without one that can "
             f"be asked: of the split {split} none, for their contexts decide it. It has to go on, "
             "with other contexts"
         )
 
+    @property
+    def _address_parameters(self) -> tuple[tuple[str, int], ...]:
+        """In alphabetical order; one that came later than addresses only where it is on."""
+        values = ((name, getattr(self, name)) for name in _field_names(type(self)))
+        omitted = _omitted(type(self))
+        return tuple((name, value) for name, value in values if value or name not in omitted)
+
 
 @cache
-def _parameter_names(kind: type[Task]) -> tuple[str, ...]:
-    """All are part of an address, in alphabetical order."""
+def _field_names(kind: type[Task]) -> tuple[str, ...]:
     return tuple(sorted(one.name for one in fields(kind)))
+
+
+@cache
+def _omitted(kind: type[Task]) -> frozenset[str]:
+    """What no address has where it is 0."""
+    return frozenset(one.name for one in fields(kind) if one.metadata.get("parameter") is BALANCED)
 
 
 def _listed(names: tuple[str, ...]) -> str:

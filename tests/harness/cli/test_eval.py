@@ -204,8 +204,8 @@ def test_the_rest_of_a_grid_is_run_and_what_is_refused_is_told_and_exits_4(workp
         "assoc_recall: size 129 is out of range: 1 to 128 key-value pairs",
         "parity: size 2 is out of range: 4 to 256 bits",
         "parity: no prompting search; usable: direct, cot",
-        "parity at size 129: a prompt has 132 tokens, endpoint 'rnn' takes 100",
-        "parity at size 129: a prompt has 132 tokens, endpoint 'rnn-rag' takes 100",
+        "parity balanced=1 at size 129: a prompt has 132 tokens, endpoint 'rnn' takes 100",
+        "parity balanced=1 at size 129: a prompt has 132 tokens, endpoint 'rnn-rag' takes 100",
     ]
     assert len(json.loads((workplace.only_run() / "manifest.json").read_text())["refused"]) == 16
 
