@@ -58,6 +58,7 @@ class Script:
     # Starts, and never listens.
     never_listens: bool = False
     version: int = 1
+    state_bits: int = 0
     max_prompt_tokens: int = 10_000
     trained_tasks: tuple[str, ...] = ()
     # (task, way, contexts).
@@ -117,6 +118,7 @@ class FakeModel(inference_pb2_grpc.InferenceServiceServicer):
                 tokenizer_digest="0" * 64,
                 num_parameters=1234,
                 state_bytes=512,
+                state_bits=self.script.state_bits,
                 dtype="float32",
                 device="cpu",
                 num_slots=64,
