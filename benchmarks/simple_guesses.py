@@ -1,7 +1,8 @@
 """Classifiers on simple features against the chance that tasks state: none may beat it.
 
     pip install scikit-learn
-    python -m benchmarks.simple_guesses [--task NAME ...] [--size N ...] [--write docs/chance.md]
+    python -m benchmarks.simple_guesses [--task NAME ...] [--size N ...] [--seed N]
+        [--write docs/chance.md]
 
 Needs scikit-learn (1.9 was used), which the project does not. Each classifier learns from samples
 of the train split and answers those of the test split that a run of as many would ask. Exits with
@@ -25,7 +26,6 @@ from harness.tasks.parameters import is_balanceable
 from harness.tasks.task import Task
 
 _SIZES: Final = (4, 5, 6, 8, 16, 32, 64, 128)
-_SEED: Final = 0
 _NUM_TEST: Final = 2_000
 # Rows that a classifier of candidates learns from, about.
 _NUM_ROWS: Final = 100_000
@@ -78,9 +78,9 @@ def classifiers() -> Mapping[str, Any]:
     }
 
 
-def measure(task: Task) -> Measured:
+def measure(task: Task, seed: int) -> Measured:
     """Raises InputError where the task draws no such samples."""
-    test = [task.sample(Split.TEST, _SEED, i) for i in asked_indices(task, _SEED, _NUM_TEST)]
+    test = [task.sample(Split.TEST, seed, i) for i in asked_indices(task, seed, _NUM_TEST)]
     found = dict(_of_samples(task, test) if task.name in OF_SAMPLES else _of_candidates(task, test))
     by = max(found, key=lambda name: found[name])
     return Measured(
@@ -95,7 +95,7 @@ def measure(task: Task) -> Measured:
 
 
 def _train(task: Task, number: int) -> list[Sample]:
-    return [task.sample(Split.TRAIN, _SEED, index) for index in range(number)]
+    return [task.sample(Split.TRAIN, 0, index) for index in range(number)]
 
 
 def _of_samples(task: Task, test: Sequence[Sample]) -> Iterator[tuple[str, float]]:
@@ -146,6 +146,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--task", nargs="+", default=list(_TASKS), choices=_TASKS)
     parser.add_argument("--size", nargs="+", type=int, default=list(_SIZES))
+    parser.add_argument("--seed", type=int, default=0, help="Of the test samples.")
     parser.add_argument("--write", type=Path, help="Put the table into this page, at its mark.")
     given = parser.parse_args()
     found: list[Measured] = []
@@ -153,7 +154,7 @@ def main() -> int:
         if task.chance * _NUM_TEST < 1:
             continue  # so many samples would not show it
         try:
-            found.append(measure(task))
+            found.append(measure(task, given.seed))
         except InputError as error:
             print(f"{task.name} at size {task.size} is left out: {error}", file=sys.stderr)
             continue

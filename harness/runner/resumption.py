@@ -89,10 +89,10 @@ def _cell_differences(stored: Manifest, planned: Manifest) -> list[str]:
         *(f"cell {key}: only in the run" for key in was.keys() - now.keys()),
         *(f"cell {key}: not in the run" for key in now.keys() - was.keys()),
         *(
-            f"cell {key}: the run has max_new_tokens {was[key].max_new_tokens}, "
-            f"now it would be {now[key].max_new_tokens}"
+            f"cell {key}: the run has {name} {before}, now it would be {after}"
             for key in was.keys() & now.keys()
-            if was[key] != now[key]
+            for name in ("max_new_tokens", "samples")
+            if (before := getattr(was[key], name)) != (after := getattr(now[key], name))
         ),
     ]
 

@@ -124,6 +124,9 @@ def read_manifest(folder: Path) -> Manifest:
     for cell in manifest.cells:
         if cell.endpoint not in names:
             raise InputError(f"{path}: cell {cell.key} has an endpoint that is not there")
+        if cell.samples is not None and not 0 < cell.samples <= manifest.options.samples:
+            most = manifest.options.samples
+            raise InputError(f"{path}: cell {cell.key} has {cell.samples} of {most} samples")
     return manifest
 
 

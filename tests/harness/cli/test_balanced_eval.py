@@ -144,3 +144,17 @@ def test_few_targets_that_are_not_those_of_the_task_are_named(
     result = workplace.run("eval", "--endpoint", "rnn", "--task", "./odd.py:Odd")
     assert (result.exit_code, Path("runs").exists()) == (2, False)
     assert told in result.stderr
+
+
+@pytest.mark.parametrize("number", [0, -1, 41])
+def test_a_cell_with_more_samples_than_its_run_or_none_is_no_manifest(
+    workplace: Any, number: int
+) -> None:
+    rows(workplace.run(*PARITY, "--size", "4", "--samples", "40"))
+    path = workplace.only_run() / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["cells"][0]["samples"] = number
+    path.write_text(json.dumps(manifest))
+    result = workplace.run("report", workplace.only_run().name)
+    assert result.exit_code == 4
+    assert f"has {number} of 40 samples" in result.stderr
