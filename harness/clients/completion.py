@@ -47,6 +47,11 @@ class CompletionRequest:
     # Searches that find something; later ones fail. None: all may.
     max_searches: int | None = None
 
+    @property
+    def most_searches(self) -> int:
+        """What a server is told: each takes several tokens, so that their number is what counts."""
+        return self.max_new_tokens if self.max_searches is None else self.max_searches
+
 
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 

@@ -199,9 +199,7 @@ def _to_wire(
         message.stopping.stop.extend(prompt.stops)
     if request.mode is not None:
         message.retrieval.mode = MODES.number(request.mode)
-        # max_new_tokens is the limit that counts: a search takes several of them.
-        most = request.max_new_tokens if request.max_searches is None else request.max_searches
-        message.retrieval.max_searches = most
+        message.retrieval.max_searches = request.most_searches
         message.retrieval.abbreviations.extend(
             pb.Abbreviation(query=one.query, pattern=one.pattern) for one in request.abbreviations
         )

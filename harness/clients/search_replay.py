@@ -50,14 +50,6 @@ def check_searches(
     )
 
 
-def wanted(found: SearchResult) -> SearchResult:
-    """What the server was asked to insert for what a search finds: that.
-
-    The one place for a way of asking that wants something else inserted.
-    """
-    return found
-
-
 class _Replay:
     """One completion; `verdicts` once."""
 
@@ -98,7 +90,7 @@ class _Replay:
                 result = due if isinstance(due, SearchResult) else self._search(due)
                 if result is None:
                     return
-                yield self._agrees(self._channel.resolve(wanted(result)), inserted, step)
+                yield self._agrees(self._channel.resolve(result), inserted, step)
             self._channel.inserted(inserted)
         due = self._channel.feed(self._text[read:])
         is_unanswered = due is not None and bool(self._channel.unread.strip())
@@ -138,7 +130,7 @@ def _channel(request: CompletionRequest, markers: Markers) -> SearchChannel:
         prompt_text=prompt.text if prompt.searched is None else prompt.searched,
         markers=markers,
         mode=request.mode,
-        limits=SearchLimits(max_searches=request.max_new_tokens),
+        limits=SearchLimits(max_searches=request.most_searches),
         abbreviations=request.abbreviations,
     )
 

@@ -18,6 +18,7 @@ from harnessapi.values import Markers, Mode, ModelDescription, TrainedOn
 from harness.fakes.fake_grpc import start_server
 from harness.fakes.made_up_log_probs import give_log_probs, made_up
 from harness.tasks import natural, symbolic
+from harness.tasks.vocabulary import FAILED
 from harness_retrieval.abbreviations import Abbreviation, expand
 
 _PROBLEM: Final = "[Problem"
@@ -240,7 +241,7 @@ def _events(
     num_searches = 0
     if request.HasField("retrieval"):
         num_searches = 1
-        events += _search(request, key, lie or f"{key} {pairs.get(key, '')}")
+        events += _search(request, key, lie or f"{key} {pairs.get(key, '')}" if pairs else "")
     answer = f"\nAnswer: {value}" if is_natural else f" <answer> {value}"
     events.append(_delta(pb.CHANNEL_ANSWER, answer, 3))
     num_generated = 3 + 3 * num_searches
@@ -258,6 +259,11 @@ def _events(
 
 
 def _search(request: pb.GenerateRequest, key: str, result: str) -> list[pb.GenerateResponse]:
+    """No result: no search may be made any more."""
+    outcome = (
+        retrieval_pb2.SEARCH_OUTCOME_FOUND if result else retrieval_pb2.SEARCH_OUTCOME_LIMIT_REACHED
+    )
+    result = result or request.retrieval.failed_text or FAILED
     abbreviations = [
         Abbreviation(query=one.query, pattern=one.pattern)
         for one in request.retrieval.abbreviations
@@ -266,7 +272,7 @@ def _search(request: pb.GenerateRequest, key: str, result: str) -> list[pb.Gener
         query=key,
         expanded_query=expand(abbreviations, key),
         mode=request.retrieval.mode,
-        outcome=retrieval_pb2.SEARCH_OUTCOME_FOUND,
+        outcome=outcome,
         inserted_text=result,
         num_inserted_tokens=2,
         elapsed_ns=2_000_000,

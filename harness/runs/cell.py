@@ -56,11 +56,13 @@ class Cell:
     def trained_contexts(self, model: ModelDescription) -> int | None:
         """About how many contexts of the task it was trained to answer in this way.
 
-        None where the model does not say how much it was trained on.
+        Training knows no arms: those of a way have its count. None where the model does not say
+        how much it was trained on.
         """
         if self.is_trained(model) is None or not model.trained_on:
             return None
-        asked = (self.task, self.way.name)
+        way = Way(prompting=self.prompting, retrieval=self.retrieval, style=self.style)
+        asked = (self.task, way.name)
         return sum(one.contexts for one in model.trained_on if (one.task, one.way) == asked)
 
     @property

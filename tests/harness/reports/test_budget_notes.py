@@ -1,6 +1,7 @@
 """What a report says of how much an arm was trained to answer so."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from harness.reports.notes import budget_notes
 from harness.reports.rows import trained_on
 from harness.runs.metrics import Metrics
 from harness.runs.results import CellResult
-from harness.way import Prompting, Style
+from harness.way import Prompting, Reading, Style
 
 COT = Prompting.COT
 
@@ -77,6 +78,8 @@ def test_a_cell_knows_what_its_model_was_trained_on(arm: Any, stored: Any) -> No
     assert (known.trained_on, trained_on(known)) == (2206, "2.2k")
     assert known.as_json()["trained_on"] == 2206
     assert (arm("rnn", None, 0.5).trained_on, trained_on(arm("rnn", None, 0.5))) == (None, "-")
+    twice = replace(known, asked=replace(known.asked, reading=Reading.TWICE))
+    assert twice.trained_on == 2206
     natural = stored.cell("rnn", task="is_tree", prompting=COT, style=Style.NATURAL)
     assert natural.trained_contexts(known.model) is None
 

@@ -44,6 +44,15 @@ def test_a_server_that_lies_is_counted_and_named(workplace: Any) -> None:
     assert "5 searches inserted" in (workplace.folder / "a.html").read_text()
 
 
+def test_the_searches_of_every_arm_are_checked_as_they_were_asked_for(workplace: Any) -> None:
+    arms = "honest,empty,lying"
+    found = rows(workplace.run(*COMMAND, "--retrieval", "dense", "--search", arms))
+    told = [
+        (row["search"], row["search_disagreements"], row["searches_unchecked"]) for row in found
+    ]
+    assert told == [(arm, 0, 0) for arm in arms.split(",")]
+
+
 def test_nothing_is_claimed_where_nothing_was_searched(workplace: Any) -> None:
     [row] = rows(workplace.run(*COMMAND[:2], "rnn", *COMMAND[3:]))
     assert row["search_disagreements"] is None
