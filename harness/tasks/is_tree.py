@@ -14,7 +14,13 @@ from harness.tasks import vocabulary as words
 from harness.tasks.drawing import row_text, shuffle
 from harness.tasks.parameters import parameter
 from harness.tasks.task import Longest, Task
-from harness.tasks.tree_tour import Edge, in_thought, tour, with_searches
+from harness.tasks.tree_tour import (
+    Edge,
+    in_thought,
+    tour,
+    with_searches,
+    with_searches_of_the_paper,
+)
 from harness_retrieval.abbreviations import Abbreviation
 
 _ROOT: Final = 0
@@ -33,6 +39,7 @@ class Graph(Problem):
     is_tree: bool
     # One of the edges, and the one that in its place makes a tree of what is none, or the reverse.
     rehung: tuple[Edge, Edge] | None = None
+    has_trace_of_the_paper: bool = False
 
     @property
     def text(self) -> str:
@@ -55,8 +62,11 @@ class Graph(Problem):
         return in_thought(tour(self.edges, _ROOT))
 
     def regex_searches(self) -> Iterator[Step]:
-        """The same, with every step looked up."""
-        return with_searches(tour(self.edges, _ROOT), len(self.edges))
+        """The same, with every step looked up, or those that the paper looks up."""
+        stops = tour(self.edges, _ROOT)
+        if self.has_trace_of_the_paper:
+            return with_searches_of_the_paper(stops)
+        return with_searches(stops, len(self.edges))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,6 +129,12 @@ class IsTree(Task):
         "Vertices are named by so many numerals from 0 on; 0: by as many as there are vertices.",
         lambda size: range(size, len(words.NUMERALS) + 1),
     )
+    trace: int = parameter(
+        0,
+        "What a worked search looks up: 0: every step; 1: what the paper's own trace does.",
+        lambda _: range(2),
+        is_late=True,
+    )
 
     @property
     def chance(self) -> float:
@@ -175,6 +191,7 @@ class IsTree(Task):
                 edges=edges,
                 is_tree=centre != other,
                 rehung=((vertex, centre), (vertex, away)),
+                has_trace_of_the_paper=self.trace == 1,
             )
             for _ in range(_ORDERS):
                 shuffle(edges, generator)

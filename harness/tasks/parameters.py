@@ -13,6 +13,8 @@ class Parameter:
     default: int
     about: str
     allowed: Callable[[int], range]
+    # It came when there were addresses already: they have it where it is not 0.
+    is_late: bool = False
 
     def allows(self, value: int, size: int) -> bool:
         """Whether the task can have it."""
@@ -24,18 +26,21 @@ class Parameter:
         return f"{allowed[0]} to {allowed[-1]}"
 
 
-def parameter(default: int, about: str, allowed: Callable[[int], range]) -> Any:
+def parameter(
+    default: int, about: str, allowed: Callable[[int], range], *, is_late: bool = False
+) -> Any:
     """A field of a task's class."""
-    known = Parameter(default=default, about=about, allowed=allowed)
+    known = Parameter(default=default, about=about, allowed=allowed, is_late=is_late)
     return field(default=default, metadata={"parameter": known})
 
 
-# Of every task that has few targets. It came later than addresses, which have it where it is on.
+# Of every task that has few targets.
 BALANCED: Final = Parameter(
     default=0,
     about="1: of every two samples (of as many as there are targets) each target once, in random "
     "order; 0: as they come. New runs have 1.",
     allowed=lambda _: range(2),
+    is_late=True,
 )
 
 

@@ -14,7 +14,7 @@ from harness.errors import InputError
 from harness.sample import Address, Problem, Sample, Split
 from harness.scoring.wording import AS_IT_STANDS, Wording
 from harness.tasks.balance import wanted_target
-from harness.tasks.parameters import BALANCED, balanced_parameter, is_balanceable, parameters_of
+from harness.tasks.parameters import balanced_parameter, is_balanceable, parameters_of
 from harness.way import Prompting, Style, Way
 from harness_retrieval.abbreviations import Abbreviation
 
@@ -200,7 +200,8 @@ def _field_names(kind: type[Task]) -> tuple[str, ...]:
 @cache
 def _omitted(kind: type[Task]) -> frozenset[str]:
     """What no address has where it is 0."""
-    return frozenset(one.name for one in fields(kind) if one.metadata.get("parameter") is BALANCED)
+    known = ((one.name, one.metadata.get("parameter")) for one in fields(kind))
+    return frozenset(name for name, one in known if one is not None and one.is_late)
 
 
 def _listed(names: tuple[str, ...]) -> str:

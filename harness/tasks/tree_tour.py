@@ -111,6 +111,33 @@ def with_searches(stops: Sequence[Stop], num_edges: int) -> Iterator[Step]:
     yield from lookup(f"= {num_recorded}", words.SEPARATOR if has_all else words.FAILED)
 
 
+def with_searches_of_the_paper(stops: Sequence[Stop]) -> Iterator[Step]:
+    """The tour with the searches of arXiv 2402.18510's public code, and what has to be remembered.
+
+    `v ~ u` records that u is the father of v; the root has no record, so that a tour that meets
+    it again finds none, as for a new vertex. Whether a neighbour is the father has to be compared,
+    and whether all vertices were visited to be counted.
+    """
+    root = stops[0].vertex
+    for stop in stops:
+        vertex, previous = stop.vertex, stop.after
+        yield Thought(text=str(vertex))
+        father = words.FAILED if vertex == root else str(stop.father)
+        yield from lookup(f"{vertex} ~", father)
+        for neighbour in stop.looked_at:
+            yield from lookup(_neighbour_query(vertex, previous), str(neighbour))
+            previous = neighbour
+        if stop.onward is None:
+            yield from lookup(_neighbour_query(vertex, previous), words.FAILED)
+        elif stop.closes_cycle:
+            is_root = stop.onward == root
+            recorded = words.FAILED if is_root else str(_father_of(stop.onward, stops))
+            yield from lookup(f"{stop.onward} ~", recorded)
+        else:
+            yield from lookup(f"{stop.onward} ~", words.FAILED)
+            yield Thought(text=f"{stop.onward} ~ {vertex}")
+
+
 def _neighbour_query(vertex: int, previous: int | None) -> str:
     return f"{vertex} -" if previous is None else f"{vertex} - {previous}"
 

@@ -79,6 +79,30 @@ def test_is_tree_looks_every_step_up_and_records_the_root_too() -> None:
     )
 
 
+def test_the_papers_own_trace_of_is_tree_is_that_of_its_code() -> None:
+    def traced(edges: list[tuple[int, int]], *, is_tree: bool) -> str:
+        graph = Graph(edges=edges, is_tree=is_tree, has_trace_of_the_paper=True)
+        trace = write(graph.steps(Way.parse("search regex")))
+        text = " ".join(f">{piece.text}" if piece.inserted else piece.text for piece in trace)
+        return text.replace(words.SEARCH_START, "[").replace(words.SEARCH_END, "]")
+
+    assert traced([(2, 0), (1, 0), (3, 1)], is_tree=True) == (
+        "0 [ 0 ~ ] >FAILED [ 0 - ] >2 [ 2 ~ ] >FAILED 2 ~ 0 "
+        "2 [ 2 ~ ] >0 [ 2 - ] >0 [ 2 - 0 ] >FAILED "
+        "0 [ 0 ~ ] >FAILED [ 0 - 2 ] >1 [ 1 ~ ] >FAILED 1 ~ 0 "
+        "1 [ 1 ~ ] >0 [ 1 - ] >0 [ 1 - 0 ] >3 [ 3 ~ ] >FAILED 3 ~ 1 "
+        "3 [ 3 ~ ] >1 [ 3 - ] >1 [ 3 - 1 ] >FAILED "
+        "1 [ 1 ~ ] >0 [ 1 - 3 ] >FAILED 0 [ 0 ~ ] >FAILED [ 0 - 1 ] >FAILED <answer> yes <eos>"
+    )
+    # A vertex is met again: the last look-up finds its record; the root has none.
+    assert traced([(1, 0), (2, 1), (3, 2), (3, 1)], is_tree=False).endswith(
+        "3 [ 3 ~ ] >2 [ 3 - ] >2 [ 3 - 2 ] >1 [ 1 ~ ] >0 <answer> no <eos>"
+    )
+    assert traced([(1, 0), (2, 1), (2, 0)], is_tree=False).endswith(
+        "2 [ 2 ~ ] >1 [ 2 - ] >1 [ 2 - 1 ] >0 [ 0 ~ ] >FAILED <answer> no <eos>"
+    )
+
+
 @pytest.mark.parametrize("size", [4, 16, 64])
 def test_index_asks_for_the_word_at_a_position_counted_from_1(size: int) -> None:
     task = make_task("index", size=size)

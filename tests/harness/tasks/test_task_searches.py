@@ -28,6 +28,7 @@ MARKERS = Markers(
 VARIANTS = [
     *((name, {}) for name in TASKS),
     ("is_tree", {"labels": 257}),
+    ("is_tree", {"trace": 1}),
     ("ngram_retrieval", {"order": 2}),
     ("ngram_retrieval", {"order": 4}),
     ("mqar", {"queries": 1}),
