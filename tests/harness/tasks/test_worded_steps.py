@@ -64,8 +64,7 @@ def test_defaults_are_allowed_at_every_size_and_limits_are_the_first_and_last(na
 def test_a_parameter_is_part_of_the_address_and_says_what_it_means(name: str) -> None:
     address = make_task(name).sample(Split.TEST, 0, 0).address
     for parameter, known in parameters_of(TASKS[name]).items():
-        # Addresses of before there was balance have none.
-        assert ((parameter, known.default) in address.parameters) == (parameter != "balanced")
+        assert ((parameter, known.default) in address.parameters) == (not known.is_late)
         assert known.about.endswith(".")
 
 
