@@ -11,7 +11,7 @@ from harnessapi.values import ModelDescription, TrainedOn
 
 from harness.reports.notes import budget_notes
 from harness.reports.rows import trained_on
-from harness.runs.metrics import Metrics
+from harness.runs.metrics import Accumulator
 from harness.runs.results import CellResult
 from harness.way import Prompting, Reading, Style
 
@@ -31,17 +31,11 @@ def arm(stored: Any) -> Any:
         model = ModelDescription(
             name=name, family="RNN", trained_tasks=("is_tree",), trained_on=told
         )
-        metrics = Metrics(
+        metrics = replace(
+            Accumulator().metrics(errored=0),
             n=100,
             correct=round(100 * accuracy),
             accuracy=accuracy,
-            ci95=(0.0, 1.0),
-            no_answer=0,
-            truncated=0,
-            errored=0,
-            tokens_per_s=None,
-            ttft_ms_p50=None,
-            searches_per_sample=0.0,
         )
         asked = stored.cell(name, task="is_tree", size=size, prompting=way)
         return CellResult(run="r", asked=asked, model=model, metrics=metrics, label=name)

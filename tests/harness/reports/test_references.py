@@ -7,7 +7,7 @@ import pytest
 from harnessapi.values import Mode, ModelDescription
 
 from harness.reports.references import bound_curves, state_bound
-from harness.runs.metrics import Metrics
+from harness.runs.metrics import Accumulator
 from harness.runs.results import CellResult
 from harness.scoring.bound import recall_bound
 from harness.tasks.vocabulary import WORDS
@@ -23,18 +23,7 @@ def cell(stored: Any) -> Any:
             run="r",
             asked=stored.cell("rnn-64", task=task, size=size, **asked),
             model=ModelDescription(name="rnn", family="RNN", state_bytes=8, state_bits=64),
-            metrics=Metrics(
-                n=0,
-                correct=0,
-                accuracy=None,
-                ci95=(0.0, 1.0),
-                no_answer=0,
-                truncated=0,
-                errored=0,
-                tokens_per_s=None,
-                ttft_ms_p50=None,
-                searches_per_sample=None,
-            ),
+            metrics=Accumulator().metrics(errored=0),
             label="rnn-64",
             parameters={"alphabet": 32} if task == "assoc_recall" else {},
         )
