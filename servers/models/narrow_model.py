@@ -39,9 +39,10 @@ class NarrowModel:
         question_ids: Collection[int],
         contexts: Sequence[Sequence[int]],
     ) -> None:
-        """`question_ids`: tokens before each of which the state is narrowed. `contexts`: token ids
+        """Fits the code. Raises StateCodeError where there is none of so many bits.
 
-        of texts that may stand before one, for the code to be fitted to. Raises StateCodeError.
+        `question_ids`: tokens before each of which the state is narrowed. `contexts`: token ids of
+        texts that may stand before one, which the code is fitted to.
         """
         self._model = model
         self.family = model.family
