@@ -4,6 +4,7 @@ Numba finds a compiled loop on disk by its own file: who changes a function here
 files call deletes theirs (`__pycache__/*.nbi`).
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -21,12 +22,12 @@ Integers = NDArray[np.int64]
 _FAST_MATH: Final = frozenset({"contract", "nsz", "reassoc"})
 
 # Numbers in a vector: as AVX2 has them. For shorter ones the compiler divides it.
-_LANES: Final = 8
+LANES: Final = 8
 _FLOAT: Final = ir.FloatType()
-_VECTOR: Final = ir.VectorType(_FLOAT, _LANES)
+_VECTOR: Final = ir.VectorType(_FLOAT, LANES)
 _INT64: Final = ir.IntType(64)
 # Outputs of a panel of weights; see tile.
-PANEL: Final = 2 * _LANES
+PANEL: Final = 2 * LANES
 
 
 def compiled(
@@ -76,6 +77,17 @@ def _exp(value: np.float32) -> np.float32:
 exp = compiled(_exp, fast_math=frozenset({"contract"}))
 
 
+def _vector_at(builder: Any, data: Any, index: Any) -> Any:
+    return builder.bitcast(builder.gep(data, [index]), _VECTOR.as_pointer())
+
+
+def _splat(builder: Any, number: Any) -> Any:
+    undefined = ir.Constant(_VECTOR, ir.Undefined)
+    first = builder.insert_element(undefined, number, ir.Constant(ir.IntType(32), 0))
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+    return builder.shuffle_vector(first, undefined, zeros)
+
+
 def _tile(num_rows: int) -> Callable[..., None]:
     """Makes tile(x_TK, panels_MKC, outputs_TN, t, m, n): `num_rows` rows times one panel.
 
@@ -96,18 +108,11 @@ def _tile(num_rows: int) -> Callable[..., None]:
             def plus(index: Any, number: int) -> Any:
                 return builder.add(index, ir.Constant(_INT64, number))
 
-            def vector_at(data: Any, index: Any) -> Any:
-                return builder.bitcast(builder.gep(data, [index]), _VECTOR.as_pointer())
-
             def load_pair(data: Any, index: Any) -> list[Any]:
-                places = [vector_at(data, plus(index, lane)) for lane in range(0, PANEL, _LANES)]
+                places = [
+                    _vector_at(builder, data, plus(index, lane)) for lane in range(0, PANEL, LANES)
+                ]
                 return [builder.load(place, align=4) for place in places]
-
-            def splat(number: Any) -> Any:
-                undefined = ir.Constant(_VECTOR, ir.Undefined)
-                first = builder.insert_element(undefined, number, ir.Constant(ir.IntType(32), 0))
-                zeros = ir.Constant(ir.VectorType(ir.IntType(32), _LANES), [0] * _LANES)
-                return builder.shuffle_vector(first, undefined, zeros)
 
             num_inputs = cgutils.unpack_tuple(builder, x.shape)[1]
             num_outputs = cgutils.unpack_tuple(builder, outputs.shape)[1]
@@ -121,7 +126,7 @@ def _tile(num_rows: int) -> Callable[..., None]:
                 weights = load_pair(panel, at)
                 for start, totals in zip(rows, sums, strict=True):
                     place = builder.gep(x.data, [builder.add(start, loop.index)])
-                    value = splat(builder.load(place, align=4))
+                    value = _splat(builder, builder.load(place, align=4))
                     for weight, total in zip(weights, totals, strict=True):
                         product = builder.fmul(value, weight, flags=("contract",))
                         added = builder.fadd(builder.load(total), product, flags=("contract",))
@@ -129,7 +134,7 @@ def _tile(num_rows: int) -> Callable[..., None]:
             for row, totals in enumerate(sums):
                 first = builder.add(builder.mul(plus(t, row), num_outputs), n)
                 for number, total in enumerate(totals):
-                    place = vector_at(outputs.data, plus(first, number * _LANES))
+                    place = _vector_at(builder, outputs.data, plus(first, number * LANES))
                     builder.store(builder.load(total), place, align=4)
             return context.get_dummy_value()
 
@@ -165,3 +170,90 @@ def _prefetch(_: Any, array: Any, index: Any) -> Any:
 
 # prefetch(array_N, n) asks for the number at n, soon to be written; n may lie behind the end.
 prefetch: Final[Callable[..., None]] = intrinsic(_prefetch)
+
+
+def _each_vector(
+    context: Any, builder: Any, kinds: Any, arrays: Any, change: Callable[..., dict[int, Any]]
+) -> None:
+    """Goes along arrays of one length, a multiple of LANES: `change` gives new vectors by array."""
+    views = [
+        context.make_array(kind)(context, builder, array)
+        for kind, array in zip(kinds, arrays, strict=True)
+    ]
+    (size,) = cgutils.unpack_tuple(builder, views[0].shape)
+    zero, step = ir.Constant(_INT64, 0), ir.Constant(_INT64, LANES)
+    with cgutils.for_range_slice(builder, zero, size, step, _INT64) as (index, _):
+        places = [_vector_at(builder, view.data, index) for view in views]
+        vectors = [builder.load(place, align=4) for place in places]
+        for number, vector in change(*vectors).items():
+            builder.store(vector, places[number], align=4)
+
+
+def _multiply_add(builder: Any, x: Any, y: Any, z: Any) -> Any:
+    return builder.fadd(builder.fmul(x, y, flags=("contract",)), z, flags=("contract",))
+
+
+def _scan_step(_: Any, state: Any, b: Any, after: Any, decay: Any, gain: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        decay, gain = (_splat(builder, number) for number in arguments[3:])
+
+        def change(state: Any, b: Any, _after: Any) -> dict[int, Any]:
+            return {2: _multiply_add(builder, gain, b, builder.fmul(decay, state))}
+
+        _each_vector(context, builder, signature.args[:3], arguments[:3], change)
+        return context.get_dummy_value()
+
+    return types.void(state, b, after, decay, gain), generate
+
+
+def _scan_step_back(
+    _: Any,
+    after: Any,
+    b: Any,
+    c: Any,
+    to_state: Any,
+    to_b: Any,
+    to_c: Any,
+    to_y: Any,
+    gain: Any,
+    decay: Any,
+) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        to_y, gain, decay = (_splat(builder, number) for number in arguments[6:])
+        zero = ir.Constant(_VECTOR, [0.0] * LANES)
+        totals = [cgutils.alloca_once_value(builder, zero) for _ in range(2)]
+
+        def change(
+            after: Any, b: Any, c: Any, to_state: Any, to_b: Any, to_c: Any
+        ) -> dict[int, Any]:
+            to_after = _multiply_add(builder, to_y, c, to_state)
+            for total, factor in zip(totals, (b, after), strict=True):
+                added = _multiply_add(builder, to_after, factor, builder.load(total))
+                builder.store(added, total)
+            return {
+                3: builder.fmul(to_after, decay),
+                4: _multiply_add(builder, to_after, gain, to_b),
+                5: _multiply_add(builder, to_y, after, to_c),
+            }
+
+        _each_vector(context, builder, signature.args[:6], arguments[:6], change)
+        sums = [_sum_of_lanes(builder, builder.load(total)) for total in totals]
+        return context.make_tuple(builder, signature.return_type, sums)
+
+    kinds = (after, b, c, to_state, to_b, to_c, to_y, gain, decay)
+    return types.UniTuple(types.float32, 2)(*kinds), generate
+
+
+def _sum_of_lanes(builder: Any, vector: Any) -> Any:
+    lanes = [builder.extract_element(vector, ir.Constant(_INT64, n)) for n in range(LANES)]
+    return functools.reduce(builder.fadd, lanes)
+
+
+# One row of a state and one token, in arrays N of a multiple of LANES. Vectors by hand: for plain
+# loops over so many arrays the compiler would have to prove that none overlap.
+# scan_step(state_N, b_N, after_N, decay, gain) fills `after_N`.
+# scan_step_back(after_N, b_N, c_N, to_state_N, to_b_N, to_c_N, to_y, gain, decay) makes of the
+# gradient in `to_state_N` that of the state before, adds to those of b and c, and returns that of
+# the gain and, summed, that of the state after the token times this state.
+scan_step: Final[Callable[..., None]] = intrinsic(_scan_step)
+scan_step_back: Final[Callable[..., tuple[np.float32, np.float32]]] = intrinsic(_scan_step_back)

@@ -20,6 +20,7 @@ from torch.nn import functional as F  # noqa: N812
 from harness_servers.models import ssd
 from harness_servers.models.compiled import Floats, Integers
 from harness_servers.models.gated_norm import GatedRmsNorm
+from harness_servers.models.mixer_gradients import trained_convolution, trained_scan
 from harness_servers.models.mixer_loops import convolve, scan, time_steps
 from harness_servers.models.packed_linear import PackedLinear
 
@@ -149,13 +150,30 @@ class Mamba2Mixer(nn.Module):
         """Reads whole rows from empty states, with gradients: (B, L, D)."""
         shape = self.shape
         gate_BLI, rest_BLW = self.in_proj(hidden_BLD).tensor_split([shape.inner_size], -1)
+        # Compiled loops are a CPU's; a GPU is kept busy by matrix products.
+        recur = self._recur_by_token if hidden_BLD.device.type == "cpu" else self._recur_in_chunks
+        mixed_BLD: Tensor = self.out_proj(self.norm(recur(rest_BLW), gate_BLI))
+        return mixed_BLD
+
+    def _recur_by_token(self, rest_BLW: Tensor) -> Tensor:
+        conv, shape = self.conv1d, self.shape
+        bias_X = torch.zeros(shape.conv_size) if conv.bias is None else conv.bias
+        return trained_scan(
+            trained_convolution(rest_BLW, conv.weight[:, 0].T, bias_X),
+            self._time_steps(rest_BLW),
+            -torch.exp(self.A_log),
+            self.D,
+            num_inner=shape.inner_size,
+            num_groups=shape.num_groups,
+        )
+
+    def _recur_in_chunks(self, rest_BLW: Tensor) -> Tensor:
+        shape = self.shape
         history_BXL = F.pad(rest_BLW[..., : shape.conv_size].mT, (shape.conv_kernel - 1, 0))
         given = self._split(F.silu(self.conv1d(history_BXL)).mT, self._time_steps(rest_BLW))
-        _, empty_BHPN = shape.init_state(len(hidden_BLD), hidden_BLD.device)
+        _, empty_BHPN = shape.init_state(len(rest_BLW), rest_BLW.device)
         y_BLHP, _ = ssd.scan_chunked(given, empty_BHPN, shape.chunk_size)
-        y_BLHP = y_BLHP + self.D[:, None] * given.x_BLHP
-        mixed_BLD: Tensor = self.out_proj(self.norm(y_BLHP.flatten(2), gate_BLI))
-        return mixed_BLD
+        return (y_BLHP + self.D[:, None] * given.x_BLHP).flatten(2)
 
     def read(
         self, hidden_TD: Tensor, conv_SJX: Tensor, state_SHPN: Tensor, rows: Rows, *, to_last: bool
