@@ -1,5 +1,6 @@
 """`harness train`, also as `python -m harness_training.command`."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -25,6 +26,12 @@ from harness_training.trained_contexts import budget_lines, trained_on
 )
 @click.option("--restart", is_flag=True, help="Forget an earlier stopped training.")
 @click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    help="Of the first weights and of the contexts; another one is another training, with a state"
+    " of its own. [default: the recipe's]",
+)
+@click.option(
     "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Torch threads."
 )
 @click.option(
@@ -43,6 +50,7 @@ def train_command(
     out: Path | None,
     state: Path,
     restart: bool,
+    seed: int | None,
     threads: int,
     count: int | None,
     no_card: bool,
@@ -55,6 +63,7 @@ def train_command(
       harness train checkpoints/rnn/recipe.toml
       harness train checkpoints/rnn/recipe.toml --out /tmp/rnn --threads 2
       harness train checkpoints/rnn/recipe.toml --count 26825
+      harness train checkpoints/rnn/chains/recipe.toml --seed 2 --out /tmp/rnn-2 --no-card
 
     \b
     Exit status: 0 done; 2 the recipe is wrong; 4 stopped, the same command goes on.
@@ -73,6 +82,9 @@ def train_command(
         read = load_recipe(recipe)
         folder = out or recipe.resolve().parent
         state_path = state / f"{read.name}.safetensors"
+        if seed is not None:
+            read = replace(read, seed=seed)
+            state_path = state / f"{read.name}-seed{seed}.safetensors"
         if restart:
             state_path.unlink(missing_ok=True)
         is_done = train(read, folder, state_path, threads)

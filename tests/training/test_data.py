@@ -140,7 +140,7 @@ def test_a_missing_recipe_is_named(tmp_path):
 
 
 def test_the_shipped_recipes_are_readable():
-    recipes = sorted(Path("checkpoints").glob("*/recipe.toml"))
+    recipes = sorted(Path("checkpoints").rglob("recipe.toml"))
     assert recipes
     for path in recipes:
         assert load_recipe(path).name == path.parent.name
