@@ -23,6 +23,8 @@ _COLUMNS = (
     "n",
     "accuracy",
     "ci95",
+    "balanced_accuracy",
+    "chance",
     "no_answer",
     "truncated",
     "searches_per_sample",
