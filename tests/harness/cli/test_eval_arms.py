@@ -153,3 +153,36 @@ def test_a_sample_in_an_arm_is_shown_with_its_lie(workplace: Any) -> None:
     refused = workplace.run("tasks", "sample", "assoc_recall", "--search", "lying")
     assert refused.exit_code == 2
     assert "search lying: prompting direct makes no search" in refused.stderr
+
+
+def test_more_filler_than_there_is_memory_for_is_refused(workplace: Any) -> None:
+    refused = workplace.run("tasks", "sample", "index", "--filler", "99999999999999")
+    assert refused.exit_code == 2
+    assert "0<=x<=65536" in refused.stderr
+
+
+NO_TWIN = """
+from dataclasses import dataclass
+from harness.tasks.assoc_recall import AssocRecall, OneOfPairs
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Twinless(OneOfPairs):
+    def false_twin(self, generator):
+        return {}["twin"]
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mine(AssocRecall):
+    name = "mine"
+
+    def draws(self, generator):
+        for one in AssocRecall.draws(self, generator):
+            yield Twinless(keys=one.keys, values=one.values, asked=one.asked)
+"""
+
+
+def test_a_false_twin_of_others_that_fails_is_named_where_it_is_shown(workplace: Any) -> None:
+    Path("mine.py").write_text(NO_TWIN)
+    lying = ("--prompting", "search", "--search", "lying")
+    refused = workplace.run("tasks", "sample", "./mine.py:Mine", "--size", "3", *lying)
+    assert refused.exit_code == 2
+    assert "search dense lying failed: KeyError: 'twin' (line 8 of mine.py" in refused.stderr
