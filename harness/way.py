@@ -10,7 +10,6 @@ from harnessapi.values import Mode
 
 from harness.errors import InputError, unknown_name
 
-
 # Words of filler that a command may ask for.
 MAX_FILLER: Final = 65_536
 
