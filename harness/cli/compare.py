@@ -69,8 +69,8 @@ def compare_command(first: str, second: str, as_json: bool, out: Path, **chosen:
     A side is a run, by its ID or folder; where the run has several endpoints, one of them is named.
     Cells are paired that were asked the same way; where the ways differ (one searched, the other
     did not), the only ones of a task and size. WAY chooses where there are several: a prompting, or
-    more words of a way, like 'search lying', 'twice', 'honest'. What one side was not asked is left
-    out, and said.
+    more words of a way, like 'search lying', 'twice', or of the usual one 'once filler=0 honest'.
+    What one side was not asked is left out, and said.
 
     \b
       harness compare 20260101T120000Z-1a2b 20260102T120000Z-3c4d

@@ -54,6 +54,14 @@ def test_reports_comparisons_and_exports_tell_the_arms_apart(workplace: Any) -> 
     }
 
 
+def test_an_export_has_no_search_where_nothing_is_searched(workplace: Any) -> None:
+    asked = ("--endpoint", "rnn", "--task", "assoc_recall", "--size", "4", "--samples", "2")
+    assert workplace.run("eval", *asked, "--prompting", "direct").exit_code == 0
+    assert workplace.run("export", workplace.only_run().name, "--jsonl", "s.jsonl").exit_code == 0
+    lines = [json.loads(line) for line in Path("s.jsonl").read_text().splitlines()]
+    assert [line["search"] for line in lines] == [None, None]
+
+
 def test_a_run_in_arms_is_resumed_and_keeps_them(workplace: Any) -> None:
     rows(workplace.run("eval", *SEARCHING, "--search", "lying", "--filler", "2", "--json"))
     run = workplace.only_run()
