@@ -100,7 +100,7 @@ class CellResult:
         return self.parameters.get("alphabet") if self.asked.task == _RECALL else None
 
     def as_json(self) -> dict[str, Any]:
-        """The keys are a contract (docs: Command line)."""
+        """The keys are a contract (docs/scoring.md has what they are)."""
         asked, metrics = self.asked, self.metrics
         row = {
             "run": self.run,
