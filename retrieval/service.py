@@ -8,6 +8,7 @@ from typing import Final
 from harnessapi.devices import AUTO
 from harnessapi.retrieval.v1 import retrieval_pb2 as pb
 from harnessapi.retrieval.v1 import retrieval_pb2_grpc as pb_grpc
+from harnessapi.rpc.listening import FOR_EVERYBODY, Listening
 from harnessapi.rpc.server import RpcServer, stopped_by_signal
 from harnessapi.rpc.targets import Target
 from harnessapi.values import Mode
@@ -25,10 +26,12 @@ _NUM_COSTLY_THREADS: Final = 2
 
 
 async def serve_until_signal(
-    target: Target, *, device: str, ready: Callable[[Target], None]
+    target: Target, *, device: str, listening: Listening, ready: Callable[[Target], None]
 ) -> None:
     """As `serve`, until SIGINT or SIGTERM."""
-    await serve(target, device=device, stopped=stopped_by_signal(), ready=ready)
+    await serve(
+        target, device=device, listening=listening, stopped=stopped_by_signal(), ready=ready
+    )
 
 
 async def serve(
@@ -36,6 +39,7 @@ async def serve(
     *,
     device: str = AUTO,
     limits: ContextLimits = LIMITS,
+    listening: Listening = FOR_EVERYBODY,
     stopped: asyncio.Event,
     ready: Callable[[Target], None],
 ) -> None:
@@ -46,7 +50,7 @@ async def serve(
     retriever = LocalRetriever(device=device)
     executor = ThreadPoolExecutor(_NUM_THREADS, thread_name_prefix="search")
     costly_executor = ThreadPoolExecutor(_NUM_COSTLY_THREADS, thread_name_prefix="costly-search")
-    server = RpcServer(SERVICE_NAME, max_request_bytes=MAX_REQUEST_BYTES)
+    server = RpcServer(SERVICE_NAME, max_request_bytes=MAX_REQUEST_BYTES, listening=listening)
     servicer = RetrievalServicer(
         contexts=ContextStore(limits),
         retriever=retriever,

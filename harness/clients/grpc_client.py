@@ -10,8 +10,8 @@ import grpc
 from harnessapi.inference.v1 import inference_pb2 as pb
 from harnessapi.inference.v1 import inference_pb2_grpc
 from harnessapi.rpc.description import description_from_wire
+from harnessapi.rpc.dialing import IN_THE_CLEAR, Dialing
 from harnessapi.rpc.enums import MODES
-from harnessapi.rpc.options import channel_options
 from harnessapi.rpc.probe import why_not_serving
 from harnessapi.rpc.targets import Target
 from harnessapi.values import ModelDescription
@@ -19,7 +19,7 @@ from harnessapi.values import ModelDescription
 from harness.clients.completion import Completion, CompletionRequest
 from harness.clients.conversation import conversation
 from harness.clients.faults import RefusedError
-from harness.clients.grpc_errors import attempt_error, explained
+from harness.clients.grpc_errors import NOT_LET_IN, attempt_error, explained
 from harness.clients.log_probs import LikelyCompletion, Score, read_score, score_request
 from harness.clients.model_client import Attempts, ModelClient, Watch
 from harness.clients.transcript import Transcript
@@ -41,15 +41,22 @@ class Client(ModelClient):
     is_searched_by_server: ClassVar[bool] = True
 
     def __init__(
-        self, target: Target, api: Api | None = None, request: RequestOptions = DEFAULT_REQUEST
+        self,
+        target: Target,
+        api: Api | None = None,
+        request: RequestOptions = DEFAULT_REQUEST,
+        dialing: Dialing = IN_THE_CLEAR,
     ) -> None:
-        """`api` None: written language is a conversation where the model has a chat template."""
+        """`api` None: written language is a conversation where the model has a chat template.
+
+        Raises SecurityError for what it cannot be dialled with.
+        """
         super().__init__()
         self.target = target
         self._api = api
         self._request = request
         self._has_chat_template = False
-        self._channel = grpc.aio.insecure_channel(target.name, options=channel_options(target))
+        self._channel = dialing.aio_channel(target)
         self._stub = inference_pb2_grpc.InferenceServiceStub(self._channel)
 
     async def close(self) -> None:
@@ -60,6 +67,7 @@ class Client(ModelClient):
         """Whether the server is there, and says that its model is warm."""
         said = await why_not_serving(self._channel, timeout_s=_PROBE_TIMEOUT_S) or ""
         self.cause = explained(said, OTHER_SERVICE)
+        self.is_turned_away = said.startswith(NOT_LET_IN)
         return not self.cause
 
     async def get_model(self) -> ModelDescription:

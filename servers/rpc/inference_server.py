@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from harnessapi.inference.v1 import inference_pb2, inference_pb2_grpc
+from harnessapi.rpc.listening import FOR_EVERYBODY, Listening
 from harnessapi.rpc.server import FAILURE_LINGER_S, RpcServer, stopped_by_signal
 from harnessapi.rpc.targets import Target
 
@@ -20,7 +21,13 @@ from harness_servers.rpc.request_checks import max_request_bytes
 SERVICE: Final = inference_pb2.DESCRIPTOR.services_by_name["InferenceService"].full_name
 
 
-def host(hosting: Hosting, target: Target, *, ready: Callable[[Target], None]) -> bool:
+def host(
+    hosting: Hosting,
+    target: Target,
+    *,
+    listening: Listening = FOR_EVERYBODY,
+    ready: Callable[[Target], None],
+) -> bool:
     """Serves a checkpoint until SIGINT or SIGTERM (True), or until its engine has died (False).
 
     Raises CheckpointError, MissingExtraError, TargetError.
@@ -40,6 +47,7 @@ def host(hosting: Hosting, target: Target, *, ready: Callable[[Target], None]) -
                 backend,
                 target,
                 max_new_tokens=hosting.max_new_tokens,
+                listening=listening,
                 stopped=stopped_by_signal(),
                 ready=ready,
             )
@@ -56,6 +64,7 @@ async def serve(
     target: Target,
     *,
     max_new_tokens: int = MAX_NEW_TOKENS,
+    listening: Listening = FOR_EVERYBODY,
     stopped: asyncio.Event,
     ready: Callable[[Target], None],
     linger_s: float = FAILURE_LINGER_S,
@@ -65,7 +74,9 @@ async def serve(
     Healthy only while the backend is warm and alive; after it failed, the server still says so for
     `linger_s`, or until `stopped`. Raises TargetError.
     """
-    server = RpcServer(SERVICE, max_request_bytes=max_request_bytes(backend.description))
+    server = RpcServer(
+        SERVICE, max_request_bytes=max_request_bytes(backend.description), listening=listening
+    )
     inference_pb2_grpc.add_InferenceServiceServicer_to_server(
         InferenceServicer(backend, max_new_tokens=max_new_tokens), server.grpc_server
     )
