@@ -148,13 +148,23 @@ def token_file(tmp_path: Path) -> Callable[..., SecretSource]:
     return write
 
 
+class Acquainted(FakeModel):
+    """Remembers from where it was called last: another port is another connection."""
+
+    peer = ""
+
+    async def GetModel(self, request: Any, context: Any) -> Any:
+        self.peer = context.peer()
+        return await super().GetModel(request, context)
+
+
 @dataclass
 class Guarded:
     """The fake behind the server of every service of ours, on a thread with a loop of its own."""
 
     listening: Listening
     address: str = "localhost:0"
-    model: FakeModel = field(init=False)
+    model: Acquainted = field(init=False)
     port: int = 0
 
     def __post_init__(self) -> None:
@@ -170,7 +180,7 @@ class Guarded:
 
     async def _serve(self) -> None:
         self._stopped = asyncio.Event()
-        self.model = FakeModel(Script())
+        self.model = Acquainted(Script())
         server = RpcServer(SERVICE, listening=self.listening)
         inference_pb2_grpc.add_InferenceServiceServicer_to_server(self.model, server.grpc_server)
         self.port = server.listen(parse_target(self.address)).port
@@ -179,6 +189,10 @@ class Guarded:
             pass
 
         await server.run(start=nothing, stopped=self._stopped, ready=self._ready.set)
+
+    def release(self) -> None:
+        """Calls are answered from now on."""
+        self._loop.call_soon_threadsafe(self.model.may_answer.set)
 
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._stopped.set)
