@@ -4,6 +4,7 @@ import asyncio
 
 import click
 from harnessapi.devices import AUTO, DEVICES, DeviceError
+from harnessapi.observing.observing_options import ObservingChoice, observing_options
 from harnessapi.programs import MissingExtraError, refusing, require_extra
 from harnessapi.rpc.secret_files import SecurityError
 from harnessapi.rpc.security_options import ListeningChoice, listening_options
@@ -26,9 +27,15 @@ from harnessapi.rpc.targets import Target, TargetError, parse_target
     help="Where FAISS compares passages; auto: on a GPU where FAISS sees one.",
 )
 @listening_options
+@observing_options
 @click.option("--corpora", hidden=True)
 def retrieval_command(
-    *, listen: str, device: str, listening: ListeningChoice, corpora: str | None
+    *,
+    listen: str,
+    device: str,
+    listening: ListeningChoice,
+    observing: ObservingChoice,
+    corpora: str | None,
 ) -> None:
     """Serve the search until Ctrl-C or SIGTERM.
 
@@ -50,9 +57,16 @@ def retrieval_command(
 
         target = parse_target(listen)
         allowed = listening.listening(target)
-        asyncio.run(
-            serve_until_signal(target, device=device, listening=allowed, ready=_say_listening)
-        )
+        with observing.observing() as observed:
+            asyncio.run(
+                serve_until_signal(
+                    target,
+                    device=device,
+                    listening=allowed,
+                    observing=observed,
+                    ready=_say_listening,
+                )
+            )
 
 
 def _say_listening(target: Target) -> None:

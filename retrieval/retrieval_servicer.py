@@ -22,6 +22,7 @@ from harness_retrieval.errors import (
     InvalidArgumentError,
 )
 from harness_retrieval.limits import MAX_CLOSED_CONTEXTS, MAX_QUERIES
+from harness_retrieval.search_metrics import SearchMetrics
 from harness_retrieval.types import Retriever, SearchAbandonedError, SearchRequest, SearchResult
 from harness_retrieval.wire import request_from_wire, result_to_wire
 
@@ -41,11 +42,13 @@ class RetrievalServicer(pb_grpc.RetrievalServiceServicer):
         retriever: Retriever,
         executor: ThreadPoolExecutor,
         costly_executor: ThreadPoolExecutor,
+        metrics: SearchMetrics | None = None,
     ) -> None:
         self._contexts = contexts
         self._retriever = retriever
         self._executor = executor
         self._costly_executor = costly_executor
+        self._metrics = metrics
 
     async def OpenContext(self, request: pb.OpenContextRequest, context: Any) -> Any:
         await self._run(self._contexts.open, request.context_id, request.text)
@@ -65,6 +68,9 @@ class RetrievalServicer(pb_grpc.RetrievalServiceServicer):
             results = await asyncio.gather(*map(self._answer, asked))
         except SearchAbandonedError as error:
             raise DeadlinePassedError(str(error)) from None
+        if self._metrics is not None:
+            for mode, result in zip(known, results, strict=True):
+                self._metrics.take(mode, result)
         return pb.SearchContextsResponse(results=results)
 
     async def CloseContexts(self, request: pb.CloseContextsRequest, context: Any) -> Any:

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from harnessapi.devices import AUTO
+from harnessapi.observing.observed import UNOBSERVED, Observing
 from harnessapi.retrieval.v1 import retrieval_pb2 as pb
 from harnessapi.retrieval.v1 import retrieval_pb2_grpc as pb_grpc
 from harnessapi.rpc.listening import FOR_EVERYBODY, Listening
@@ -18,6 +19,7 @@ from harness_retrieval.contexts.recent_contexts import ContextLimits
 from harness_retrieval.limits import MAX_REQUEST_BYTES
 from harness_retrieval.local import LocalRetriever
 from harness_retrieval.retrieval_servicer import RetrievalServicer
+from harness_retrieval.search_metrics import SearchMetrics
 from harness_retrieval.types import SearchRequest
 
 SERVICE_NAME: Final = pb.DESCRIPTOR.services_by_name["RetrievalService"].full_name
@@ -26,11 +28,21 @@ _NUM_COSTLY_THREADS: Final = 2
 
 
 async def serve_until_signal(
-    target: Target, *, device: str, listening: Listening, ready: Callable[[Target], None]
+    target: Target,
+    *,
+    device: str,
+    listening: Listening,
+    observing: Observing,
+    ready: Callable[[Target], None],
 ) -> None:
     """As `serve`, until SIGINT or SIGTERM."""
     await serve(
-        target, device=device, listening=listening, stopped=stopped_by_signal(), ready=ready
+        target,
+        device=device,
+        listening=listening,
+        observing=observing,
+        stopped=stopped_by_signal(),
+        ready=ready,
     )
 
 
@@ -40,6 +52,7 @@ async def serve(
     device: str = AUTO,
     limits: ContextLimits = LIMITS,
     listening: Listening = FOR_EVERYBODY,
+    observing: Observing = UNOBSERVED,
     stopped: asyncio.Event,
     ready: Callable[[Target], None],
 ) -> None:
@@ -50,12 +63,20 @@ async def serve(
     retriever = LocalRetriever(device=device)
     executor = ThreadPoolExecutor(_NUM_THREADS, thread_name_prefix="search")
     costly_executor = ThreadPoolExecutor(_NUM_COSTLY_THREADS, thread_name_prefix="costly-search")
-    server = RpcServer(SERVICE_NAME, max_request_bytes=MAX_REQUEST_BYTES, listening=listening)
+    server = RpcServer(
+        SERVICE_NAME,
+        max_request_bytes=MAX_REQUEST_BYTES,
+        listening=listening,
+        observing=observing,
+    )
+    contexts = ContextStore(limits)
+    metrics = None if observing.metrics is None else SearchMetrics(observing.metrics, contexts)
     servicer = RetrievalServicer(
-        contexts=ContextStore(limits),
+        contexts=contexts,
         retriever=retriever,
         executor=executor,
         costly_executor=costly_executor,
+        metrics=metrics,
     )
     pb_grpc.add_RetrievalServiceServicer_to_server(servicer, server.grpc_server)
     try:

@@ -1,11 +1,13 @@
 """`harness serve model`, also as `python -m harness_servers.command`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import click
 from harnessapi.devices import AUTO as ON_ANY
 from harnessapi.devices import CPU, DEVICES, DeviceError
+from harnessapi.observing.observing_options import ObservingChoice, observing_options
 from harnessapi.programs import MissingExtraError, refusing, require_extra
 from harnessapi.rpc.dialing import Dialing
 from harnessapi.rpc.secret_files import SecurityError
@@ -99,6 +101,7 @@ def _whole_bytes(_: click.Context, __: click.Parameter, value: int | None) -> in
 )
 @click.option("--name", help="What GetModel calls it.  [default: the folder's name]")
 @listening_options
+@observing_options
 @dialing_options("retrieval-", _SEARCH_TOKEN, "the search service")
 @click.pass_context
 def model_command(
@@ -118,6 +121,7 @@ def model_command(
     state_bits: int | None,
     name: str | None,
     listening: ListeningChoice,
+    observing: ObservingChoice,
     dialing: DialingChoice,
 ) -> None:
     """Serve CHECKPOINT until Ctrl-C or SIGTERM.
@@ -161,7 +165,18 @@ def model_command(
             styles=None if styles is None else tuple(styles.split(",")),
             state_bits=state_bits,
         )
-        was_told_to_stop = host(hosting, target, listening=allowed, ready=_say_listening)
+        with observing.observing() as observed:
+            was_told_to_stop = host(
+                replace(
+                    hosting,
+                    tells_counts=observed.metrics is not None,
+                    log_format=observed.log_format,
+                ),
+                target,
+                listening=allowed,
+                observing=observed,
+                ready=_say_listening,
+            )
     ctx.exit(0 if was_told_to_stop else 1)
 
 

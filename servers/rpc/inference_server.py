@@ -2,12 +2,12 @@
 
 import asyncio
 import gc
-import logging
 import signal
 from collections.abc import Callable
 from typing import Final
 
 from harnessapi.inference.v1 import inference_pb2, inference_pb2_grpc
+from harnessapi.observing.observed import UNOBSERVED, Observing
 from harnessapi.rpc.listening import FOR_EVERYBODY, Listening
 from harnessapi.rpc.server import FAILURE_LINGER_S, RpcServer, stopped_by_signal
 from harnessapi.rpc.targets import Target
@@ -15,6 +15,7 @@ from harnessapi.rpc.targets import Target
 from harness_servers.backends.backend import Backend
 from harness_servers.backends.hosting import Hosting, make_backend, plain_hosting
 from harness_servers.generation import MAX_NEW_TOKENS
+from harness_servers.rpc.completion_metrics import CompletionMetrics
 from harness_servers.rpc.inference_servicer import InferenceServicer
 from harness_servers.rpc.request_checks import max_request_bytes
 
@@ -26,6 +27,7 @@ def host(
     target: Target,
     *,
     listening: Listening = FOR_EVERYBODY,
+    observing: Observing = UNOBSERVED,
     ready: Callable[[Target], None],
 ) -> bool:
     """Serves a checkpoint until SIGINT or SIGTERM (True), or until its engine has died (False).
@@ -35,7 +37,6 @@ def host(
     for number in (signal.SIGINT, signal.SIGTERM):
         # While it loads; the event loop then has a way of its own.
         signal.signal(number, _stop)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     with plain_hosting(hosting) as plain:
         backend = make_backend(plain)
         # What start-up made stays: without this a full collection would look at all of it again.
@@ -48,6 +49,7 @@ def host(
                 target,
                 max_new_tokens=hosting.max_new_tokens,
                 listening=listening,
+                observing=observing,
                 stopped=stopped_by_signal(),
                 ready=ready,
             )
@@ -65,6 +67,7 @@ async def serve(
     *,
     max_new_tokens: int = MAX_NEW_TOKENS,
     listening: Listening = FOR_EVERYBODY,
+    observing: Observing = UNOBSERVED,
     stopped: asyncio.Event,
     ready: Callable[[Target], None],
     linger_s: float = FAILURE_LINGER_S,
@@ -75,11 +78,14 @@ async def serve(
     `linger_s`, or until `stopped`. Raises TargetError.
     """
     server = RpcServer(
-        SERVICE, max_request_bytes=max_request_bytes(backend.description), listening=listening
+        SERVICE,
+        max_request_bytes=max_request_bytes(backend.description),
+        listening=listening,
+        observing=observing,
     )
-    inference_pb2_grpc.add_InferenceServiceServicer_to_server(
-        InferenceServicer(backend, max_new_tokens=max_new_tokens), server.grpc_server
-    )
+    metrics = None if observing.metrics is None else CompletionMetrics(observing.metrics, backend)
+    servicer = InferenceServicer(backend, max_new_tokens=max_new_tokens, metrics=metrics)
+    inference_pb2_grpc.add_InferenceServiceServicer_to_server(servicer, server.grpc_server)
     bound = server.listen(target)
     try:
         return await server.run(

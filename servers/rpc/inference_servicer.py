@@ -14,6 +14,7 @@ from harnessapi.rpc.description import description_to_wire
 from harness_servers.backends.backend import Backend
 from harness_servers.errors import OutOfTimeError
 from harness_servers.generation import MAX_NEW_TOKENS, Job, Scored, TokenLogProb
+from harness_servers.rpc.completion_metrics import CompletionMetrics
 from harness_servers.rpc.intake import Intake
 from harness_servers.rpc.wire import write_event, write_log_prob
 
@@ -24,8 +25,15 @@ _WRITTEN_AT_ONCE: Final = 256
 class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
     """Reads requests into jobs for the backend, and writes its events."""
 
-    def __init__(self, backend: Backend, *, max_new_tokens: int = MAX_NEW_TOKENS) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        max_new_tokens: int = MAX_NEW_TOKENS,
+        metrics: CompletionMetrics | None = None,
+    ) -> None:
         self._backend = backend
+        self._metrics = metrics
         self._model = replace(backend.description, max_new_tokens=max_new_tokens)
         self._intake = Intake(backend.codec, self._model)
 
@@ -50,8 +58,11 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
     ) -> AsyncGenerator[pb.GenerateResponse]:
         """Streams one completion; when the client hangs up, this task is cancelled."""
         job = await self._intake.read(request, context.time_remaining())
+        saw = None if self._metrics is None else self._metrics.follow(job)
         async with contextlib.aclosing(self._backend.generate(job)) as events:
             async for event in events:
+                if saw is not None:
+                    saw(event)
                 yield write_event(event, self._backend.codec.token_name)
 
     async def Score(  # noqa: N802
@@ -70,8 +81,11 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         return response
 
     async def _score(self, job: Job) -> tuple[TokenLogProb, ...]:
+        saw = None if self._metrics is None else self._metrics.follow(job)
         async with contextlib.aclosing(self._backend.generate(job)) as events:
             async for event in events:
+                if saw is not None:
+                    saw(event)
                 if isinstance(event, Scored):
                     return event.log_probs
         raise OutOfTimeError("the deadline came before the whole continuation was scored")

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from harnessapi.inference.v1 import inference_pb2, inference_pb2_grpc
+from harnessapi.observing.observed import UNOBSERVED, Observing
 from harnessapi.rpc.listening import Listening
 from harnessapi.rpc.secret_files import SecretSource
 from harnessapi.rpc.server import RpcServer
@@ -153,7 +154,7 @@ class Acquainted(FakeModel):
 
     peer = ""
 
-    async def GetModel(self, request: Any, context: Any) -> Any:
+    async def GetModel(self, request: Any, context: Any) -> Any:  # noqa: N802
         self.peer = context.peer()
         return await super().GetModel(request, context)
 
@@ -163,6 +164,7 @@ class Guarded:
     """The fake behind the server of every service of ours, on a thread with a loop of its own."""
 
     listening: Listening
+    observing: Observing = UNOBSERVED
     address: str = "localhost:0"
     model: Acquainted = field(init=False)
     port: int = 0
@@ -181,7 +183,7 @@ class Guarded:
     async def _serve(self) -> None:
         self._stopped = asyncio.Event()
         self.model = Acquainted(Script())
-        server = RpcServer(SERVICE, listening=self.listening)
+        server = RpcServer(SERVICE, listening=self.listening, observing=self.observing)
         inference_pb2_grpc.add_InferenceServiceServicer_to_server(self.model, server.grpc_server)
         self.port = server.listen(parse_target(self.address)).port
 
@@ -203,8 +205,8 @@ class Guarded:
 def guarded() -> Iterator[Callable[..., Guarded]]:
     servers: list[Guarded] = []
 
-    def start(**listening: Any) -> Guarded:
-        servers.append(Guarded(Listening(**listening)))
+    def start(*, observing: Observing = UNOBSERVED, **listening: Any) -> Guarded:
+        servers.append(Guarded(Listening(**listening), observing))
         return servers[-1]
 
     yield start

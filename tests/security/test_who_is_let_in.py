@@ -12,6 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from harnessapi.inference.v1 import inference_pb2 as pb
 from harnessapi.inference.v1 import inference_pb2_grpc
+from harnessapi.observing.observed import Observing
 from harnessapi.rpc.dialing import Dialing
 from harnessapi.rpc.probe import why_not_healthy
 from harnessapi.rpc.secret_files import SecurityError
@@ -107,8 +108,8 @@ def test_without_the_token_every_call_gets_the_same_answer_and_nothing_is_learnt
             lambda h=health, m=metadata: list(
                 h.Watch(health_pb2.HealthCheckRequest(service="no such"), metadata=m)
             ),
-            lambda r=reflected, m=metadata: list(
-                r.ServerReflectionInfo(iter([listing]), metadata=m)
+            lambda r=reflected, m=metadata, asked=listing: list(
+                r.ServerReflectionInfo(iter([asked]), metadata=m)
             ),
             lambda c=channel, m=metadata: c.unary_unary("/no.such/Method")(b"junk", metadata=m),
         ]
@@ -140,7 +141,7 @@ def test_health_alone_may_have_a_port_of_its_own_without_a_token(
     guarded: Start, papers: Any, token_file: Start, free_port: Callable[..., int]
 ) -> None:
     health = parse_target(f"127.0.0.1:{free_port()}")
-    guarded(**served(papers, tokens=token_file(TOKEN), health=health))
+    guarded(observing=Observing(health=health), **served(papers, tokens=token_file(TOKEN)))
     assert why_not_healthy(health, timeout_s=600) is None
     assert answer(health, Dialing())[0] == "UNIMPLEMENTED"
 

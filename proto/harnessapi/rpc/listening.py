@@ -35,8 +35,6 @@ class Listening:
     max_connection_age_s: float | None = MAX_CONNECTION_AGE_S
     max_connection_age_grace_s: float | None = None
     keepalive_s: float = KEEPALIVE_S
-    # Where health alone is told, in the clear and to everybody: for probes that know no token.
-    health: Target | None = None
 
     def check(self, target: Target) -> None:
         """Raises SecurityError for what cannot be used, or is missing where others can connect."""

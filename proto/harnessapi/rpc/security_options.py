@@ -12,7 +12,7 @@ from click.core import ParameterSource
 from harnessapi.rpc.dialing import Dialing
 from harnessapi.rpc.listening import KEEPALIVE_S, MAX_CONNECTION_AGE_S, Listening
 from harnessapi.rpc.secret_files import PEM_BEGIN, SecretSource, SecurityError
-from harnessapi.rpc.targets import Target, parse_target
+from harnessapi.rpc.targets import Target
 from harnessapi.rpc.tokens import environment_source
 
 _Option = Callable[[Any], Any]
@@ -47,18 +47,15 @@ class ListeningChoice:
     tls_client_ca: SecretSource | None
     token_file: SecretSource | None
     insecure: bool
-    health_port: int | None
-    ops_host: str
     max_connection_age: float
     max_connection_age_grace: float | None
     keepalive: float
 
     def listening(self, target: Target) -> Listening:
-        """Checked. Raises SecurityError, TargetError."""
+        """Checked. Raises SecurityError."""
         held = environment_source(_SERVER_TOKENS)
         if self.token_file is not None and held is not None:
             raise SecurityError(f"{self.token_file} and {held} both have tokens: give one of them")
-        port = self.health_port
         listening = Listening(
             certificate=self.tls_cert,
             key=self.tls_key,
@@ -68,7 +65,6 @@ class ListeningChoice:
             max_connection_age_s=self.max_connection_age or None,
             max_connection_age_grace_s=self.max_connection_age_grace,
             keepalive_s=self.keepalive,
-            health=None if port is None else parse_target(f"{self.ops_host}:{port}"),
         )
         listening.check(target)
         return listening
@@ -157,18 +153,6 @@ _LISTENING: Final[list[_Option]] = [
         "--insecure",
         is_flag=True,
         help="Listen where other machines reach it without TLS, or without a token.",
-    ),
-    click.option(
-        "--health-port",
-        type=click.IntRange(1, 65535),
-        help="Where health alone is told, in the clear and without a token: for probes.",
-    ),
-    click.option(
-        "--ops-host",
-        default="127.0.0.1",
-        show_default=True,
-        metavar="HOST",
-        help="Where that port listens.",
     ),
     click.option(
         "--max-connection-age",

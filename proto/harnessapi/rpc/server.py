@@ -10,6 +10,10 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from harnessapi.observing.call_metrics import count_calls
+from harnessapi.observing.logs import LogFormat, log_calls
+from harnessapi.observing.observed import UNOBSERVED, Observing
+from harnessapi.rpc.calls import CallInterceptor
 from harnessapi.rpc.interceptor import ErrorInterceptor
 from harnessapi.rpc.listening import FOR_EVERYBODY, Listening
 from harnessapi.rpc.options import MAX_MESSAGE_BYTES, server_options
@@ -40,22 +44,24 @@ class RpcServer:
         *,
         max_request_bytes: int = MAX_MESSAGE_BYTES,
         listening: Listening = FOR_EVERYBODY,
+        observing: Observing = UNOBSERVED,
     ) -> None:
         """Raises SecurityError."""
         self._names = ("", service)
         self._health = health.aio.HealthServicer()
-        self._listening = listening
+        self._observing = observing
         self._credentials = listening.server_credentials()
         tokens = listening.accepted_tokens()
         self.grpc_server = grpc.aio.server(
             interceptors=[
+                *_watching(service, observing),
                 *([] if tokens is None else [TokenInterceptor(tokens)]),
                 ErrorInterceptor(service),
             ],
             options=(*server_options(max_request_bytes), *listening.options()),
         )
         # Beside it, for probes that know no token: health and nothing else.
-        self._probed = None if listening.health is None else grpc.aio.server()
+        self._probed = None if observing.health is None else grpc.aio.server()
         if self._probed is not None:
             health_pb2_grpc.add_HealthServicer_to_server(self._health, self._probed)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc_server)
@@ -65,8 +71,8 @@ class RpcServer:
 
     def listen(self, target: Target) -> Target:
         """Opens the port; the target with the port that it got. Raises TargetError."""
-        if self._probed is not None and self._listening.health is not None:
-            bind(self._probed, self._listening.health)
+        if self._probed is not None and self._observing.health is not None:
+            bind(self._probed, self._observing.health)
         return bind(self.grpc_server, target, self._credentials)
 
     async def run(
@@ -116,6 +122,16 @@ class RpcServer:
         status = health_pb2.HealthCheckResponse
         for name in self._names:
             await self._health.set(name, status.SERVING if is_serving else status.NOT_SERVING)
+
+
+def _watching(service: str, observing: Observing) -> list[CallInterceptor]:
+    """None where nobody looks."""
+    listeners = []
+    if observing.metrics is not None:
+        listeners.append(count_calls(observing.metrics, service))
+    if observing.log_format is LogFormat.JSON:
+        listeners.append(log_calls())
+    return [CallInterceptor(listeners)] if listeners else []
 
 
 async def _first(*tasks: "asyncio.Future[Any]", timeout_s: float | None = None) -> None:
