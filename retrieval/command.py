@@ -4,11 +4,12 @@ import asyncio
 
 import click
 from harnessapi.devices import AUTO, DEVICES, DeviceError
+from harnessapi.observing.logs import say_listening
 from harnessapi.observing.observing_options import ObservingChoice, observing_options
 from harnessapi.programs import MissingExtraError, refusing, require_extra
 from harnessapi.rpc.secret_files import SecurityError
 from harnessapi.rpc.security_options import ListeningChoice, listening_options
-from harnessapi.rpc.targets import Target, TargetError, parse_target
+from harnessapi.rpc.targets import TargetError, parse_target
 
 
 @click.command("retrieval")
@@ -64,13 +65,9 @@ def retrieval_command(
                     device=device,
                     listening=allowed,
                     observing=observed,
-                    ready=_say_listening,
+                    ready=lambda bound: say_listening(bound, observed.log_format),
                 )
             )
-
-
-def _say_listening(target: Target) -> None:
-    click.echo(f"listening on {target}", err=True)
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ class SearchMetrics:
             ),
         )
 
-    def take(self, mode: Mode, result: pb.ContextResult) -> None:
+    def take(self, _query: pb.ContextQuery, mode: Mode, result: pb.ContextResult) -> None:
         """One that is done."""
         self._searches.add(mode, OUTCOMES.member(result.outcome) or "unspecified")
         self._seconds.add(result.search_ns / 1e9, mode)

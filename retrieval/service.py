@@ -6,7 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from harnessapi.devices import AUTO
+from harnessapi.observing.logs import LogFormat
 from harnessapi.observing.observed import UNOBSERVED, Observing
+from harnessapi.observing.traces import is_tracing
 from harnessapi.retrieval.v1 import retrieval_pb2 as pb
 from harnessapi.retrieval.v1 import retrieval_pb2_grpc as pb_grpc
 from harnessapi.rpc.listening import FOR_EVERYBODY, Listening
@@ -18,7 +20,8 @@ from harness_retrieval.contexts.context_store import LIMITS, ContextStore
 from harness_retrieval.contexts.recent_contexts import ContextLimits
 from harness_retrieval.limits import MAX_REQUEST_BYTES
 from harness_retrieval.local import LocalRetriever
-from harness_retrieval.retrieval_servicer import RetrievalServicer
+from harness_retrieval.retrieval_servicer import RetrievalServicer, SearchFollower
+from harness_retrieval.search_log import log_search, trace_search
 from harness_retrieval.search_metrics import SearchMetrics
 from harness_retrieval.types import SearchRequest
 
@@ -70,13 +73,12 @@ async def serve(
         observing=observing,
     )
     contexts = ContextStore(limits)
-    metrics = None if observing.metrics is None else SearchMetrics(observing.metrics, contexts)
     servicer = RetrievalServicer(
         contexts=contexts,
         retriever=retriever,
         executor=executor,
         costly_executor=costly_executor,
-        metrics=metrics,
+        followers=_followers(observing, contexts),
     )
     pb_grpc.add_RetrievalServiceServicer_to_server(servicer, server.grpc_server)
     try:
@@ -90,6 +92,17 @@ async def serve(
         executor.shutdown(wait=True)
         costly_executor.shutdown(wait=True, cancel_futures=True)
         retriever.shutdown()
+
+
+def _followers(observing: Observing, contexts: ContextStore) -> list[SearchFollower]:
+    followers: list[SearchFollower] = []
+    if observing.metrics is not None:
+        followers.append(SearchMetrics(observing.metrics, contexts).take)
+    if observing.log_format is LogFormat.JSON:
+        followers.append(log_search)
+    if is_tracing():
+        followers.append(trace_search)
+    return followers
 
 
 def _warm_up(retriever: LocalRetriever) -> None:

@@ -7,6 +7,7 @@ from typing import Final
 import click
 from harnessapi.devices import AUTO as ON_ANY
 from harnessapi.devices import CPU, DEVICES, DeviceError
+from harnessapi.observing.logs import say_listening
 from harnessapi.observing.observing_options import ObservingChoice, observing_options
 from harnessapi.programs import MissingExtraError, refusing, require_extra
 from harnessapi.rpc.dialing import Dialing
@@ -18,7 +19,7 @@ from harnessapi.rpc.security_options import (
     dialing_options,
     listening_options,
 )
-from harnessapi.rpc.targets import Target, TargetError, parse_target
+from harnessapi.rpc.targets import TargetError, parse_target
 
 from harness_retrieval.types import Retriever
 from harness_servers.backends.hosting import AUTO, BACKENDS, Hosting
@@ -175,7 +176,7 @@ def model_command(
                 target,
                 listening=allowed,
                 observing=observed,
-                ready=_say_listening,
+                ready=lambda bound: say_listening(bound, observed.log_format),
             )
     ctx.exit(0 if was_told_to_stop else 1)
 
@@ -190,10 +191,6 @@ def _make_retriever(address: str | None, dialing: Dialing | None, device: str) -
     from harness_retrieval.remote import RemoteRetriever  # noqa: PLC0415
 
     return RemoteRetriever(address, dialing=dialing)
-
-
-def _say_listening(target: Target) -> None:
-    click.echo(f"listening on {target}", err=True)
 
 
 if __name__ == "__main__":

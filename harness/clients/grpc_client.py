@@ -9,6 +9,8 @@ from typing import ClassVar, Final
 import grpc
 from harnessapi.inference.v1 import inference_pb2 as pb
 from harnessapi.inference.v1 import inference_pb2_grpc
+from harnessapi.observing.traces import calling
+from harnessapi.rpc.calls import REQUEST_ID, new_request_id
 from harnessapi.rpc.description import description_from_wire
 from harnessapi.rpc.dialing import IN_THE_CLEAR, Dialing
 from harnessapi.rpc.enums import MODES
@@ -18,7 +20,7 @@ from harnessapi.values import ModelDescription
 
 from harness.clients.completion import Completion, CompletionRequest
 from harness.clients.conversation import conversation
-from harness.clients.faults import RefusedError
+from harness.clients.faults import AttemptError, RefusedError
 from harness.clients.grpc_errors import NOT_LET_IN, attempt_error, explained
 from harness.clients.log_probs import LikelyCompletion, Score, read_score, score_request
 from harness.clients.model_client import Attempts, ModelClient, Watch
@@ -102,15 +104,25 @@ class Client(ModelClient):
     ) -> Completion:
         message = _to_wire(request, self._request, self._messages(request.prompt))
         await watch.sending()
-        transcript = Transcript(has_log_probs=request.top_log_probs is not None)
+        request_id = new_request_id()
+        transcript = Transcript(
+            has_log_probs=request.top_log_probs is not None, request_id=request_id
+        )
         sent = time.perf_counter()
         try:
-            async for event in self._stub.Generate(message, timeout=timeout_s):
-                watch.heard()
-                transcript.add(event, (time.perf_counter() - sent) * 1e3)
+            with calling("harness", "attempt", {"request_id": request_id}) as traced:
+                metadata = ((REQUEST_ID, request_id), *traced)
+                call = self._stub.Generate(message, timeout=timeout_s, metadata=metadata)
+                async for event in call:
+                    watch.heard()
+                    transcript.add(event, (time.perf_counter() - sent) * 1e3)
+            return transcript.completion((time.perf_counter() - sent) * 1e3)
         except grpc.aio.AioRpcError as error:
-            raise attempt_error(error) from None
-        return transcript.completion((time.perf_counter() - sent) * 1e3)
+            fault = attempt_error(error)
+        except AttemptError as error:
+            fault = error
+        fault.request_id = request_id
+        raise fault from None
 
     async def complete_with_log_probs(
         self, request: CompletionRequest, *, top_log_probs: int, timeout_s: float | None = None

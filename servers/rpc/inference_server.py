@@ -7,7 +7,9 @@ from collections.abc import Callable
 from typing import Final
 
 from harnessapi.inference.v1 import inference_pb2, inference_pb2_grpc
+from harnessapi.observing.logs import LogFormat
 from harnessapi.observing.observed import UNOBSERVED, Observing
+from harnessapi.observing.traces import is_tracing
 from harnessapi.rpc.listening import FOR_EVERYBODY, Listening
 from harnessapi.rpc.server import FAILURE_LINGER_S, RpcServer, stopped_by_signal
 from harnessapi.rpc.targets import Target
@@ -15,8 +17,9 @@ from harnessapi.rpc.targets import Target
 from harness_servers.backends.backend import Backend
 from harness_servers.backends.hosting import Hosting, make_backend, plain_hosting
 from harness_servers.generation import MAX_NEW_TOKENS
+from harness_servers.rpc.completion_log import log_completion, trace_searches
 from harness_servers.rpc.completion_metrics import CompletionMetrics
-from harness_servers.rpc.inference_servicer import InferenceServicer
+from harness_servers.rpc.inference_servicer import Follower, InferenceServicer
 from harness_servers.rpc.request_checks import max_request_bytes
 
 SERVICE: Final = inference_pb2.DESCRIPTOR.services_by_name["InferenceService"].full_name
@@ -83,8 +86,9 @@ async def serve(
         listening=listening,
         observing=observing,
     )
-    metrics = None if observing.metrics is None else CompletionMetrics(observing.metrics, backend)
-    servicer = InferenceServicer(backend, max_new_tokens=max_new_tokens, metrics=metrics)
+    servicer = InferenceServicer(
+        backend, max_new_tokens=max_new_tokens, followers=_followers(observing, backend)
+    )
     inference_pb2_grpc.add_InferenceServiceServicer_to_server(servicer, server.grpc_server)
     bound = server.listen(target)
     try:
@@ -97,3 +101,14 @@ async def serve(
         )
     finally:
         await backend.close()
+
+
+def _followers(observing: Observing, backend: Backend) -> list[Follower]:
+    followers: list[Follower] = []
+    if observing.metrics is not None:
+        followers.append(CompletionMetrics(observing.metrics, backend).follow)
+    if observing.log_format is LogFormat.JSON:
+        followers.append(log_completion)
+    if is_tracing():
+        followers.append(trace_searches)
+    return followers

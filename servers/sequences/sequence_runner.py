@@ -240,8 +240,14 @@ class SequenceRunner:
         sequence.transcriber.flush()
         self._urgent[sequence.id] = sequence
         if isinstance(consequence, SearchRequest):
-            deadline_ns = sequence.job.deadline_ns
-            self._searches.submit(sequence.id, replace(consequence, deadline_ns=deadline_ns))
+            job = sequence.job
+            request = replace(
+                consequence,
+                deadline_ns=job.deadline_ns,
+                request_id=job.request_id,
+                traceparent=job.traceparent,
+            )
+            self._searches.submit(sequence.id, request)
         else:
             self._insert(sequence, consequence, at_ns)
 

@@ -10,7 +10,10 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
 
+import click
+
 from harnessapi.rpc.calls import CallEnd, current_request_id
+from harnessapi.rpc.targets import Target
 
 _TEXT: Final = "%(levelname)s %(name)s: %(message)s"
 # The attribute of a record that holds what a line says besides its message.
@@ -53,6 +56,14 @@ def set_up_logging(log_format: LogFormat) -> None:
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("harness").setLevel(logging.INFO)
+
+
+def say_listening(target: Target, log_format: LogFormat) -> None:
+    """The server is up: the first line of its log."""
+    if log_format is LogFormat.JSON:
+        log_fields("listening", address=target.name)
+    else:
+        click.echo(f"listening on {target}", err=True)
 
 
 def log_calls() -> Callable[[CallEnd], None]:

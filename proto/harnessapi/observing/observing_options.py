@@ -81,8 +81,8 @@ _OPTIONS: Final[list[Callable[[Any], Any]]] = [
     ),
     click.option(
         "--log-format",
-        type=click.Choice([*LogFormat]),
-        default=LogFormat.TEXT,
+        type=click.Choice([one.value for one in LogFormat]),
+        default=LogFormat.TEXT.value,
         show_default=True,
         help="json: an object a line on standard error, one for every call too.",
     ),

@@ -6,13 +6,23 @@ import inspect
 import re
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final
 
 import grpc
 import grpc.aio
+
+from harnessapi.observing.traces import answering
 
 # A caller's name for its call: what it keeps of the answer, and what we log, have it both.
 REQUEST_ID: Final = "x-request-id"
@@ -48,8 +58,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     nothing is told.
     """
 
-    def __init__(self, listeners: Sequence[Callable[[CallEnd], None]]) -> None:
+    def __init__(self, listeners: Sequence[Callable[[CallEnd], None]], *, service: str) -> None:
+        """`service`: what the spans of its calls are of."""
         self._listeners = listeners
+        self._service = service
 
     async def intercept_service(
         self,
@@ -66,7 +78,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         request_id = given if is_well else new_request_id()
 
         def watched(context: Context) -> contextlib.AbstractContextManager[None]:
-            return self._watched(handler_call_details.method, request_id, context)
+            return self._watched(handler_call_details.method, request_id, metadata, context)
 
         codecs = {
             "request_deserializer": handler.request_deserializer,
@@ -81,13 +93,16 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         return grpc.unary_unary_rpc_method_handler(_plain(handler.unary_unary, watched), **codecs)
 
     @contextlib.contextmanager
-    def _watched(self, method: str, request_id: str, context: Context) -> Iterator[None]:
+    def _watched(
+        self, method: str, request_id: str, metadata: Mapping[str, Any], context: Context
+    ) -> Iterator[None]:
         # The task is the call's own: nobody else sees the variable.
         _current.set(request_id)
         began_s = time.monotonic()
         code = grpc.StatusCode.OK
         try:
-            yield
+            with answering(self._service, method, metadata, {"request_id": request_id}):
+                yield
         except (asyncio.CancelledError, GeneratorExit):
             code = grpc.StatusCode.CANCELLED
             raise

@@ -13,6 +13,7 @@ from grpc_reflection.v1alpha import reflection
 from harnessapi.observing.call_metrics import count_calls
 from harnessapi.observing.logs import LogFormat, log_calls
 from harnessapi.observing.observed import UNOBSERVED, Observing
+from harnessapi.observing.traces import is_tracing
 from harnessapi.rpc.calls import CallInterceptor
 from harnessapi.rpc.interceptor import ErrorInterceptor
 from harnessapi.rpc.listening import FOR_EVERYBODY, Listening
@@ -131,7 +132,9 @@ def _watching(service: str, observing: Observing) -> list[CallInterceptor]:
         listeners.append(count_calls(observing.metrics, service))
     if observing.log_format is LogFormat.JSON:
         listeners.append(log_calls())
-    return [CallInterceptor(listeners)] if listeners else []
+    if not listeners and not is_tracing():
+        return []
+    return [CallInterceptor(listeners, service=service.rpartition(".")[2])]
 
 
 async def _first(*tasks: "asyncio.Future[Any]", timeout_s: float | None = None) -> None:
