@@ -139,7 +139,7 @@ def test_an_eval_over_tls_with_tokens_leaves_none_of_them_anywhere(
     check_ids(place, json.loads(row)["run"])
     check_traces(place)
     # With the right token the search was really behind its own.
-    assert "UNAUTHENTICATED" not in place.say("model")
+    assert "UNAUTHENTICATED" not in place.say("search")
 
 
 def lines(place: Place, name: str) -> list[dict[str, Any]]:

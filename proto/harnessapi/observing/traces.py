@@ -28,6 +28,11 @@ def is_tracing() -> bool:
     return _exporter_name() != "none" and _is_installed()
 
 
+def start_tracing(service: str) -> bool:
+    """The same, with everything loaded for it that the first span would wait for."""
+    return _tracer(service) is not None
+
+
 @contextmanager
 def calling(service: str, name: str, attributes: Attributes) -> Iterator[Metadata]:
     """A span of a client's call; what goes with the call as its metadata. Without traces: nothing.
@@ -40,7 +45,7 @@ def calling(service: str, name: str, attributes: Attributes) -> Iterator[Metadat
         return
     from opentelemetry.trace import SpanKind  # noqa: PLC0415
 
-    with tracer.start_as_current_span(name, kind=SpanKind.CLIENT, attributes=dict(attributes)):
+    with _span(tracer, name, kind=SpanKind.CLIENT, attributes=dict(attributes)):
         yield ((_PARENT, current_parent()),)
 
 
@@ -56,9 +61,7 @@ def answering(
     from opentelemetry.trace import SpanKind  # noqa: PLC0415
 
     above = _above(str(call_metadata.get(_PARENT, "")))
-    with tracer.start_as_current_span(
-        name, context=above, kind=SpanKind.SERVER, attributes=dict(attributes)
-    ):
+    with _span(tracer, name, context=above, kind=SpanKind.SERVER, attributes=dict(attributes)):
         yield
 
 
@@ -86,6 +89,20 @@ def current_parent() -> str:
     carrier: dict[str, str] = {}
     inject(carrier)
     return carrier.get(_PARENT, "")
+
+
+@contextmanager
+def _span(tracer: Any, name: str, **options: Any) -> Iterator[None]:
+    """The current one of the block. An error is told by its kind: its text may quote a prompt."""
+    from opentelemetry.trace import StatusCode  # noqa: PLC0415
+
+    quiet = {"record_exception": False, "set_status_on_exception": False}
+    with tracer.start_as_current_span(name, **quiet, **options) as span:
+        try:
+            yield
+        except BaseException as error:
+            span.set_status(StatusCode.ERROR, type(error).__name__)
+            raise
 
 
 def _above(parent: str) -> Any:

@@ -13,7 +13,7 @@ from grpc_reflection.v1alpha import reflection
 from harnessapi.observing.call_metrics import count_calls
 from harnessapi.observing.logs import LogFormat, log_calls
 from harnessapi.observing.observed import UNOBSERVED, Observing
-from harnessapi.observing.traces import is_tracing
+from harnessapi.observing.traces import start_tracing
 from harnessapi.rpc.calls import CallInterceptor
 from harnessapi.rpc.interceptor import ErrorInterceptor
 from harnessapi.rpc.listening import FOR_EVERYBODY, Listening
@@ -132,9 +132,9 @@ def _watching(service: str, observing: Observing) -> list[CallInterceptor]:
         listeners.append(count_calls(observing.metrics, service))
     if observing.log_format is LogFormat.JSON:
         listeners.append(log_calls())
-    if not listeners and not is_tracing():
-        return []
-    return [CallInterceptor(listeners, service=service.rpartition(".")[2])]
+    name = service.rpartition(".")[2]
+    is_traced = start_tracing(name)
+    return [CallInterceptor(listeners, service=name)] if listeners or is_traced else []
 
 
 async def _first(*tasks: "asyncio.Future[Any]", timeout_s: float | None = None) -> None:
