@@ -17,7 +17,7 @@ from harnessapi.observing.traces import start_tracing
 from harnessapi.rpc.calls import CallInterceptor
 from harnessapi.rpc.interceptor import ErrorInterceptor
 from harnessapi.rpc.listening import FOR_EVERYBODY, Listening
-from harnessapi.rpc.options import MAX_MESSAGE_BYTES, server_options
+from harnessapi.rpc.options import MAX_MESSAGE_BYTES, SERVER_OPTIONS, server_options
 from harnessapi.rpc.targets import Target, bind
 from harnessapi.rpc.token_interceptor import TokenInterceptor
 
@@ -62,8 +62,9 @@ class RpcServer:
             options=(*server_options(max_request_bytes), *listening.options()),
         )
         # Beside it, for probes that know no token: health and nothing else.
-        self._probed = None if observing.health is None else grpc.aio.server()
-        if self._probed is not None:
+        self._probed = None
+        if observing.health is not None:
+            self._probed = grpc.aio.server(options=SERVER_OPTIONS)
             health_pb2_grpc.add_HealthServicer_to_server(self._health, self._probed)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc_server)
         reflection.enable_server_reflection(
