@@ -13,7 +13,7 @@ from prometheus_client.core import (
     Metric,
 )
 
-from harnessapi.observing.tallies import Counter, Gauge, Histogram, Metrics, Tally
+from harnessapi.observing.tallies import Counter, Gauge, Histogram, Labels, Metrics, Tally
 from harnessapi.rpc.targets import Target, TargetError
 
 _INFINITY: Final = "+Inf"
@@ -54,8 +54,8 @@ def _family(tally: Tally) -> Metric:
     match tally:
         case Counter():
             counter = CounterMetricFamily(tally.name, tally.help, labels=tally.labels)
-            values = {**dict.fromkeys(() if tally.labels else ((),), 0.0), **tally.values}
-            for labels, value in values.items():
+            values: dict[Labels, float] = {} if tally.labels else {(): 0.0}
+            for labels, value in {**values, **tally.values}.items():
                 counter.add_metric(labels, value)
             return counter
         case Gauge():

@@ -75,7 +75,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         metadata = dict(handler_call_details.invocation_metadata or ())
         given = metadata.get(REQUEST_ID, "")
         is_well = isinstance(given, str) and _WELL_FORMED.fullmatch(given)
-        request_id = given if is_well else new_request_id()
+        request_id = str(given) if is_well else new_request_id()
 
         def watched(context: Context) -> contextlib.AbstractContextManager[None]:
             return self._watched(handler_call_details.method, request_id, metadata, context)

@@ -52,7 +52,8 @@ class Dialing:
             channel = grpc.aio.insecure_channel(target.name, options=told)
         else:
             channel = grpc.aio.secure_channel(target.name, credentials, options=told)
-        return self._with_token(channel)
+        shown: grpc.aio.Channel = self._with_token(channel)
+        return shown
 
     def channel(self, target: Target) -> grpc.Channel:
         """For calls that block. Raises SecurityError."""
@@ -61,7 +62,8 @@ class Dialing:
             channel = grpc.insecure_channel(target.name, options=told)
         else:
             channel = grpc.secure_channel(target.name, credentials, options=told)
-        return self._with_token(channel)
+        shown: grpc.Channel = self._with_token(channel)
+        return shown
 
     def _options(self, target: Target, options: Options | None) -> list[tuple[str, Any]]:
         told: list[tuple[str, Any]] = [*(channel_options(target) if options is None else options)]

@@ -2,7 +2,7 @@
 
 import logging
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import grpc
 
@@ -66,8 +66,10 @@ class Listening:
         if self.certificate is None or self.key is None:
             return None
         served = _ServedIdentity(self.certificate, self.key, self.client_ca)
+        # None for "as before" is gRPC's own; its stubs do not say so.
+        changed: Any = served.changed
         return grpc.dynamic_ssl_server_credentials(
-            served.read(), served.changed, require_client_authentication=self.client_ca is not None
+            served.read(), changed, require_client_authentication=self.client_ca is not None
         )
 
     def accepted_tokens(self) -> AcceptedTokens | None:

@@ -17,7 +17,7 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):
     def __init__(self, tokens: AcceptedTokens) -> None:
         self._tokens = tokens
         # Whatever the method's own kind is: the request is not read.
-        self._refusal = grpc.stream_stream_rpc_method_handler(_refuse)
+        self._refusal: Any = grpc.stream_stream_rpc_method_handler(_refuse)
 
     async def intercept_service(
         self,
