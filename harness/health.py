@@ -5,6 +5,8 @@ For containers and scripts. It needs nothing but what the client needs, so every
 
 import click
 from harnessapi.rpc.probe import why_not_healthy
+from harnessapi.rpc.secret_files import SecurityError
+from harnessapi.rpc.security_options import DialingChoice, dialing_options
 from harnessapi.rpc.targets import TargetError, parse_target
 
 
@@ -13,14 +15,16 @@ from harnessapi.rpc.targets import TargetError, parse_target
 @click.option(
     "--timeout", default=3.0, show_default=True, metavar="SECONDS", help="To wait for its answer."
 )
-def health_command(address: str, timeout: float) -> None:
+@dialing_options("", "HARNESS_TOKEN", "it")
+def health_command(*, address: str, timeout: float, dialing: DialingChoice) -> None:
     """Is the server at ADDRESS (host:port or unix:/path) healthy?
 
     Exit status: 0 where it answers SERVING, else 1 with the reason.
     """
     try:
-        reason = why_not_healthy(parse_target(address), timeout_s=timeout)
-    except TargetError as error:
+        target = parse_target(address)
+        reason = why_not_healthy(target, timeout_s=timeout, dialing=dialing.dialing(target))
+    except (TargetError, SecurityError) as error:
         raise click.ClickException(str(error)) from None
     if reason is not None:
         raise click.ClickException(f"{address}: {reason}")

@@ -8,7 +8,7 @@ from typing import TypeVar
 import grpc
 from harnessapi.retrieval.v1 import retrieval_pb2 as pb
 from harnessapi.retrieval.v1 import retrieval_pb2_grpc as pb_grpc
-from harnessapi.rpc.options import channel_options
+from harnessapi.rpc.dialing import IN_THE_CLEAR, Dialing
 from harnessapi.rpc.targets import parse_target
 
 from harness_retrieval.contexts.sent_texts import SentTexts
@@ -25,7 +25,8 @@ _Response = TypeVar("_Response")
 class RemoteRetriever:
     """A Retriever over one channel. `deadline_s` holds for a whole call of `search`, retries too.
 
-    Raises TargetError for an address that cannot be read; connects when first used.
+    Raises TargetError for an address that cannot be read, SecurityError for what it is to be
+    dialled with; connects when first used.
     """
 
     max_requests = 16
@@ -34,15 +35,14 @@ class RemoteRetriever:
         self,
         address: str,
         *,
+        dialing: Dialing = IN_THE_CLEAR,
         deadline_s: float = 30.0,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._target = parse_target(address)
         self._deadline_s = deadline_s
         self._now_s = now_s
-        self._channel = grpc.insecure_channel(
-            self._target.name, options=channel_options(self._target)
-        )
+        self._channel = dialing.channel(self._target)
         self._stub = pb_grpc.RetrievalServiceStub(self._channel)
         self._sent = SentTexts()
 

@@ -25,6 +25,8 @@ from harness_retrieval.limits import MAX_CLOSED_CONTEXTS, MAX_QUERIES
 from harness_retrieval.types import Retriever, SearchAbandonedError, SearchRequest, SearchResult
 from harness_retrieval.wire import request_from_wire, result_to_wire
 
+# Is told of every search that is done, on the event loop.
+SearchFollower = Callable[[pb.ContextQuery, Mode, pb.ContextResult], None]
 _T = TypeVar("_T")
 
 
@@ -41,11 +43,13 @@ class RetrievalServicer(pb_grpc.RetrievalServiceServicer):
         retriever: Retriever,
         executor: ThreadPoolExecutor,
         costly_executor: ThreadPoolExecutor,
+        followers: Sequence[SearchFollower] = (),
     ) -> None:
         self._contexts = contexts
         self._retriever = retriever
         self._executor = executor
         self._costly_executor = costly_executor
+        self._followers = followers
 
     async def OpenContext(self, request: pb.OpenContextRequest, context: Any) -> Any:
         await self._run(self._contexts.open, request.context_id, request.text)
@@ -65,6 +69,9 @@ class RetrievalServicer(pb_grpc.RetrievalServiceServicer):
             results = await asyncio.gather(*map(self._answer, asked))
         except SearchAbandonedError as error:
             raise DeadlinePassedError(str(error)) from None
+        for follower in self._followers:
+            for query, mode, result in zip(request.queries, known, results, strict=True):
+                follower(query, mode, result)
         return pb.SearchContextsResponse(results=results)
 
     async def CloseContexts(self, request: pb.CloseContextsRequest, context: Any) -> Any:

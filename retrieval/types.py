@@ -24,6 +24,9 @@ class SearchRequest:
     top_k: int = 1
     # When nobody waits for it any more, by time.monotonic_ns; None: never.
     deadline_ns: int | None = None
+    # Whose search it is, for logs and traces: the call of a model server, and its span.
+    request_id: str = ""
+    traceparent: str = ""
 
     def well_formed(self) -> "SearchRequest":
         """What can be sent as UTF-8: each lone surrogate is a '?', so offsets stay."""

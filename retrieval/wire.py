@@ -17,6 +17,8 @@ def query_to_wire(request: SearchRequest, *, offset: int) -> pb.ContextQuery:
         query=request.query,
         passage_separator=request.passage_separator,
         top_k=request.top_k,
+        request_id=request.request_id,
+        traceparent=request.traceparent,
     )
 
 
@@ -33,6 +35,8 @@ def request_from_wire(
         passage_separator=query.passage_separator if has_separator else "\n",
         top_k=query.top_k if has_top_k else 1,
         deadline_ns=deadline_ns,
+        request_id=query.request_id,
+        traceparent=query.traceparent,
     )
 
 

@@ -1,13 +1,25 @@
 """`harness serve model`, also as `python -m harness_servers.command`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import click
 from harnessapi.devices import AUTO as ON_ANY
 from harnessapi.devices import CPU, DEVICES, DeviceError
+from harnessapi.observing.logs import say_listening
+from harnessapi.observing.observing_options import ObservingChoice, observing_options
 from harnessapi.programs import MissingExtraError, refusing, require_extra
-from harnessapi.rpc.targets import Target, TargetError, parse_target
+from harnessapi.rpc.dialing import Dialing
+from harnessapi.rpc.secret_files import SecurityError
+from harnessapi.rpc.security_options import (
+    SERVER_PREFIX,
+    DialingChoice,
+    ListeningChoice,
+    dialing_options,
+    listening_options,
+)
+from harnessapi.rpc.targets import TargetError, parse_target
 
 from harness_retrieval.types import Retriever
 from harness_servers.backends.hosting import AUTO, BACKENDS, Hosting
@@ -16,6 +28,7 @@ from harness_servers.errors import CheckpointError
 from harness_servers.generation import MAX_NEW_TOKENS
 
 _MAX_PROMPT_TOKENS: Final = 131_072
+_SEARCH_TOKEN: Final = f"{SERVER_PREFIX}RETRIEVAL_TOKEN"
 _POSITIVE: Final = click.IntRange(min=1)
 
 
@@ -88,6 +101,9 @@ def _whole_bytes(_: click.Context, __: click.Parameter, value: int | None) -> in
     "the whole state. For lstm and mamba2, without search.",
 )
 @click.option("--name", help="What GetModel calls it.  [default: the folder's name]")
+@listening_options
+@observing_options
+@dialing_options("retrieval-", _SEARCH_TOKEN, "the search service")
 @click.pass_context
 def model_command(
     ctx: click.Context,
@@ -105,6 +121,9 @@ def model_command(
     styles: str | None,
     state_bits: int | None,
     name: str | None,
+    listening: ListeningChoice,
+    observing: ObservingChoice,
+    dialing: DialingChoice,
 ) -> None:
     """Serve CHECKPOINT until Ctrl-C or SIGTERM.
 
@@ -114,14 +133,23 @@ def model_command(
       harness serve model checkpoints/rnn --retrieval 127.0.0.1:50052
       harness serve model FOLDER --backend transformers --device cuda
       harness serve model checkpoints/rnn --state-bits 64
+      harness serve model checkpoints/rnn --listen 0.0.0.0:50051 \\
+        --tls-cert cert.pem --tls-key key.pem --token-file tokens
+
+    Where other machines reach it, it needs TLS and a token, or --insecure (docs/trust.md).
 
     \b
     Exit status: 0 told to stop; 1 the engine died; 2 a wrong checkpoint, device or address.
     """
-    with refusing(MissingExtraError, TargetError, CheckpointError, DeviceError):
+    with refusing(MissingExtraError, TargetError, CheckpointError, DeviceError, SecurityError):
         require_extra("servers", "serving a model")
         if retrieval is None:
             require_extra("retrieval", "searching in process")
+        target = parse_target(listen)
+        allowed = listening.listening(target)
+        search = None
+        if retrieval is not None:
+            search = dialing.dialing(parse_target(retrieval), insecure=listening.insecure)
         # Torch comes with it: not for --help.
         from harness_servers.rpc.inference_server import host  # noqa: PLC0415
 
@@ -129,7 +157,7 @@ def model_command(
             folder=checkpoint,
             backend=backend,
             device=device,
-            retriever=lambda: _make_retriever(retrieval, device),
+            retriever=lambda: _make_retriever(retrieval, search, device),
             slots=slots,
             max_prompt_tokens=max_prompt_tokens,
             max_new_tokens=max_new_tokens,
@@ -138,24 +166,31 @@ def model_command(
             styles=None if styles is None else tuple(styles.split(",")),
             state_bits=state_bits,
         )
-        was_told_to_stop = host(hosting, parse_target(listen), ready=_say_listening)
+        with observing.observing() as observed:
+            was_told_to_stop = host(
+                replace(
+                    hosting,
+                    tells_counts=observed.metrics is not None,
+                    log_format=observed.log_format,
+                ),
+                target,
+                listening=allowed,
+                observing=observed,
+                ready=lambda bound: say_listening(bound, observed.log_format),
+            )
     ctx.exit(0 if was_told_to_stop else 1)
 
 
-def _make_retriever(address: str | None, device: str) -> Retriever:
+def _make_retriever(address: str | None, dialing: Dialing | None, device: str) -> Retriever:
     # Each brings libraries that the other does not need.
-    if address is None:
+    if address is None or dialing is None:
         from harness_retrieval.local import LocalRetriever  # noqa: PLC0415
 
         # A model's GPU is no reason for FAISS to have one; whoever wants the CPU wants it alone.
         return LocalRetriever(device=CPU if device == CPU else ON_ANY)
     from harness_retrieval.remote import RemoteRetriever  # noqa: PLC0415
 
-    return RemoteRetriever(address)
-
-
-def _say_listening(target: Target) -> None:
-    click.echo(f"listening on {target}", err=True)
+    return RemoteRetriever(address, dialing=dialing)
 
 
 if __name__ == "__main__":

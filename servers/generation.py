@@ -69,6 +69,9 @@ class Job:
     top_log_probs: int | None = None
     # At least one token, after a prompt that may be empty; None: the model writes.
     given_ids: tuple[int, ...] | None = None
+    # Of the call, for logs and traces of its searches; and its span.
+    request_id: str = ""
+    traceparent: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -66,11 +66,22 @@ class TokenChunk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     error: str = ""
 
 
-class News(msgspec.Struct, frozen=True, kw_only=True):
+class EngineCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """What an engine has done since it started, and what its states take now."""
+
+    num_steps: int
+    # Of the slots, and of the prefixes that are kept.
+    slot_bytes: int
+    cache_bytes: int
+
+
+class News(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What there is to say of several sequences, and since when (time.monotonic_ns)."""
 
     at_ns: int
     chunks: Sequence[TokenChunk]
+    # Where they are asked for.
+    counts: EngineCounts | None = None
 
 
 class TokenSource(Protocol):

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
+from harnessapi.rpc.dialing import IN_THE_CLEAR, Dialing
 from harnessapi.rpc.targets import Target, TargetError, parse_target
 
 from harness.cli.dependencies import Dependencies, read_endpoints
@@ -33,8 +34,13 @@ def check_conformance(
     findings: list[Finding] = []
 
     async def holding() -> None:
-        async with _target(place, endpoints_file, given) as target:
-            found = hold(target, wait_s=wait_s, connect_timeout_s=given.connect_timeout_s)
+        async with _target(place, endpoints_file, given) as (target, dialing):
+            found = hold(
+                target,
+                wait_s=wait_s,
+                connect_timeout_s=given.connect_timeout_s,
+                dialing=dialing,
+            )
             async with aclosing(found):
                 async for one in found:
                     findings.append(one)
@@ -54,8 +60,11 @@ def check_conformance(
 @asynccontextmanager
 async def _target(
     place: str, endpoints_file: Path | None, given: Dependencies
-) -> AsyncIterator[Target]:
-    """Where the server is: an endpoint that is a checkpoint is started, and stopped at the end."""
+) -> AsyncIterator[tuple[Target, Dialing]]:
+    """Where the server is, and how it is dialled.
+
+    An endpoint that is a checkpoint is started, and stopped at the end.
+    """
     known = {one.name: one for one in read_endpoints(endpoints_file).endpoints}
     if place not in known:
         try:
@@ -63,7 +72,7 @@ async def _target(
         except TargetError as error:
             names = ", ".join(known)
             raise InputError(f"{error}, nor one of the endpoints {names}") from None
-        yield target
+        yield target, IN_THE_CLEAR
         return
     endpoint = known[place]
     if endpoint.external is not None:
@@ -71,10 +80,13 @@ async def _target(
             f"endpoint '{place}' is asked over HTTP; the promises are those of a gRPC server"
         )
     if endpoint.checkpoint is None:
-        yield parse_target(endpoint.address or "")
+        try:
+            yield parse_target(endpoint.address or ""), endpoint.dialing()
+        except InputError as error:
+            raise InputError(f"endpoint '{place}': {error}") from None
         return
     async with _started(endpoint, given) as target:
-        yield target
+        yield target, IN_THE_CLEAR
 
 
 @asynccontextmanager

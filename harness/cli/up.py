@@ -34,6 +34,11 @@ from harness.fleet.standing_fleet import LOOK_EVERY_S, StandingFleet, plan_stand
     show_default=True,
     help="Folder of the servers' logs, and of an endpoints.toml with their addresses.",
 )
+@click.option(
+    "--insecure",
+    is_flag=True,
+    help="Listen on a HOST that other machines reach, in the clear and for everybody.",
+)
 @QUIET
 @ENDPOINTS_FILE
 @click.pass_context
@@ -45,6 +50,7 @@ def up_command(
     host: str,
     port: int,
     logs: Path,
+    insecure: bool,
     quiet: bool,
     endpoints_file: Path | None,
 ) -> None:
@@ -52,6 +58,7 @@ def up_command(
 
     Endpoints with the same checkpoint share one server, and all servers one search service. A
     server that crashes is started again. The table shows what the servers say of their health.
+    They speak in the clear: for TLS and tokens start each by harness serve (docs/trust.md).
 
     \b
       harness up
@@ -69,7 +76,9 @@ def up_command(
     _make_writable(logs)
     with open_fleet_view(is_quiet=quiet) as view:
         try:
-            fleet = plan_standing_fleet(local, program, logs, host=host, port=port, say=view.say)
+            fleet = plan_standing_fleet(
+                local, program, logs, host=host, port=port, insecure=insecure, say=view.say
+            )
         except TargetError as error:
             raise InputError(str(error)) from None
         try:

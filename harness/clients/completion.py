@@ -147,6 +147,8 @@ class Completion(Counts, frozen=True, kw_only=True):
     times: CompletionTimes
     prompt_token_ids: tuple[int, ...] = ()
     num_attempts: Count = 1
+    # Of the last attempt, as the logs of a server of ours have it; empty where it was not sent.
+    request_id: str = ""
     # The fault of every attempt but the last.
     faults: tuple[str, ...] = ()
     # Of every request that was answered; empty where the server is one of ours.

@@ -194,6 +194,8 @@ async def connect(
     clock = Clock()
     end = clock.now_s() + timeout_s
     while not await client.is_serving():
+        if client.is_turned_away:
+            raise InputError(f"endpoint '{endpoint.name}' ({endpoint.place}): {client.cause}")
         if clock.now_s() > end:
             raise UnreachableError(
                 f"endpoint '{endpoint.name}' ({endpoint.place}) is not healthy "

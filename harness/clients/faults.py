@@ -26,6 +26,8 @@ class AttemptError(HarnessError):
     is_endpoints: bool = False
     # The end of what a server had sent, as it came; the key is masked.
     raw: str = ""
+    # As it was sent along; empty where it was not.
+    request_id: str = ""
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(f"{code}: {detail}" if detail else code)

@@ -9,17 +9,19 @@ from typing import ClassVar, Final
 import grpc
 from harnessapi.inference.v1 import inference_pb2 as pb
 from harnessapi.inference.v1 import inference_pb2_grpc
+from harnessapi.observing.traces import calling
+from harnessapi.rpc.calls import REQUEST_ID, new_request_id
 from harnessapi.rpc.description import description_from_wire
+from harnessapi.rpc.dialing import IN_THE_CLEAR, Dialing
 from harnessapi.rpc.enums import MODES
-from harnessapi.rpc.options import channel_options
 from harnessapi.rpc.probe import why_not_serving
 from harnessapi.rpc.targets import Target
 from harnessapi.values import ModelDescription
 
 from harness.clients.completion import Completion, CompletionRequest
 from harness.clients.conversation import conversation
-from harness.clients.faults import RefusedError
-from harness.clients.grpc_errors import attempt_error, explained
+from harness.clients.faults import AttemptError, RefusedError
+from harness.clients.grpc_errors import NOT_LET_IN, attempt_error, explained
 from harness.clients.log_probs import LikelyCompletion, Score, read_score, score_request
 from harness.clients.model_client import Attempts, ModelClient, Watch
 from harness.clients.transcript import Transcript
@@ -41,15 +43,22 @@ class Client(ModelClient):
     is_searched_by_server: ClassVar[bool] = True
 
     def __init__(
-        self, target: Target, api: Api | None = None, request: RequestOptions = DEFAULT_REQUEST
+        self,
+        target: Target,
+        api: Api | None = None,
+        request: RequestOptions = DEFAULT_REQUEST,
+        dialing: Dialing = IN_THE_CLEAR,
     ) -> None:
-        """`api` None: written language is a conversation where the model has a chat template."""
+        """`api` None: written language is a conversation where the model has a chat template.
+
+        Raises SecurityError for what it cannot be dialled with.
+        """
         super().__init__()
         self.target = target
         self._api = api
         self._request = request
         self._has_chat_template = False
-        self._channel = grpc.aio.insecure_channel(target.name, options=channel_options(target))
+        self._channel = dialing.aio_channel(target)
         self._stub = inference_pb2_grpc.InferenceServiceStub(self._channel)
 
     async def close(self) -> None:
@@ -60,6 +69,7 @@ class Client(ModelClient):
         """Whether the server is there, and says that its model is warm."""
         said = await why_not_serving(self._channel, timeout_s=_PROBE_TIMEOUT_S) or ""
         self.cause = explained(said, OTHER_SERVICE)
+        self.is_turned_away = said.startswith(NOT_LET_IN)
         return not self.cause
 
     async def get_model(self) -> ModelDescription:
@@ -94,15 +104,25 @@ class Client(ModelClient):
     ) -> Completion:
         message = _to_wire(request, self._request, self._messages(request.prompt))
         await watch.sending()
-        transcript = Transcript(has_log_probs=request.top_log_probs is not None)
+        request_id = new_request_id()
+        transcript = Transcript(
+            has_log_probs=request.top_log_probs is not None, request_id=request_id
+        )
         sent = time.perf_counter()
         try:
-            async for event in self._stub.Generate(message, timeout=timeout_s):
-                watch.heard()
-                transcript.add(event, (time.perf_counter() - sent) * 1e3)
+            with calling("harness", "attempt", {"request_id": request_id}) as traced:
+                metadata = ((REQUEST_ID, request_id), *traced)
+                call = self._stub.Generate(message, timeout=timeout_s, metadata=metadata)
+                async for event in call:
+                    watch.heard()
+                    transcript.add(event, (time.perf_counter() - sent) * 1e3)
+            return transcript.completion((time.perf_counter() - sent) * 1e3)
         except grpc.aio.AioRpcError as error:
-            raise attempt_error(error) from None
-        return transcript.completion((time.perf_counter() - sent) * 1e3)
+            fault = attempt_error(error)
+        except AttemptError as error:
+            fault = error
+        fault.request_id = request_id
+        raise fault from None
 
     async def complete_with_log_probs(
         self, request: CompletionRequest, *, top_log_probs: int, timeout_s: float | None = None

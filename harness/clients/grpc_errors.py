@@ -18,9 +18,17 @@ _TOO_LARGE: Final = "larger than max"
 # What gRPC says of a server, by a part of it, and what to look at.
 _NO_GRPC: Final = (
     "what answers there may not speak gRPC: the address of an OpenAI-compatible server begins "
-    "with http:// and has a model beside it"
+    "with http:// and has a model beside it; or it wants TLS, or a client_cert of ours"
+)
+NOT_LET_IN: Final = (
+    grpc.StatusCode.UNAUTHENTICATED.name,
+    grpc.StatusCode.PERMISSION_DENIED.name,
 )
 _CAUSES: Final = (
+    ("UNAUTHENTICATED", "the server wants another token: see token_env and token_file"),
+    ("CERTIFICATE_VERIFY_FAILED", "its certificate is of none of the CAs that are trusted: see ca"),
+    ("Hostname Verification Check failed", "its certificate is for another name: see server_name"),
+    ("Tls handshake failed", "it and we agree on no TLS"),
     ("Connection refused", "connection refused: nobody listens there"),
     ("No such file or directory", "nobody listens there: there is no such socket"),
     ("Domain name not found", "the name is not known"),
@@ -49,13 +57,19 @@ def attempt_error(error: grpc.aio.AioRpcError, mask: Callable[[str], str] = str)
     code, detail = error.code(), mask(error.details() or "")
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE in detail:
         return RefusedError(code.name, detail)
-    if code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED}:
-        return TransientError(code.name, detail)
-    # We cancel by cancelling the task, which never gets here: the server hung up midway.
-    if code is grpc.StatusCode.CANCELLED:
-        return TransientError(BROKEN_STREAM, detail)
-    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return DeadlineError(code.name, detail)
-    if code is grpc.StatusCode.INVALID_ARGUMENT:
-        return RefusedError(code.name, detail, is_of_one=True)
-    return AttemptError(code.name, detail)
+    match code:
+        case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.RESOURCE_EXHAUSTED:
+            fault: AttemptError = TransientError(code.name, detail)
+        case grpc.StatusCode.CANCELLED:
+            # We cancel by cancelling the task, which never gets here: the server hung up midway.
+            fault = TransientError(BROKEN_STREAM, detail)
+        case grpc.StatusCode.DEADLINE_EXCEEDED:
+            fault = DeadlineError(code.name, detail)
+        case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
+            # Whoever is answered so is answered so in every request.
+            fault = RefusedError(code.name, detail)
+        case grpc.StatusCode.INVALID_ARGUMENT:
+            fault = RefusedError(code.name, detail, is_of_one=True)
+        case _:
+            fault = AttemptError(code.name, detail)
+    return fault

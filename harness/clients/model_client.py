@@ -55,6 +55,8 @@ class ModelClient(ABC):
         self.say: Callable[[str], None] = nobody_listens
         # Why it was not serving when it was asked last.
         self.cause = ""
+        # It is there, and will not have us: waiting changes nothing.
+        self.is_turned_away = False
         # Parameters that the server refused, with its words; they are not sent any more.
         self.refused: dict[str, str] = {}
         # The models that the server lists; empty where it lists none.

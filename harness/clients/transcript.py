@@ -23,8 +23,9 @@ class Transcript:
     `has_log_probs`: they were asked for.
     """
 
-    def __init__(self, *, has_log_probs: bool = False) -> None:
+    def __init__(self, *, has_log_probs: bool = False, request_id: str = "") -> None:
         self._has_log_probs = has_log_probs
+        self._request_id = request_id
         self._log_probs: list[ScoredToken] = []
         self._started: pb.Started | None = None
         self._finished: pb.Finished | None = None
@@ -60,6 +61,7 @@ class Transcript:
             ),
             searches=tuple(self._searches),
             log_probs=tuple(self._log_probs) if self._has_log_probs else None,
+            request_id=self._request_id,
             finish_reason=_finish_reason(finished.reason),
             times=CompletionTimes(
                 ttft_ms=self._ttft_ms,

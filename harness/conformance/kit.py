@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from typing import Final
 
+from harnessapi.rpc.dialing import IN_THE_CLEAR, Dialing
 from harnessapi.rpc.probe import why_not_serving
 from harnessapi.rpc.targets import Target
 
@@ -26,10 +27,11 @@ async def hold(
     *,
     wait_s: float = WAIT_S,
     connect_timeout_s: float,
+    dialing: Dialing = IN_THE_CLEAR,
     promises: Sequence[Promise] = PROMISES,
 ) -> AsyncGenerator[Finding]:
     """Each promise as it was found. Raises UnreachableError where there is no gRPC server."""
-    trial = Trial(target, wait_s=wait_s)
+    trial = Trial(target, wait_s=wait_s, dialing=dialing)
     verdicts: dict[str, Judgement] = {}
     gone_since = ""
     try:

@@ -7,6 +7,7 @@ from typing import Any, Final, TypeVar
 import grpc
 from harnessapi.inference.v1 import inference_pb2 as pb
 from harnessapi.inference.v1 import inference_pb2_grpc
+from harnessapi.rpc.dialing import IN_THE_CLEAR, Dialing
 from harnessapi.rpc.options import channel_options
 from harnessapi.rpc.targets import Target
 from harnessapi.values import Mode
@@ -32,7 +33,7 @@ class Trial:
     those that need them.
     """
 
-    def __init__(self, target: Target, *, wait_s: float) -> None:
+    def __init__(self, target: Target, *, wait_s: float, dialing: Dialing = IN_THE_CLEAR) -> None:
         """`wait_s`: what one promise is given."""
         self.wait_s = wait_s
         self.doing = "an answer"
@@ -44,7 +45,7 @@ class Trial:
         self.plain = ObservedStream(request=pb.GenerateRequest())
         # One in which the model searched, by the mode.
         self.searched: dict[Mode, ObservedStream] = {}
-        self.channel = grpc.aio.insecure_channel(target.name, options=_options(target))
+        self.channel = dialing.aio_channel(target, _options(target))
         self.stub = inference_pb2_grpc.InferenceServiceStub(self.channel)
 
     async def close(self) -> None:

@@ -64,12 +64,17 @@ def require_checkpoints(endpoints: Iterable[Endpoint]) -> None:
 
 
 def require_api_keys(endpoints: Iterable[Endpoint]) -> None:
-    """Raises InputError for an endpoint whose key, or header, is not in the environment."""
+    """Raises InputError for an endpoint whose key, header or token is not in the environment.
+
+    Or whose certificates and token file cannot be used: before anything is started.
+    """
     for endpoint in endpoints:
         try:
             endpoint.request.secret_headers()
             if endpoint.external is not None:
                 endpoint.external.api_key()
+            elif endpoint.address is not None:
+                endpoint.dialing()
         except InputError as error:
             raise InputError(f"endpoint '{endpoint.name}': {error}") from None
 

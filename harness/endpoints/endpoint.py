@@ -3,8 +3,12 @@
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from harnessapi.rpc.dialing import IN_THE_CLEAR, Dialing
+from harnessapi.rpc.secret_files import SecurityError
+from harnessapi.rpc.targets import parse_target
 from harnessapi.values import ModelDescription
 
+from harness.endpoints.dialled import token_source
 from harness.endpoints.engines import EngineServer, check_engine_request
 from harness.endpoints.external import Api, External, chosen_api
 from harness.endpoints.request_options import DEFAULT_REQUEST, OWN_KEYS, RequestOptions
@@ -33,6 +37,9 @@ class Endpoint:
     engine: EngineServer | None = None
     # What it is told besides the text.
     request: RequestOptions = DEFAULT_REQUEST
+    # How a gRPC address is dialled; and the variable that holds the token which is shown there.
+    dialled: Dialing = IN_THE_CLEAR
+    token_env: str = ""
     # Where a relative checkpoint is looked for, in this order.
     folders: tuple[Path, ...] = ()
 
@@ -77,6 +84,20 @@ class Endpoint:
             return self.external.api
         api = self.api if self.engine is None else self.engine.api
         return chosen_api(api, has_chat_template=model.has_chat_template)
+
+    def dialing(self) -> Dialing:
+        """With the token that the environment holds, and all of it read once.
+
+        Raises InputError for what is missing or cannot be used.
+        """
+        dialled = self.dialled
+        if self.token_env:
+            dialled = replace(dialled, token=token_source(self.token_env))
+        try:
+            dialled.check(parse_target(self.address or ""))
+        except SecurityError as error:
+            raise InputError(str(error)) from None
+        return dialled
 
     def checkpoint_folder(self) -> Path:
         """The folder of a local endpoint's checkpoint. Raises InputError saying where it looked."""

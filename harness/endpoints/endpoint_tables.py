@@ -6,6 +6,8 @@ from typing import Any, Final
 
 from harnessapi.rpc.targets import TargetError, parse_target
 
+from harness.endpoints.dialled import KEYS as DIALLED_KEYS
+from harness.endpoints.dialled import parse_dialled
 from harness.endpoints.endpoint import Endpoint, check_request
 from harness.endpoints.engines import KEYS as ENGINE_KEYS
 from harness.endpoints.engines import SHARED_KEYS, parse_engine, refuse_engine_keys
@@ -24,6 +26,7 @@ _KEYS: Final = (
     *SERVING_KEYS,
     *EXTERNAL_KEYS,
     *ENGINE_KEYS,
+    *DIALLED_KEYS,
     *REQUEST_KEYS,
 )
 
@@ -72,6 +75,8 @@ def _parse(path: Path, name: str, table: Any, folders: tuple[Path, ...]) -> Endp
             refuse_engine_keys(table, "is for the address of a server of vLLM or SGLang")
             if address is not None:
                 parse_target(address)
+        is_dialled = address is not None and external is None
+        dialled, token_env = parse_dialled(table, folders, is_dialled=is_dialled)
         request = parse_request_options(table)
         check_request(request, external, engine)
     except InputError as error:
@@ -88,6 +93,8 @@ def _parse(path: Path, name: str, table: Any, folders: tuple[Path, ...]) -> Endp
         external=external,
         engine=engine,
         request=request,
+        dialled=dialled,
+        token_env=token_env,
         folders=folders,
     )
 

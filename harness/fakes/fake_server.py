@@ -46,7 +46,13 @@ async def _serve(folder: Path, address: str) -> None:
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option("--listen", required=True)
 @click.option("--retrieval", help="Taken for the real server's sake; nothing searches.")
-def fake_command(checkpoint: Path, listen: str, retrieval: str | None) -> None:  # noqa: ARG001
+@click.option("--insecure", is_flag=True, help="The same.")
+def fake_command(
+    checkpoint: Path,
+    listen: str,
+    retrieval: str | None,  # noqa: ARG001
+    insecure: bool,  # noqa: ARG001
+) -> None:
     """Runs until SIGTERM."""
     asyncio.run(_serve(checkpoint, listen))
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
+from harnessapi.rpc.dialing import Dialing
 from harnessapi.rpc.targets import parse_target
 
 from harness.clients.connection import Connection, connect
@@ -99,8 +100,10 @@ def _server(
 
 def _client(endpoint: Endpoint, server: LocalServer | None) -> ModelClient:
     if endpoint.is_ours:
-        target = server.plan.target if server else parse_target(endpoint.address or "")
-        return Client(target, endpoint.api, endpoint.request)
+        if server is not None:
+            return Client(server.plan.target, endpoint.api, endpoint.request)
+        target = parse_target(endpoint.address or "")
+        return Client(target, endpoint.api, endpoint.request, _dialing(endpoint))
     retriever = RemoteRetriever(server.plan.target.name) if server else None
     if endpoint.external is None:
         return _engine_client(endpoint, retriever)
@@ -108,6 +111,13 @@ def _client(endpoint: Endpoint, server: LocalServer | None) -> ModelClient:
     from harness.clients.openai.openai_client import ExternalClient  # noqa: PLC0415
 
     return ExternalClient(endpoint.address or "", endpoint.external, retriever, endpoint.request)
+
+
+def _dialing(endpoint: Endpoint) -> Dialing:
+    try:
+        return endpoint.dialing()
+    except InputError as error:
+        raise InputError(f"endpoint '{endpoint.name}': {error}") from None
 
 
 def _engine_client(endpoint: Endpoint, retriever: Retriever | None) -> ModelClient:
@@ -123,7 +133,14 @@ def _engine_client(endpoint: Endpoint, retriever: Retriever | None) -> ModelClie
         ) from None
     target, folder = parse_target(endpoint.address or ""), endpoint.tokenizer_folder()
     try:
-        return EngineClient(target, endpoint.engine, folder, retriever, endpoint.request)
+        return EngineClient(
+            target,
+            endpoint.engine,
+            folder,
+            retriever,
+            request=endpoint.request,
+            dialing=endpoint.dialing(),
+        )
     except InputError as error:
         raise InputError(f"endpoint '{endpoint.name}': {error}") from None
 

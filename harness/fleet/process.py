@@ -9,8 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from harnessapi.rpc.security_options import SERVER_PREFIX
+
 _STOP_TIMEOUT_S: Final = 10.0
 _TAIL_LINES: Final = 12
+
+
+def _environment() -> dict[str, str]:
+    """Ours, without what it says of other servers: those of a fleet are for us alone."""
+    return {name: v for name, v in os.environ.items() if not name.startswith(SERVER_PREFIX)}
 
 
 class ServerProcess:
@@ -28,6 +35,7 @@ class ServerProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
+                env=_environment(),
                 start_new_session=True,
             )
 

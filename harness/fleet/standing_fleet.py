@@ -9,6 +9,7 @@ from typing import Final
 from harnessapi.rpc.targets import parse_target
 
 from harness.endpoints.endpoint import Endpoint
+from harness.errors import InputError
 from harness.fleet.fleet import start_all
 from harness.fleet.local_server import Health, LocalServer, Say
 from harness.fleet.plans import (
@@ -89,17 +90,36 @@ class StandingFleet:
 
 
 def plan_standing_fleet(
-    endpoints: Sequence[Endpoint], program: Program, logs: Path, *, host: str, port: int, say: Say
+    endpoints: Sequence[Endpoint],
+    program: Program,
+    logs: Path,
+    *,
+    host: str,
+    port: int,
+    insecure: bool = False,
+    say: Say,
 ) -> StandingFleet:
-    """One server a checkpoint, on successive ports; the search after them."""
+    """One server a checkpoint, on successive ports; the search after them.
+
+    Raises InputError for a host that other machines reach, unless that is said to be well.
+    """
     num_models = len({server_key(endpoint) for endpoint in endpoints})
     search_target = parse_target(f"{host}:{port + num_models}")
+    if not (insecure or search_target.is_loopback):
+        raise InputError(
+            f"other machines may reach {host}, and these servers let everybody in: --insecure "
+            "starts them all the same, on a network that you trust (docs/trust.md)"
+        )
+    allowed = () if search_target.is_loopback else ("--insecure",)
 
     def plan(number: int, endpoint: Endpoint) -> ServerPlan:
         return ServerPlan(
             label=f"{endpoint.name} ({endpoint.checkpoint})",
             program=program,
-            arguments=(*model_arguments(endpoint), "--retrieval", search_target.name),
+            arguments=(
+                *(*model_arguments(endpoint), "--retrieval", search_target.name),
+                *allowed,
+            ),
             target=parse_target(f"{host}:{port + number}"),
             # A name may have the form of a path: org/model.
             log=logs / f"{endpoint.name.replace('/', '%2F')}.log",
@@ -110,6 +130,7 @@ def plan_standing_fleet(
     search = ServerPlan(
         label="the search service",
         program=SEARCH_SERVER,
+        arguments=allowed,
         target=search_target,
         log=logs / f"{SEARCH_SERVICE}.log",
         max_restarts=_MAX_RESTARTS,

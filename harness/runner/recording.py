@@ -103,4 +103,5 @@ def error_record(
         started_at_s=started_at_s,
         failed_at_s=time.time(),
         raw=well_formed(error.raw),
+        request_id=error.request_id,
     )

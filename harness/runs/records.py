@@ -74,3 +74,5 @@ class ErrorRecord(SampleKey, frozen=True, kw_only=True):
     failed_at_s: float
     # The end of what the server had sent, in at most 2,000 characters, the key masked.
     raw: str = ""
+    # Of the last attempt, as in a Completion.
+    request_id: str = ""

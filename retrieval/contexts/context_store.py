@@ -63,6 +63,11 @@ class ContextStore:
         """Forgets contexts; unknown ids are ignored."""
         self._texts.forget(context_ids)
 
+    @property
+    def num_bytes(self) -> int:
+        """Of all texts."""
+        return self._texts.total_size
+
     def __len__(self) -> int:
         return len(self._texts)
 

@@ -71,6 +71,11 @@ class RecentContexts(Generic[_Kept]):
                 if entry := self._entries.pop(context_id, None):
                     self._total_size -= entry.size
 
+    @property
+    def total_size(self) -> int:
+        """Of all that is kept."""
+        return self._total_size
+
     def __len__(self) -> int:
         with self.lock:
             self._forget_expired()

@@ -18,7 +18,7 @@ from harness_servers.generation import Event, Job
 from harness_servers.sequences.runner_options import RunnerOptions
 from harness_servers.sequences.search_worker import Result, SearchWorker
 from harness_servers.sequences.sequence_runner import SequenceRunner
-from harness_servers.token_source import News, TokenSource
+from harness_servers.token_source import EngineCounts, News, TokenSource
 
 _log = logging.getLogger(__name__)
 
@@ -44,6 +44,9 @@ class Backend:
         # Between text and the model's tokens; and what is served, also before the model is warm.
         self.codec = codec
         self.description = description
+        # What the engine last said of itself, where it was asked to; and its slots.
+        self.counts: EngineCounts | None = None
+        self.num_slots = options.num_slots
         self._source = source
         self._searches = SearchWorker(retriever, self._post_results)
         self._runner = SequenceRunner(
@@ -63,6 +66,16 @@ class Backend:
         self._watcher: asyncio.Task[None] | None = None
         self._failed = asyncio.Event()
         self._refusal: str | None = _NOT_STARTED  # why no jobs are taken
+
+    @property
+    def num_running(self) -> int:
+        """Sequences that have a slot."""
+        return self._runner.num_running
+
+    @property
+    def num_queued(self) -> int:
+        """Requests that wait for one."""
+        return self._runner.num_queued
 
     async def start(self) -> None:
         """Returns once the model is warm."""
@@ -113,6 +126,8 @@ class Backend:
         await asyncio.to_thread(self._searches.close)
 
     def _take_news(self, news: News) -> None:
+        if news.counts is not None:
+            self.counts = news.counts
         self._runner.take_news(news)
         self._after()
 

@@ -15,7 +15,8 @@ _LOAD: Final = "harness_servers.backends.hosted_models:load_own"
 
 def make_backend(hosting: Hosting) -> Backend:
     """A backend that is yet to be started. Raises CheckpointError."""
-    return backend_on_engine(hosting, _LOAD, EngineOptions(num_slots=hosting.slots))
+    options = EngineOptions(num_slots=hosting.slots, tells_counts=hosting.tells_counts)
+    return backend_on_engine(hosting, _LOAD, options)
 
 
 def backend_on_engine(hosting: Hosting, load: str, options: EngineOptions) -> Backend:
@@ -30,6 +31,7 @@ def backend_on_engine(hosting: Hosting, load: str, options: EngineOptions) -> Ba
         name=hosting.name,
         styles=hosting.styles,
         state_bits=hosting.state_bits,
+        log_format=hosting.log_format,
     )
     source = EngineProcess.launch(spec)
     return Backend(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from harnessapi.devices import AUTO as ON_ANY
 from harnessapi.devices import choose_device
+from harnessapi.observing.logs import LogFormat
 from harnessapi.programs import MissingExtraError, require_extra
 
 from harness_retrieval.types import Retriever
@@ -67,6 +68,10 @@ class Hosting:
     styles: tuple[str, ...] | None = None
     # Of the state that a question finds; None: the whole state.
     state_bits: int | None = None
+    # Our own engine says what it does, in numbers: see EngineCounts.
+    tells_counts: bool = False
+    # Of the processes that it starts.
+    log_format: LogFormat = LogFormat.TEXT
 
 
 def choose_backend(folder: Path) -> str:

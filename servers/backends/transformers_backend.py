@@ -19,5 +19,6 @@ def make_backend(hosting: Hosting) -> Backend:
         prefix_cache_bytes=0,
         prefill_tokens=_WHOLE_PROMPT,
         snapshot_interval=_WHOLE_PROMPT,
+        tells_counts=hosting.tells_counts,
     )
     return backend_on_engine(hosting, _LOAD, options)

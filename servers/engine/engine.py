@@ -8,7 +8,7 @@ from harness_servers.engine.model_runner import ModelRunner
 from harness_servers.engine.scheduler import PromptPiece, Scheduler
 from harness_servers.engine.slot_sequence import SlotSequence
 from harness_servers.models.protocol import SequenceModel
-from harness_servers.token_source import Closing, Command, Extension, News, Opening
+from harness_servers.token_source import Closing, Command, EngineCounts, Extension, News, Opening
 
 
 def _never() -> bool:
@@ -32,6 +32,7 @@ class Engine:
         # By id: those of which there is something to be told at the end of this step.
         self._urgent: dict[int, SlotSequence] = {}
         self._next_news_ns = 0
+        self._num_steps = 0
 
     @property
     def has_work(self) -> bool:
@@ -64,6 +65,7 @@ class Engine:
         Where that is all there is to do, several one after another: until one of the sequences
         pauses, news are due, or `is_interrupted` says that there is something else to be done.
         """
+        self._num_steps += 1
         plan = self.scheduler.plan_step()
         if plan.prefill:
             self.runner.prefill(plan.prefill)
@@ -85,7 +87,16 @@ class Engine:
             self._next_news_ns = now_ns + self._options.news_interval_ns
         if not told:
             return None
-        return News(at_ns=now_ns, chunks=[sequence.take_chunk() for sequence in told.values()])
+        chunks = [sequence.take_chunk() for sequence in told.values()]
+        counts = self._counts() if self._options.tells_counts else None
+        return News(at_ns=now_ns, chunks=chunks, counts=counts)
+
+    def _counts(self) -> EngineCounts:
+        return EngineCounts(
+            num_steps=self._num_steps,
+            slot_bytes=self.runner.pool.num_bytes(),
+            cache_bytes=self.runner.cache.num_bytes,
+        )
 
     def _open(self, opening: Opening) -> SlotSequence:
         if opening.sequence_id in self._sequences:
@@ -112,6 +123,8 @@ class Engine:
             return self._clock() < self._next_news_ns and not is_interrupted()
 
         written = self.runner.decode(batch, num_steps, goes_on)
+        # The first is one that `step` has counted.
+        self._num_steps += len(written[0]) - 1
         for sequence, token_ids in zip(batch, written, strict=True):
             if sequence.num_pending > 0:
                 continue  # still reading what it was extended by: nothing is drawn yet

@@ -10,6 +10,7 @@ from multiprocessing.connection import Connection
 
 import torch
 from harnessapi.devices import DeviceError
+from harnessapi.observing.logs import set_up_logging
 
 from harness_servers.engine.engine import Engine
 from harness_servers.engine.engine_loop import Inbox, run_engine
@@ -37,7 +38,7 @@ def live(connection: Connection, spec: EngineSpec) -> None:
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    set_up_logging(spec.log_format)
     torch.set_num_threads(spec.threads or 1)
     keep_freed_memory()
 

@@ -28,3 +28,5 @@ class EngineOptions:
     # long are steps made in a row. With half the time, on a busy machine, 64 LSTM sequences took a
     # twentieth more of a core.
     news_interval_ns: int = 8_000_000
+    # With every news, for who looks at the engine in numbers.
+    tells_counts: bool = False

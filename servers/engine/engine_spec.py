@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harnessapi.devices import AUTO
+from harnessapi.observing.logs import LogFormat
 from harnessapi.values import ModelDescription
 
 from harness_servers.checkpoints.checkpoint_config import CheckpointConfig
@@ -35,6 +36,7 @@ class EngineSpec:
     styles: tuple[str, ...] | None = None
     # Of the state that a question finds; None: the whole state.
     state_bits: int | None = None
+    log_format: LogFormat = LogFormat.TEXT
 
     def load_model(self) -> "HostedModel":
         """Calls `load`."""

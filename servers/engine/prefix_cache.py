@@ -4,9 +4,13 @@ import hashlib
 from array import array
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Sequence
+from typing import Final
 
-from harness_servers.engine.pool import state_bytes
 from harness_servers.models.protocol import State
+
+# Measured, as the growth of a process by 40,000 snapshots of 1 to 8 tensors: 470 and 510.
+_BYTES_OF_ENTRY: Final = 512
+_BYTES_OF_TENSOR: Final = 512
 
 
 def kept_lengths(num_tokens: int, interval: int) -> list[int]:
@@ -29,6 +33,19 @@ def prefix_digests(prompt_ids: Sequence[int], lengths: Iterable[int]) -> dict[in
         digests[length] = whole.digest()
         start = length
     return digests
+
+
+def held_bytes(snapshot: State) -> int:
+    """What keeping it takes: its tensors' storages, and all that Python and torch keep of it.
+
+    Of a small state that is more than half: 32,768 snapshots of an LSTM with 2 KiB of state, 64 MiB
+    by their numbers alone, took 101 MiB.
+    """
+    storages = {
+        tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes()
+        for tensor in snapshot.values()
+    }
+    return sum(storages.values()) + _BYTES_OF_ENTRY + _BYTES_OF_TENSOR * len(snapshot)
 
 
 class PrefixCache:
@@ -64,7 +81,7 @@ class PrefixCache:
 
         One that is larger than all that may be kept would only drive out the others: it is dropped.
         """
-        num_bytes = state_bytes(snapshot)
+        num_bytes = held_bytes(snapshot)
         if num_bytes > self._max_bytes:
             return
         self._snapshots[digest] = length, snapshot
@@ -75,7 +92,7 @@ class PrefixCache:
 
     def _forget_oldest(self) -> None:
         _, (length, snapshot) = self._snapshots.popitem(last=False)
-        self.num_bytes -= state_bytes(snapshot)
+        self.num_bytes -= held_bytes(snapshot)
         self._num_of_length[length] -= 1
         if not self._num_of_length[length]:
             del self._num_of_length[length]

@@ -9,6 +9,8 @@ from functools import partial
 from typing import Final
 
 from harnessapi.inference.v1 import inference_pb2 as pb
+from harnessapi.observing.traces import current_parent
+from harnessapi.rpc.calls import current_request_id
 from harnessapi.values import ModelDescription
 
 from harness_servers.checkpoints.codec import MAX_CHARACTERS_ON_LOOP, Codec, Encoded
@@ -93,6 +95,8 @@ class Intake:
             arrived_ns=arrived_ns,
             deadline_ns=_deadline_ns(arrived_ns, deadline_s),
             top_log_probs=top_log_probs,
+            request_id=current_request_id(),
+            traceparent=current_parent(),
         )
 
     async def read_given(self, request: pb.ScoreRequest, deadline_s: float | None) -> Job:

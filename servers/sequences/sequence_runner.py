@@ -68,6 +68,16 @@ class SequenceRunner:
         self._next_deadline_ns: float = math.inf
 
     @property
+    def num_running(self) -> int:
+        """Sequences that have a slot."""
+        return self._options.num_slots - self._num_free
+
+    @property
+    def num_queued(self) -> int:
+        """Sequences that wait for one."""
+        return len(self._waiting)
+
+    @property
     def next_wake_ns(self) -> float:
         """When `take_due` has something to do though nothing happens; infinity where never."""
         flush_ns = self._next_flush_ns if self._unsent else math.inf
@@ -141,10 +151,9 @@ class SequenceRunner:
         if self._unsent and now_ns >= self._next_flush_ns:
             due |= self._unsent
             self._unsent = {}
-            num_open = self._options.num_slots - self._num_free
             self._next_flush_ns = now_ns + max(
                 self._options.flush_interval_ns,
-                self._options.flush_interval_per_sequence_ns * num_open,
+                self._options.flush_interval_per_sequence_ns * self.num_running,
             )
         return list(due.values())
 
@@ -231,8 +240,14 @@ class SequenceRunner:
         sequence.transcriber.flush()
         self._urgent[sequence.id] = sequence
         if isinstance(consequence, SearchRequest):
-            deadline_ns = sequence.job.deadline_ns
-            self._searches.submit(sequence.id, replace(consequence, deadline_ns=deadline_ns))
+            job = sequence.job
+            request = replace(
+                consequence,
+                deadline_ns=job.deadline_ns,
+                request_id=job.request_id,
+                traceparent=job.traceparent,
+            )
+            self._searches.submit(sequence.id, request)
         else:
             self._insert(sequence, consequence, at_ns)
 

@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
+from harness_retrieval.command import retrieval_command
+from harness_servers.command import model_command
+
 FILES = ("docker-compose.yml", "docker-compose.gpu.yml")
 
 
@@ -69,6 +72,16 @@ def test_a_server_listens_where_it_is_published_exposed_and_checked(
     assert [published.split(":")[2] for published in found["ports"]] == [port]
     assert found["healthcheck"]["test"][-1] == f"127.0.0.1:{port}"
     assert stages[found["build"]["target"]].last("EXPOSE") == port
+
+
+def test_a_server_says_that_its_network_is_trusted_and_its_command_takes_all_it_is_given(
+    root: Path, services: Any, server: str
+) -> None:
+    command = retrieval_command if server == "retrieval" else model_command
+    here = [
+        word.replace("/checkpoints", f"{root}/checkpoints") for word in services[server]["command"]
+    ]
+    assert command.make_context(server, here).params["insecure"]
 
 
 def test_a_service_waits_until_what_it_uses_is_healthy(services: Any) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import grpc
-from harnessapi.rpc.options import channel_options
+from harnessapi.rpc.dialing import IN_THE_CLEAR, Dialing
 from harnessapi.rpc.targets import Target
 from harnessapi.values import Mode, ModelDescription
 
@@ -40,8 +40,6 @@ _PROBE_TIMEOUT_S: Final = 5.0
 # Whoever stops a run does not wait for longer.
 _ABORT_TIMEOUT_S: Final = 2.0
 _MAX_RECENT: Final = 2000
-# Whoever is answered so is answered so in every request.
-_REFUSALS: Final = frozenset({grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED})
 
 
 class EngineClient(ModelClient):
@@ -53,7 +51,9 @@ class EngineClient(ModelClient):
         engine: EngineServer,
         tokenizer_folder: Path,
         retriever: Retriever | None,
+        *,
         request: RequestOptions = DEFAULT_REQUEST,
+        dialing: Dialing = IN_THE_CLEAR,
     ) -> None:
         """Raises InputError for a folder without a tokenizer, and a variable that is not set."""
         super().__init__()
@@ -66,7 +66,7 @@ class EngineClient(ModelClient):
         self._mask = Mask(secrets.values())
         self._metadata = _metadata({**request.headers, **secrets})
         self._service = SERVICES[engine.protocol]
-        self._channel = grpc.aio.insecure_channel(target.name, options=channel_options(target))
+        self._channel = dialing.aio_channel(target)
         self._stub = self._service.make_stub(self._channel)
         self._asking = Asking(retriever, self._write)
         self._eos_ids: frozenset[int] = frozenset()
@@ -229,8 +229,6 @@ class EngineClient(ModelClient):
         code = error.code()
         if code is grpc.StatusCode.UNIMPLEMENTED:
             return RefusedError(code.name, self._no_such(rpc))
-        if code in _REFUSALS:
-            return RefusedError(code.name, self._mask(error.details() or ""))
         return attempt_error(error, self._mask)
 
     def _no_such(self, rpc: str) -> str:

@@ -1,10 +1,12 @@
 """Asks a server of ours whether it is healthy, as every client of it does."""
 
+from contextlib import closing
+
 import grpc
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from harnessapi.rpc.options import channel_options
+from harnessapi.rpc.dialing import IN_THE_CLEAR, Dialing
 from harnessapi.rpc.targets import Target
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -21,9 +23,11 @@ async def why_not_serving(channel: grpc.aio.Channel, *, timeout_s: float) -> str
     return _status(answer)
 
 
-def why_not_healthy(target: Target, *, timeout_s: float) -> str | None:
-    """Asks over a connection of its own; None: it is serving."""
-    with grpc.insecure_channel(target.name, options=channel_options(target)) as channel:
+def why_not_healthy(
+    target: Target, *, timeout_s: float, dialing: Dialing = IN_THE_CLEAR
+) -> str | None:
+    """Asks over a connection of its own; None: it is serving. Raises SecurityError."""
+    with closing(dialing.channel(target)) as channel:
         try:
             answer = health_pb2_grpc.HealthStub(channel).Check(
                 health_pb2.HealthCheckRequest(), timeout=timeout_s

@@ -7,7 +7,10 @@ import socket
 import stat
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import grpc
 
 _MAX_SOCKET_PATH_BYTES = 107  # what the kernel takes
 _HOST_PORT = re.compile(r"(?:grpc://)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):([0-9]{1,5})/?")
@@ -38,19 +41,31 @@ class Target:
         return 0 if self.socket_path is not None else int(self.name.rpartition(":")[2])
 
     @property
+    def is_loopback(self) -> bool:
+        """Who listens there is reached from this machine alone: Unix sockets too."""
+        address = self._address()
+        local = self.socket_path is not None or self.host == "localhost"
+        return local or (address is not None and address.is_loopback)
+
+    @property
     def is_this_machine(self) -> bool:
-        """Unix sockets and loopback addresses: never reached through a proxy."""
-        if self.socket_path is not None or self.host == "localhost":
-            return True
+        """Dialled, it is never reached through a proxy: also the address that stands for all."""
+        address = self._address()
+        return self.is_loopback or (address is not None and address.is_unspecified)
+
+    def _address(self) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         try:
-            address = ipaddress.ip_address(self.host)
+            return ipaddress.ip_address(self.host)
         except ValueError:
-            return False
-        return address.is_loopback or address.is_unspecified
+            return None
 
 
 class _Server(Protocol):
     def add_insecure_port(self, address: str) -> int: ...
+
+    def add_secure_port(
+        self, address: str, server_credentials: "grpc.ServerCredentials"
+    ) -> int: ...
 
 
 def parse_target(text: str) -> Target:
@@ -71,17 +86,24 @@ def parse_target(text: str) -> Target:
     return Target(name=f"{match[1]}:{int(match[2])}")
 
 
-def bind(server: _Server, target: Target) -> Target:
+def bind(
+    server: _Server, target: Target, credentials: "grpc.ServerCredentials | None" = None
+) -> Target:
     """Makes a gRPC server listen; returns the target with the port that it got.
 
-    The socket file of a server that is gone is removed. Raises TargetError.
+    `credentials` None: in the clear. The socket file of a server that is gone is removed.
+
+    Raises TargetError.
     """
     if target.socket_path is not None:
         _make_room_for_socket(target, target.socket_path)
     else:
         _check_port_is_free(target)
     try:
-        port = server.add_insecure_port(target.name)
+        if credentials is None:
+            port = server.add_insecure_port(target.name)
+        else:
+            port = server.add_secure_port(target.name, credentials)
     except RuntimeError:
         port = 0
     if port == 0:

@@ -100,7 +100,7 @@ def opened(folder: Path) -> Opening:
         engine = EngineServer(protocol=protocol, tokenizer=".", api=api)
         async with FakeEngine(protocol, script, facts) as server:
             target = parse_target(server.address)
-            client = EngineClient(target, engine, folder, LocalRetriever(), options)
+            client = EngineClient(target, engine, folder, LocalRetriever(), request=options)
             try:
                 if is_asked:
                     await client.get_model()
@@ -539,7 +539,7 @@ def test_a_header_that_grpc_does_not_send_is_named_and_not_shown(
     engine = EngineServer(protocol=EngineProtocol.VLLM, tokenizer=".")
     options = RequestOptions(headers_env={"X-Key": "FAR_KEY"})
     with pytest.raises(InputError, match=r"FAR_KEY holds .* one line of ASCII") as caught:
-        EngineClient(parse_target("127.0.0.1:1"), engine, folder, None, options)
+        EngineClient(parse_target("127.0.0.1:1"), engine, folder, None, request=options)
     assert "eins" not in str(caught.value)
 
 

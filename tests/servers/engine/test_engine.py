@@ -7,6 +7,8 @@ import torch
 from harnessapi.values import FinishReason, Part
 
 from harness_servers.engine.engine_options import EngineOptions
+from harness_servers.engine.pool import StatePool
+from harness_servers.engine.prefix_cache import held_bytes
 from harness_servers.engine.sampling import Sampler
 from harness_servers.generation import Sampling, Started, Stopping
 
@@ -101,7 +103,9 @@ def test_a_prompt_that_begins_with_another_reads_only_what_is_new(
 
 
 def test_the_prefix_cache_keeps_to_its_bytes(drive, lstm, codec) -> None:
-    options = EngineOptions(prefix_cache_bytes=3 * lstm.state_bytes() + 1)
+    one = held_bytes(StatePool(lstm, 1).snapshot(0))
+    assert one > lstm.state_bytes()
+    options = EngineOptions(prefix_cache_bytes=3 * one + 1)
     driver = drive(lstm, codec, options=options)
     for prompt in prompts(16):
         driver.ask(prompt, stopping=LIMIT)
@@ -119,7 +123,7 @@ def test_the_prefix_cache_counts_what_a_growing_state_really_takes(drive, hybrid
         return driver.engine.runner.cache.num_bytes
 
     prompt = prompts(8)[7]
-    per_token, fixed = hybrid.state_bytes_per_token(), hybrid.state_bytes()
+    per_token, fixed = hybrid.state_bytes_per_token(), held_bytes(StatePool(hybrid, 1).snapshot(0))
     assert kept(prompt[:33], 10**7) == 2 * fixed + (32 + 33) * per_token
     assert kept(prompt[:100], 10**7) == 3 * fixed + (64 + 99 + 100) * per_token
     room = fixed + 100 * per_token

@@ -19,7 +19,8 @@ OPTIONS = EngineOptions(
     max_catch_up_tokens=3,
     snapshot_interval=8,
     scored_tokens=5,
-    prefix_cache_bytes=200,
+    # Of some 25 snapshots.
+    prefix_cache_bytes=26_000,
     news_interval_ns=5,
 )
 SAMPLINGS = st.sampled_from([Sampling(), Sampling(temperature=1.5, top_k=9, top_p=0.95, seed=3)])

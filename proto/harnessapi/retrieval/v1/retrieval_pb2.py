@@ -24,17 +24,17 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'harnessapi/retrieval/v1/retrieval.proto\x12\x17harnessapi.retrieval.v1\"6\n\x12OpenContextRequest\x12\x12\n\ncontext_id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\".\n\x13OpenContextResponse\x12\x17\n\x0f\x65xpires_after_s\x18\x01 \x01(\x01\"O\n\x15SearchContextsRequest\x12\x36\n\x07queries\x18\x01 \x03(\x0b\x32%.harnessapi.retrieval.v1.ContextQuery\"\xe2\x01\n\x0c\x43ontextQuery\x12\x12\n\ncontext_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x15\n\rappended_text\x18\x03 \x01(\t\x12\x34\n\x04mode\x18\x04 \x01(\x0e\x32&.harnessapi.retrieval.v1.RetrievalMode\x12\r\n\x05query\x18\x05 \x01(\t\x12\x1e\n\x11passage_separator\x18\x06 \x01(\tH\x00\x88\x01\x01\x12\x12\n\x05top_k\x18\x07 \x01(\rH\x01\x88\x01\x01\x42\x14\n\x12_passage_separatorB\x08\n\x06_top_k\"Q\n\x16SearchContextsResponse\x12\x37\n\x07results\x18\x01 \x03(\x0b\x32&.harnessapi.retrieval.v1.ContextResult\"\xb3\x01\n\rContextResult\x12\x37\n\x07outcome\x18\x01 \x01(\x0e\x32&.harnessapi.retrieval.v1.SearchOutcome\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\r\n\x05start\x18\x03 \x01(\x04\x12\x0b\n\x03\x65nd\x18\x04 \x01(\x04\x12\x12\n\x05score\x18\x05 \x01(\x02H\x00\x88\x01\x01\x12\x0e\n\x06\x64\x65tail\x18\x06 \x01(\t\x12\x11\n\tsearch_ns\x18\x07 \x01(\x04\x42\x08\n\x06_score\"+\n\x14\x43loseContextsRequest\x12\x13\n\x0b\x63ontext_ids\x18\x01 \x03(\t\"\x17\n\x15\x43loseContextsResponse*c\n\rRetrievalMode\x12\x1e\n\x1aRETRIEVAL_MODE_UNSPECIFIED\x10\x00\x12\x18\n\x14RETRIEVAL_MODE_REGEX\x10\x01\x12\x18\n\x14RETRIEVAL_MODE_DENSE\x10\x02*\xf0\x01\n\rSearchOutcome\x12\x1e\n\x1aSEARCH_OUTCOME_UNSPECIFIED\x10\x00\x12\x18\n\x14SEARCH_OUTCOME_FOUND\x10\x01\x12\x1c\n\x18SEARCH_OUTCOME_NOT_FOUND\x10\x02\x12 \n\x1cSEARCH_OUTCOME_INVALID_QUERY\x10\x03\x12\x1d\n\x19SEARCH_OUTCOME_TOO_COSTLY\x10\x04\x12 \n\x1cSEARCH_OUTCOME_LIMIT_REACHED\x10\x05\x12$\n SEARCH_OUTCOME_CONTEXT_NOT_FOUND\x10\x06\x32\xdf\x02\n\x10RetrievalService\x12h\n\x0bOpenContext\x12+.harnessapi.retrieval.v1.OpenContextRequest\x1a,.harnessapi.retrieval.v1.OpenContextResponse\x12q\n\x0eSearchContexts\x12..harnessapi.retrieval.v1.SearchContextsRequest\x1a/.harnessapi.retrieval.v1.SearchContextsResponse\x12n\n\rCloseContexts\x12-.harnessapi.retrieval.v1.CloseContextsRequest\x1a..harnessapi.retrieval.v1.CloseContextsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'harnessapi/retrieval/v1/retrieval.proto\x12\x17harnessapi.retrieval.v1\"6\n\x12OpenContextRequest\x12\x12\n\ncontext_id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\".\n\x13OpenContextResponse\x12\x17\n\x0f\x65xpires_after_s\x18\x01 \x01(\x01\"O\n\x15SearchContextsRequest\x12\x36\n\x07queries\x18\x01 \x03(\x0b\x32%.harnessapi.retrieval.v1.ContextQuery\"\x8b\x02\n\x0c\x43ontextQuery\x12\x12\n\ncontext_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x15\n\rappended_text\x18\x03 \x01(\t\x12\x34\n\x04mode\x18\x04 \x01(\x0e\x32&.harnessapi.retrieval.v1.RetrievalMode\x12\r\n\x05query\x18\x05 \x01(\t\x12\x1e\n\x11passage_separator\x18\x06 \x01(\tH\x00\x88\x01\x01\x12\x12\n\x05top_k\x18\x07 \x01(\rH\x01\x88\x01\x01\x12\x12\n\nrequest_id\x18\x08 \x01(\t\x12\x13\n\x0btraceparent\x18\t \x01(\tB\x14\n\x12_passage_separatorB\x08\n\x06_top_k\"Q\n\x16SearchContextsResponse\x12\x37\n\x07results\x18\x01 \x03(\x0b\x32&.harnessapi.retrieval.v1.ContextResult\"\xb3\x01\n\rContextResult\x12\x37\n\x07outcome\x18\x01 \x01(\x0e\x32&.harnessapi.retrieval.v1.SearchOutcome\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\r\n\x05start\x18\x03 \x01(\x04\x12\x0b\n\x03\x65nd\x18\x04 \x01(\x04\x12\x12\n\x05score\x18\x05 \x01(\x02H\x00\x88\x01\x01\x12\x0e\n\x06\x64\x65tail\x18\x06 \x01(\t\x12\x11\n\tsearch_ns\x18\x07 \x01(\x04\x42\x08\n\x06_score\"+\n\x14\x43loseContextsRequest\x12\x13\n\x0b\x63ontext_ids\x18\x01 \x03(\t\"\x17\n\x15\x43loseContextsResponse*c\n\rRetrievalMode\x12\x1e\n\x1aRETRIEVAL_MODE_UNSPECIFIED\x10\x00\x12\x18\n\x14RETRIEVAL_MODE_REGEX\x10\x01\x12\x18\n\x14RETRIEVAL_MODE_DENSE\x10\x02*\xf0\x01\n\rSearchOutcome\x12\x1e\n\x1aSEARCH_OUTCOME_UNSPECIFIED\x10\x00\x12\x18\n\x14SEARCH_OUTCOME_FOUND\x10\x01\x12\x1c\n\x18SEARCH_OUTCOME_NOT_FOUND\x10\x02\x12 \n\x1cSEARCH_OUTCOME_INVALID_QUERY\x10\x03\x12\x1d\n\x19SEARCH_OUTCOME_TOO_COSTLY\x10\x04\x12 \n\x1cSEARCH_OUTCOME_LIMIT_REACHED\x10\x05\x12$\n SEARCH_OUTCOME_CONTEXT_NOT_FOUND\x10\x06\x32\xdf\x02\n\x10RetrievalService\x12h\n\x0bOpenContext\x12+.harnessapi.retrieval.v1.OpenContextRequest\x1a,.harnessapi.retrieval.v1.OpenContextResponse\x12q\n\x0eSearchContexts\x12..harnessapi.retrieval.v1.SearchContextsRequest\x1a/.harnessapi.retrieval.v1.SearchContextsResponse\x12n\n\rCloseContexts\x12-.harnessapi.retrieval.v1.CloseContextsRequest\x1a..harnessapi.retrieval.v1.CloseContextsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'harnessapi.retrieval.v1.retrieval_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RETRIEVALMODE']._serialized_start=817
-  _globals['_RETRIEVALMODE']._serialized_end=916
-  _globals['_SEARCHOUTCOME']._serialized_start=919
-  _globals['_SEARCHOUTCOME']._serialized_end=1159
+  _globals['_RETRIEVALMODE']._serialized_start=858
+  _globals['_RETRIEVALMODE']._serialized_end=957
+  _globals['_SEARCHOUTCOME']._serialized_start=960
+  _globals['_SEARCHOUTCOME']._serialized_end=1200
   _globals['_OPENCONTEXTREQUEST']._serialized_start=68
   _globals['_OPENCONTEXTREQUEST']._serialized_end=122
   _globals['_OPENCONTEXTRESPONSE']._serialized_start=124
@@ -42,15 +42,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SEARCHCONTEXTSREQUEST']._serialized_start=172
   _globals['_SEARCHCONTEXTSREQUEST']._serialized_end=251
   _globals['_CONTEXTQUERY']._serialized_start=254
-  _globals['_CONTEXTQUERY']._serialized_end=480
-  _globals['_SEARCHCONTEXTSRESPONSE']._serialized_start=482
-  _globals['_SEARCHCONTEXTSRESPONSE']._serialized_end=563
-  _globals['_CONTEXTRESULT']._serialized_start=566
-  _globals['_CONTEXTRESULT']._serialized_end=745
-  _globals['_CLOSECONTEXTSREQUEST']._serialized_start=747
-  _globals['_CLOSECONTEXTSREQUEST']._serialized_end=790
-  _globals['_CLOSECONTEXTSRESPONSE']._serialized_start=792
-  _globals['_CLOSECONTEXTSRESPONSE']._serialized_end=815
-  _globals['_RETRIEVALSERVICE']._serialized_start=1162
-  _globals['_RETRIEVALSERVICE']._serialized_end=1513
+  _globals['_CONTEXTQUERY']._serialized_end=521
+  _globals['_SEARCHCONTEXTSRESPONSE']._serialized_start=523
+  _globals['_SEARCHCONTEXTSRESPONSE']._serialized_end=604
+  _globals['_CONTEXTRESULT']._serialized_start=607
+  _globals['_CONTEXTRESULT']._serialized_end=786
+  _globals['_CLOSECONTEXTSREQUEST']._serialized_start=788
+  _globals['_CLOSECONTEXTSREQUEST']._serialized_end=831
+  _globals['_CLOSECONTEXTSRESPONSE']._serialized_start=833
+  _globals['_CLOSECONTEXTSRESPONSE']._serialized_end=856
+  _globals['_RETRIEVALSERVICE']._serialized_start=1203
+  _globals['_RETRIEVALSERVICE']._serialized_end=1554
 # @@protoc_insertion_point(module_scope)

@@ -157,6 +157,8 @@ class ContextQuery(_message.Message):
     QUERY_FIELD_NUMBER: _builtins.int
     PASSAGE_SEPARATOR_FIELD_NUMBER: _builtins.int
     TOP_K_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
     context_id: _builtins.str
     offset: _builtins.int
     """Characters of the context that come before appended_text. A retry sends the same offset and
@@ -172,6 +174,11 @@ class ContextQuery(_message.Message):
     """
     top_k: _builtins.int
     """DENSE: how many passages are returned, best first, joined by the separator. 1 when not set."""
+    request_id: _builtins.str
+    """The call of a model server that the search is made for, and its span (W3C traceparent): for
+    logs and traces alone.
+    """
+    traceparent: _builtins.str
     def __init__(
         self,
         *,
@@ -182,10 +189,12 @@ class ContextQuery(_message.Message):
         query: _builtins.str = ...,
         passage_separator: _builtins.str | None = ...,
         top_k: _builtins.int | None = ...,
+        request_id: _builtins.str = ...,
+        traceparent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_passage_separator", b"_passage_separator", "_top_k", b"_top_k", "passage_separator", b"passage_separator", "top_k", b"top_k"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_passage_separator", b"_passage_separator", "_top_k", b"_top_k", "appended_text", b"appended_text", "context_id", b"context_id", "mode", b"mode", "offset", b"offset", "passage_separator", b"passage_separator", "query", b"query", "top_k", b"top_k"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_passage_separator", b"_passage_separator", "_top_k", b"_top_k", "appended_text", b"appended_text", "context_id", b"context_id", "mode", b"mode", "offset", b"offset", "passage_separator", b"passage_separator", "query", b"query", "request_id", b"request_id", "top_k", b"top_k", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__passage_separator: _TypeAlias = _typing.Literal["passage_separator"]  # noqa: Y015
     _WhichOneofArgType__passage_separator: _TypeAlias = _typing.Literal["_passage_separator", b"_passage_separator"]  # noqa: Y015
