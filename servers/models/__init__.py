@@ -9,7 +9,9 @@ if TYPE_CHECKING:  # the table is for those too who do without torch
 # config.json's model_type -> "module:Class" of a CheckpointModel, imported when it is asked for.
 MODELS: Final[dict[str, str]] = {
     "bamba": "harness_servers.models.bamba:BambaModel",
+    "falcon_mamba": "harness_servers.models.mamba:MambaModel",
     "lstm": "harness_servers.models.lstm:LstmModel",
+    "mamba": "harness_servers.models.mamba:MambaModel",
     "mamba2": "harness_servers.models.mamba2:Mamba2Model",
     "scripted": "harness_servers.models.scripted:ScriptedModel",
 }

@@ -1,27 +1,25 @@
 """Every family's fast paths against its equations."""
 
+import importlib
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor
 
 from harness_servers.engine.pool import StatePool
-from harness_servers.models import bamba_reference, lstm_reference, mamba2_reference
 from harness_servers.models.cached_attention import find_runs
 
 TOKENS = [(7 * i * i + 3 * i + 5) % 800 for i in range(40)]
-REFERENCES: dict[str, Callable[..., Tensor]] = {
-    "RNN": lstm_reference.reference_logits,
-    "SSM": mamba2_reference.reference_logits,
-    "HYBRID": bamba_reference.reference_logits,
-}
 CLOSE = {"atol": 1e-4, "rtol": 1e-4}
 
 
 @pytest.fixture
 def reference(model) -> Callable[[list[int]], Tensor]:
-    return lambda tokens: REFERENCES[model.family](model, tokens)
+    """The equations of an architecture stand beside it, in a module of its name."""
+    equations = importlib.import_module(f"{type(model).__module__}_reference")
+    return partial(equations.reference_logits, model)
 
 
 def decode_all(model, tokens: list[int], slot: int = 0, num_slots: int = 1):

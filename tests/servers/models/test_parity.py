@@ -10,7 +10,14 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, BambaConfig, Mamba2Config, PreTrainedModel
+from transformers import (
+    AutoModelForCausalLM,
+    BambaConfig,
+    FalconMambaConfig,
+    Mamba2Config,
+    MambaConfig,
+    PreTrainedModel,
+)
 
 from benchmarks.tiny_models import greedy_tokens
 from harness_servers.checkpoints.checkpoint import load_checkpoint, save_checkpoint
@@ -42,7 +49,18 @@ HYBRID: dict[str, Any] = {
     "max_position_embeddings": 1024,
     "tie_word_embeddings": True,
 }
+MAMBA: dict[str, Any] = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "state_size": 8,
+    "time_step_rank": 4,
+}
 SHAPES: dict[str, Any] = {
+    "mamba": MambaConfig(**MAMBA),
+    "mamba, biases turned about, own head": MambaConfig(
+        **{**MAMBA, "tie_word_embeddings": False}, use_conv_bias=False, use_bias=True, conv_kernel=3
+    ),
+    "falcon_mamba": FalconMambaConfig(**MAMBA),
     "ssm": Mamba2Config(**SSM),
     "ssm, 2 groups, own head": Mamba2Config(**{**SSM, "n_groups": 2, "tie_word_embeddings": False}),
     # What transformers leaves out of account, and writes in configs of published models.
@@ -71,7 +89,12 @@ SHAPES: dict[str, Any] = {
         }
     ),
 }
-ARCHITECTURES = {"mamba2": "Mamba2ForCausalLM", "bamba": "BambaForCausalLM"}
+ARCHITECTURES = {
+    "bamba": "BambaForCausalLM",
+    "falcon_mamba": "FalconMambaForCausalLM",
+    "mamba": "MambaForCausalLM",
+    "mamba2": "Mamba2ForCausalLM",
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -139,7 +162,8 @@ def test_greedy_tokens_are_those_of_transformers(pair, drive, codec) -> None:
     )
     driver.run()
     # Its steps on a cache leave time_step_limit out, and so differ from its own forward.
-    use_cache = math.isinf(other.config.time_step_limit[1])
+    limit = getattr(other.config, "time_step_limit", (0.0, math.inf))
+    use_cache = math.isinf(limit[1])
     right = greedy_tokens(other, prompt[0].tolist(), NUM_GREEDY, use_cache=use_cache)
     assert received.tokens == right
     assert len(set(received.tokens)) > 20

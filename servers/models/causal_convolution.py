@@ -1,0 +1,23 @@
+"""A short convolution over the last tokens, channel by channel, whose memory is the last inputs.
+
+Shapes: B sequences, L tokens, X channels, K width, J = K - 1 inputs that are remembered.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+
+def convolve_rows(conv1d: nn.Conv1d, inputs_BLX: Tensor) -> Tensor:
+    """Whole rows from an empty memory, with gradients: (B, L, X)."""
+    history_BXL = F.pad(inputs_BLX.mT, (conv1d.kernel_size[0] - 1, 0))
+    return F.conv1d(history_BXL, conv1d.weight, conv1d.bias, groups=conv1d.groups).mT
+
+
+def convolve_token(
+    conv1d: nn.Conv1d, inputs_BX: Tensor, memory_BJX: Tensor
+) -> tuple[Tensor, Tensor]:
+    """One token of each row: (B, X), and the memory after it."""
+    window_BKX = torch.cat([memory_BJX, inputs_BX[:, None]], 1)
+    output_BX = torch.einsum("bkx,xk->bx", window_BKX, conv1d.weight[:, 0])
+    return (output_BX if conv1d.bias is None else output_BX + conv1d.bias), window_BKX[:, 1:]
