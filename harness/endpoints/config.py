@@ -24,7 +24,9 @@ class EndpointFile:
     endpoints: tuple[Endpoint, ...]
 
     def select(self, names: Iterable[str]) -> tuple[Endpoint, ...]:
-        """The endpoints of these names; `all` are those of the file.
+        """The endpoints of these names; of a folder of checkpoints, all by the name of its table.
+
+        `all` are those of the file that have a table of their own.
 
         Raises InputError for unknown ones, and for a name that the file and a package have.
         """
@@ -32,8 +34,11 @@ class EndpointFile:
         installed = installed_endpoints()
         chosen: dict[str, Endpoint] = {}
         for name in names:
+            grouped = {one.name: one for one in self.endpoints if one.group == name}
             if name == "all":
-                chosen.update(by_name)
+                chosen.update({one.name: one for one in self.endpoints if one.group is None})
+            elif grouped and name not in by_name:
+                chosen.update(grouped)
             elif name in by_name and name in installed:
                 raise InputError(
                     f"endpoint '{name}' is in {self.path}, and {package_of(installed[name])} "

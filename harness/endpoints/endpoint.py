@@ -33,6 +33,8 @@ class Endpoint:
     engine: EngineServer | None = None
     # What it is told besides the text.
     request: RequestOptions = DEFAULT_REQUEST
+    # The table whose folder of checkpoints it is of.
+    group: str | None = None
     # Where a relative checkpoint is looked for, in this order.
     folders: tuple[Path, ...] = ()
 

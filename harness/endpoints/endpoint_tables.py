@@ -1,6 +1,7 @@
 """The tables of an endpoints.toml, each read into an Endpoint."""
 
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,8 +18,10 @@ from harness.endpoints.serving import KEYS as SERVING_KEYS
 from harness.endpoints.serving import parse_serving
 from harness.errors import InputError, unknown_name
 
+_CONFIG: Final = "config.json"
 _KEYS: Final = (
     "checkpoint",
+    "checkpoints",
     "address",
     "retrieval",
     *SERVING_KEYS,
@@ -39,7 +42,32 @@ def read_tables(path: Path, folders: tuple[Path, ...]) -> tuple[Endpoint, ...]:
         raise InputError(f"{path}: {error}") from None
     except RecursionError:
         raise InputError(f"{path}: its values are nested too deeply") from None
-    return tuple(_parse(path, name, table, folders) for name, table in tables.items())
+    return tuple(
+        endpoint
+        for name, table in tables.items()
+        for endpoint in _parse_table(path, name, table, folders)
+    )
+
+
+def _parse_table(
+    path: Path, name: str, table: Any, folders: tuple[Path, ...]
+) -> tuple[Endpoint, ...]:
+    """One endpoint, or one for each checkpoint of a folder, named by table and checkpoint."""
+    if not isinstance(table, dict) or "checkpoints" not in table:
+        return (_parse(path, name, table, folders),)
+    where = f"{path}: [{name}]"
+    if both := [key for key in ("checkpoint", "address") if key in table]:
+        raise InputError(f"{where} has checkpoints and {both[0]}: it is one or the other")
+    shared = {key: value for key, value in table.items() if key != "checkpoints"}
+    within = _value(where, table, "checkpoints", str)
+    # Read like any other table, so that what is wrong with it is said though nothing is there yet.
+    example = _parse(path, name, {**shared, "checkpoint": within}, folders)
+    found = next((folder / within for folder in folders if (folder / within).is_dir()), None)
+    names = sorted(one.parent.name for one in found.glob(f"*/{_CONFIG}")) if found else []
+    return tuple(
+        replace(example, name=f"{name}-{one}", checkpoint=f"{within}/{one}", group=name)
+        for one in names
+    )
 
 
 def _parse(path: Path, name: str, table: Any, folders: tuple[Path, ...]) -> Endpoint:

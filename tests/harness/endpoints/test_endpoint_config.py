@@ -254,3 +254,53 @@ def test_who_is_at_an_address_is_not_started_by_us(tmp_path: Path) -> None:
         path = write(tmp_path, f"[mine]\n{told}\nthreads = 2\n")
         with pytest.raises(HarnessError, match="threads is for a checkpoint"):
             load_endpoints(path, tmp_path)
+
+
+def folder_of_checkpoints(tmp_path: Path) -> Path:
+    for name in ("gru-2", "gru-1", "no-checkpoint"):
+        (tmp_path / "many" / name).mkdir(parents=True)
+        if name.startswith("gru"):
+            (tmp_path / "many" / name / "config.json").write_text("{}")
+    path = tmp_path / "endpoints.toml"
+    path.write_text(
+        '[one]\ncheckpoint = "one"\n[lab]\ncheckpoints = "many"\nretrieval = true\nthreads = 2\n'
+    )
+    return path
+
+
+def test_a_folder_of_checkpoints_is_an_endpoint_for_each(tmp_path: Path) -> None:
+    file = load_endpoints(folder_of_checkpoints(tmp_path), tmp_path)
+    assert [endpoint.name for endpoint in file.select(["lab"])] == ["lab-gru-1", "lab-gru-2"]
+    (second,) = file.select(["lab-gru-2"])
+    assert second.checkpoint_folder() == (tmp_path / "many" / "gru-2").resolve()
+    assert (second.retrieval, second.serving.threads) == (True, 2)
+    assert [endpoint.name for endpoint in file.select(["all"])] == ["one"]
+    assert [endpoint.name for endpoint in file.select(["one", "lab", "lab-gru-1"])] == [
+        "one",
+        "lab-gru-1",
+        "lab-gru-2",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('checkpoint = "one"', "has checkpoints and checkpoint"),
+        ('address = "grpc://a:1"', "has checkpoints and address"),
+        ("threads = 0", "threads"),
+    ],
+)
+def test_what_is_wrong_with_a_folder_of_checkpoints_is_named(
+    tmp_path: Path, line: str, words: str
+) -> None:
+    path = tmp_path / "endpoints.toml"
+    path.write_text(f'[lab]\ncheckpoints = "many"\n{line}\n')
+    with pytest.raises(HarnessError, match=words):
+        load_endpoints(path, tmp_path)
+
+
+def test_a_folder_without_checkpoints_has_no_endpoint(tmp_path: Path) -> None:
+    path = tmp_path / "endpoints.toml"
+    path.write_text('[one]\ncheckpoint = "one"\n[lab]\ncheckpoints = "many"\n')
+    with pytest.raises(HarnessError, match="lab"):
+        load_endpoints(path, tmp_path).select(["lab"])
