@@ -39,7 +39,8 @@ def write_card(recipe: Recipe, folder: Path, state_path: Path) -> None:
     """Runs the recipe's evaluations and writes README.md into the checkpoint's folder."""
     progress = read_progress(state_path)
     parts = [_heading(recipe, folder, progress)]
-    for arguments in recipe.evaluations:
+    for evaluation in recipe.evaluations:
+        arguments = evaluation.replace("{checkpoint}", folder.resolve().name)
         print(f"train: measuring: harness eval {arguments}", file=sys.stderr)
         parts.append(_section(arguments, _measure(arguments)))
     (folder / "README.md").write_text("\n".join(parts), encoding="utf-8")
@@ -57,13 +58,16 @@ def _heading(recipe: Recipe, folder: Path, progress: Progress) -> str:
     with safe_open(folder / "model.safetensors", framework="pt") as weights:
         num_parameters = sum(weights.get_tensor(name).numel() for name in weights.keys())  # noqa: SIM118
     shape = ", ".join(f"{name} {value}" for name, value in recipe.model.items())
+    command = f"harness train checkpoints/{recipe.name}/recipe.toml"
+    if recipe.variant is not None:
+        command += f" --model {recipe.variant} --seed {recipe.seed}"
     return (
         f"""{front_matter(recipe, progress.step)}
-# {recipe.name}
+# {recipe.name if recipe.variant is None else folder.resolve().name}
 
 {shape}; {num_parameters:,} parameters, float32.
 
-Trained by `harness train checkpoints/{recipe.name}/recipe.toml` (seed {recipe.seed}):
+Trained by `{command}` (seed {recipe.seed}):
 {progress.step:,} steps of at most {recipe.batch_size} contexts, \
 {progress.num_tokens / 1e6:.0f}M tokens, {progress.seconds / 60:.0f} minutes of training
 on {machine()}. The contexts come from the train split alone; everything below is of the test split,
