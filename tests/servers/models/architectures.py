@@ -11,7 +11,23 @@ MAMBA: Final = {
     "conv_kernel": 4,
 }
 
+LLAMBA: Final = {
+    "model_type": "llamba",
+    "d_model": 32,
+    "n_layer": 2,
+    "ssm_cfg": {"d_state": 8, "n_v_heads": 4, "n_qk_heads": 4},
+    "mlp_cfg": {"intermediate_size": 48, "bias": False, "act_fn": "silu"},
+    "tie_embeddings": True,
+}
+
 CONFIGS: Final[dict[str, dict[str, Any]]] = {
     "mamba": MAMBA,
+    "llamba": LLAMBA,
+    "llamba, grouped": {
+        **LLAMBA,
+        "ssm_cfg": {"d_state": 6, "n_v_heads": 4, "n_qk_heads": 2, "expand": 2, "bias": True},
+        "tie_embeddings": False,
+        "lm_head_bias": True,
+    },
     "falcon_mamba": {**MAMBA, "model_type": "falcon_mamba"},
 }
