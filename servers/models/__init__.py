@@ -9,6 +9,7 @@ if TYPE_CHECKING:  # the table is for those too who do without torch
 # config.json's model_type -> "module:Class" of a CheckpointModel, imported when it is asked for.
 MODELS: Final[dict[str, str]] = {
     "bamba": "harness_servers.models.bamba:BambaModel",
+    "causal_rn": "harness_servers.models.causal_rn:CausalRnModel",
     "falcon_mamba": "harness_servers.models.mamba:MambaModel",
     "llamba": "harness_servers.models.llamba:LlambaModel",
     "lstm": "harness_servers.models.lstm:LstmModel",

@@ -10,7 +10,7 @@ and C, N state, X = I + 2 G N convolved channels, J inputs that the convolution 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Self, cast
+from typing import Any, Final, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -107,9 +107,13 @@ class DiscreteMamba2(TokenMixer):
     def _split(self, mixed_X: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         shape = self.shape
         sizes = [shape.inner_size, *[shape.num_groups * shape.state_size] * 2]
-        x_I, b_GN, c_GN = mixed_X.split(sizes, -1)
-        x_HP = x_I.unflatten(-1, (shape.num_heads, -1))
-        return x_HP, *(part.unflatten(-1, (shape.num_groups, -1)) for part in (b_GN, c_GN))
+        x_I, b_GN, c_GN = torch.split(mixed_X, sizes, -1)
+        by_group = (shape.num_groups, shape.state_size)
+        return (
+            torch.unflatten(x_I, -1, (shape.num_heads, -1)),
+            torch.unflatten(b_GN, -1, by_group),
+            torch.unflatten(c_GN, -1, by_group),
+        )
 
     def _scan(self, given: ssd.ScanInput) -> Tensor:
         shape = self.shape
@@ -159,7 +163,7 @@ class _Backbone(nn.Module):
 class LlambaModel(StackedModel):
     """Embedding, layers and head of a Llama, with a state that does not grow."""
 
-    family: ClassVar[str] = "SSM"
+    family = "SSM"
 
     def __init__(self, backbone: _Backbone, *, tied: bool, use_head_bias: bool) -> None:
         super().__init__()

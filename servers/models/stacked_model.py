@@ -1,16 +1,16 @@
-"""A causal language model of layers whose states do not grow: all but what is between its tokens.
+"""A causal language model of layers: all but what is between its tokens.
 
 Shapes: B sequences, L tokens, T tokens of all rows, D width, V vocabulary, S slots.
 """
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from harness_servers.models.caches import NUM_READ, is_cache, reserve_for
 from harness_servers.models.protocol import State
 from harness_servers.models.token_mixer import RowState, TokenMixer
 
@@ -22,7 +22,7 @@ class StackedModel(nn.Module):
     that to embeddings or logits, it says so in `embed` and `finish`.
     """
 
-    family: ClassVar[str]
+    family: str
     context_limit: int | None = None
     vocabulary_size: int
 
@@ -65,11 +65,14 @@ class StackedModel(nn.Module):
     def init_state(self, num_slots: int) -> State:
         """What each layer keeps, with the layer's number behind its name."""
         device = self.embedding.weight.device
-        return {
+        state = {
             f"{name}.{index}": tensor
             for index, layer in enumerate(self.layers)
             for name, tensor in layer.init_state(num_slots, device).items()
         }
+        if any(layer.knows_position for layer in self.layers):
+            state[NUM_READ] = torch.zeros(num_slots, dtype=torch.long, device=device)
+        return state
 
     @torch.inference_mode()
     def prefill(
@@ -88,35 +91,44 @@ class StackedModel(nn.Module):
         return self.finish(hidden_BLD[torch.arange(tokens_BL.shape[1]) < lengths_B[:, None]])
 
     def _read(self, tokens_BL: Tensor, lengths_B: Tensor, state: State, slots_B: Tensor) -> Tensor:
+        reserve_for(state, lengths_B, slots_B)
         hidden_BLD = self.embed(tokens_BL)
         for index, layer in enumerate(self.layers):
             rows = self._rows(index, state, slots_B)
             hidden_BLD, rows = layer.read(hidden_BLD, lengths_B, rows)
             _put_back(index, rows, state, slots_B)
+        _count(lengths_B, state, slots_B)
         return hidden_BLD
 
     @torch.inference_mode()
     def decode(self, tokens_B: Tensor, state: State, slots_B: Tensor) -> Tensor:
         """Reads one token a row; see SequenceModel.decode."""
+        reserve_for(state, torch.ones_like(slots_B), slots_B)
         hidden_BD = self.embed(tokens_B)
         for index, layer in enumerate(self.layers):
             hidden_BD, rows = layer.step(hidden_BD, self._rows(index, state, slots_B))
             _put_back(index, rows, state, slots_B)
+        _count(torch.ones_like(slots_B), state, slots_B)
         return self.finish(hidden_BD)
 
     def state_bytes(self) -> int:
-        """Bytes of all layers' states of one sequence."""
-        return sum(tensor.nbytes for tensor in self.init_state(1).values())
+        """Bytes of what does not grow of one sequence's state."""
+        state = self.init_state(1)
+        return sum(tensor.nbytes for name, tensor in state.items() if not is_cache(name))
 
     def state_bytes_per_token(self) -> int:
-        """Nothing grows."""
-        return 0
+        """Bytes of a row of every cache."""
+        state = self.init_state(1)
+        return sum(tensor[0, 0].nbytes for name, tensor in state.items() if is_cache(name))
 
     def _rows(self, index: int, state: State, slots_B: Tensor) -> RowState:
-        return {
+        rows = {
             name: state[f"{name}.{index}"].index_select(0, slots_B)
             for name in self._state_names[index]
         }
+        if self.layers[index].knows_position:
+            rows[NUM_READ] = state[NUM_READ][slots_B]
+        return rows
 
     @cached_property
     def _state_names(self) -> list[list[str]]:
@@ -126,4 +138,10 @@ class StackedModel(nn.Module):
 
 def _put_back(index: int, rows: RowState, state: State, slots_B: Tensor) -> None:
     for name, tensor in rows.items():
-        state[f"{name}.{index}"].index_copy_(0, slots_B, tensor)
+        if name != NUM_READ:
+            state[f"{name}.{index}"].index_copy_(0, slots_B, tensor)
+
+
+def _count(lengths_B: Tensor, state: State, slots_B: Tensor) -> None:
+    if NUM_READ in state:
+        state[NUM_READ][slots_B] += lengths_B

@@ -10,19 +10,25 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-# One layer's state of some sequences: tensors (B, ...) by name.
+from harness_servers.models.caches import NUM_READ
+
+# One layer's state of some sequences: tensors (B, ...) by name. Of a mixer that knows where in its
+# sequence it is, "num_read" (B) says how many tokens came before: it is there to be read. A tensor
+# whose name begins with "cache." has room (B, T, ...) for as many tokens as will have been read.
 RowState = dict[str, Tensor]
 
 
 class TokenMixer(nn.Module):
     """Passes something on from token to token."""
 
+    knows_position: bool = False
+
     def init_state(self, num_rows: int, device: torch.device) -> RowState:
         """Before the first token. Sums over tokens are kept in float32."""
         raise NotImplementedError
 
     def step(self, hidden_BD: Tensor, state: RowState) -> tuple[Tensor, RowState]:
-        """Reads one token a row: the outputs (B, D), and the states after it as new tensors."""
+        """Reads one token a row: the outputs (B, D), and what changed of the states."""
         raise NotImplementedError
 
     def forward(self, hidden_BLD: Tensor) -> Tensor:
@@ -43,8 +49,11 @@ class TokenMixer(nn.Module):
             output_BD, after = self.step(hidden_BD, state)
             outputs.append(output_BD)
             is_read_B = t < lengths_B
-            state = {name: _choose(is_read_B, after[name], state[name]) for name in state}
-        return torch.stack(outputs, 1), state
+            after = {name: _choose(is_read_B, after[name], state[name]) for name in after}
+            state = {**state, **after}
+            if NUM_READ in state:
+                state[NUM_READ] = state[NUM_READ] + is_read_B
+        return torch.stack(outputs, 1), {name: state[name] for name in after}
 
 
 class ResidualLayer(TokenMixer):
@@ -60,6 +69,8 @@ class ResidualLayer(TokenMixer):
         self._branches = list(zip(names[::2], names[1::2], strict=True))
         for name, part in parts.items():
             self.add_module(name, part)
+        mixers = [part for part in parts.values() if isinstance(part, TokenMixer)]
+        self.knows_position = any(mixer.knows_position for mixer in mixers)
 
     def init_state(self, num_rows: int, device: torch.device) -> RowState:
         """That of its branches together; their names differ."""

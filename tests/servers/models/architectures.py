@@ -20,8 +20,18 @@ LLAMBA: Final = {
     "tie_embeddings": True,
 }
 
+CAUSAL_RN: Final = {
+    "model_type": "causal_rn",
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "relation_size": 24,
+    "intermediate_size": 48,
+}
+
 CONFIGS: Final[dict[str, dict[str, Any]]] = {
     "mamba": MAMBA,
+    "causal_rn": CAUSAL_RN,
+    "causal_rn, linear": {**CAUSAL_RN, "normed_relations": False},
     "llamba": LLAMBA,
     "llamba, grouped": {
         **LLAMBA,
