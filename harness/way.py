@@ -10,6 +10,9 @@ from harnessapi.values import Mode
 
 from harness.errors import InputError, unknown_name
 
+# Words of filler that a command may ask for.
+MAX_FILLER: Final = 65_536
+
 
 class Prompting(StrEnum):
     """How the answer is asked for: at once, after a chain of thought, or with searches."""

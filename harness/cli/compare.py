@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -16,6 +16,8 @@ from harness.reports.sides import Side, narrow, open_side
 from harness.reports.text_table import open_console
 from harness.runs.store import find_run
 
+_LEAST_DIFFERENCE: Final = 1e-6
+
 
 class _Difference(click.types.FloatParamType):
     def convert(
@@ -25,6 +27,8 @@ class _Difference(click.types.FloatParamType):
         number = float(super().convert(value, param, ctx))
         if not 0 < number <= 1:
             self.fail(f"{value} is no difference: a number above 0 and at most 1", param, ctx)
+        if number < _LEAST_DIFFERENCE:
+            self.fail(f"{value}: no run is long enough to see less than 0.000001", param, ctx)
         return number
 
 
@@ -65,8 +69,8 @@ def compare_command(first: str, second: str, as_json: bool, out: Path, **chosen:
     A side is a run, by its ID or folder; where the run has several endpoints, one of them is named.
     Cells are paired that were asked the same way; where the ways differ (one searched, the other
     did not), the only ones of a task and size. WAY chooses where there are several: a prompting, or
-    more words of a way, like 'search lying', 'twice', 'honest'. What one side was not asked is left
-    out, and said.
+    more words of a way, like 'search lying', 'twice', or of the usual one 'once filler=0 honest'.
+    What one side was not asked is left out, and said.
 
     \b
       harness compare 20260101T120000Z-1a2b 20260102T120000Z-3c4d

@@ -28,11 +28,10 @@ from harness.runs.refused import refused_lines
 from harness.runs.run_options import DEFAULT_NUM_EXAMPLES
 from harness.runs.store import ERRORS_NAME, RunStore
 from harness.runs.summary import RunResult, summarize, write_summary
-from harness.way import Prompting, Reading, SearchArm, Style
+from harness.way import MAX_FILLER, Prompting, Reading, SearchArm, Style
 
 _PROMPTINGS: Final = click.Choice([prompting.value for prompting in Prompting])
 _READINGS: Final = click.Choice([reading.value for reading in Reading])
-_MAX_FILLER: Final = 65_536
 _SEARCHES: Final = click.Choice([search.value for search in SearchArm])
 
 
@@ -93,7 +92,7 @@ _SEARCHES: Final = click.Choice([search.value for search in SearchArm])
 )
 @click.option(
     "--filler",
-    type=CommaList(click.IntRange(0, _MAX_FILLER), "N,..."),
+    type=CommaList(click.IntRange(0, MAX_FILLER), "N,..."),
     default="0",
     show_default=True,
     help="Neutral words between the question and what the model writes.",

@@ -49,17 +49,18 @@ def with_balance(
 ) -> dict[str, dict[str, int]]:
     """The parameters, with `balanced` where a task has it and the command does not say.
 
-    A new run draws evenly; one that goes on draws as its `stored` parameters say. Where it is off
-    it is left out: so are the cells and the addresses of before there was balance.
+    A new run draws evenly; one that goes on draws as its `stored` parameters say. Late parameters
+    that are off by default and off here are left out, as in addresses: cells are those of before.
     """
     found = {task: dict(values) for task, values in given.items()}
     for task, kind in tasks.items():
+        values = found.setdefault(task, {})
         if is_balanceable(kind):
             default = 1 if stored is None else stored.get(task, {}).get(_BALANCED, 0)
-            values = found.setdefault(task, {})
             values.setdefault(_BALANCED, default)
-            if values[_BALANCED] == 0:
-                del values[_BALANCED]
+        for name, one in parameters_of(kind).items():
+            if one.is_late and one.default == 0 == values.get(name):
+                del values[name]
     return {task: values for task, values in found.items() if values}
 
 

@@ -3,6 +3,7 @@
 import shutil
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, Final
 
@@ -18,12 +19,12 @@ from harness.runs.run_options import DEFAULT_NUM_EXAMPLES
 from harness.sample import Sample, Split
 from harness.tasks import TASKS, build_task, find_task, natural, symbolic
 from harness.tasks.distinct import few_samples
-from harness.tasks.foreign import installed_tasks
+from harness.tasks.foreign import installed_tasks, naming
 from harness.tasks.natural import worked_examples
 from harness.tasks.parameters import parameter_texts
 from harness.tasks.prompts import make_prompt
 from harness.tasks.task import Task
-from harness.way import Prompting, Reading, SearchArm, Style, Way
+from harness.way import MAX_FILLER, Prompting, Reading, SearchArm, Style, Way
 
 # Columns: narrower than a word and some more it is not folded.
 _LEAST_TEXT: Final = 20
@@ -101,7 +102,7 @@ def show_command(task: str) -> None:
 @click.option("--style", type=click.Choice([s.value for s in Style]), default="symbolic")
 @click.option("--retrieval", type=click.Choice([m.value for m in Mode]), help="For search.")
 @click.option("--reading", type=click.Choice([r.value for r in Reading]), default="once")
-@click.option("--filler", type=click.IntRange(min=0), default=0, metavar="N")
+@click.option("--filler", type=click.IntRange(0, MAX_FILLER), default=0, metavar="N")
 @click.option("--search", type=click.Choice([s.value for s in SearchArm]), default="honest")
 def sample_command(task: str, size: int | None, **options: Any) -> None:
     """Print one test sample of TASK: its address, prompt, target and a perfect completion.
@@ -125,7 +126,9 @@ def sample_command(task: str, size: int | None, **options: Any) -> None:
         filler=options["filler"],
         search=SearchArm(options["search"]),
     )
-    _print_sample(made, made.sample(Split.TEST, options["seed"], options["index"]), way)
+    foreign = nullcontext() if kind.name in TASKS else naming(f"task '{task}'", way.name)
+    with foreign:
+        _print_sample(made, made.sample(Split.TEST, options["seed"], options["index"]), way)
 
 
 def _as_asked(kind: type[Task], size: int | None, given: Sequence[str] = ()) -> Task:

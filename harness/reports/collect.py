@@ -87,12 +87,12 @@ def _read_run(folder: Path, manifest: Manifest, number: int, visit: Visitor) -> 
 
 def _ambiguous_names(cells: Iterable[CellResult]) -> set[str]:
     """The endpoint names that need their run beside them: another model, or a cell twice."""
-    digests: dict[str, str] = {}
+    known: dict[str, tuple[str, int]] = {}
     seen: set[str] = set()
     ambiguous: set[str] = set()
     for cell in cells:
-        key, name, digest = cell.asked.key, cell.asked.endpoint, cell.model.checkpoint_digest
-        if key in seen or digests.setdefault(name, digest) != digest:
+        key, name = cell.asked.key, cell.asked.endpoint
+        if key in seen or known.setdefault(name, cell.weights) != cell.weights:
             ambiguous.add(name)
         seen.add(key)
     return ambiguous

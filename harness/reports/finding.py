@@ -34,9 +34,9 @@ def finding(cells: Cells) -> str:
 
 def _with_search(cells: Cells) -> Iterable[Pair]:
     """Of each checkpoint its best cell without a search, and its best with one."""
-    weights = dict.fromkeys(cell.model.checkpoint_digest for cell in cells)
-    for digest in weights:
-        own = [cell for cell in cells if digest and cell.model.checkpoint_digest == digest]
+    known = [cell for cell in cells if cell.model.checkpoint_digest]
+    for weights in dict.fromkeys(cell.weights for cell in known):
+        own = [cell for cell in known if cell.weights == weights]
         closed = [cell for cell in own if cell.asked.retrieval is None]
         opened = [cell for cell in own if cell.asked.retrieval is not None]
         if closed and opened:

@@ -75,7 +75,8 @@ COLUMNS: Final[dict[str, type]] = {
     # Of a server that searches itself, see SearchCheck; None where nothing was checked.
     "search_disagreements": int,
     "searches_unchecked": int,
-    # The arm of an experiment; of a lying search its lie, and whether that is the answer.
+    # The arm of an experiment (search: None where nothing is searched); of a lying search its lie,
+    # and whether that is the answer.
     "reading": str,
     "filler": int,
     "search": str,
@@ -123,6 +124,7 @@ def _row(
     found: dict[str, Any] = {
         **{name: getattr(model, name) for name in _OF_MODEL},
         **{name: getattr(cell, name) for name in _OF_CELL},
+        "search": cell.search if cell.retrieval else None,
         **asdict(record),
         **asdict(record.times),
         "run": manifest.run,

@@ -43,12 +43,16 @@ def search_notes(cells: Iterable[CellResult]) -> list[str]:
 
 
 def budget_notes(cells: Iterable[CellResult]) -> list[str]:
-    """A line for each task of which an arm saw under a tenth of what one that did better saw."""
-    asked: dict[tuple[str, int], list[CellResult]] = {}
+    """A line for each task of which an arm saw under a tenth of what one that did better saw.
+
+    Cells of one experiment alone: what a lying search does to an accuracy is not of training.
+    """
+    asked: dict[tuple[str, int, tuple[str, ...]], list[CellResult]] = {}
     for cell in cells:
         # What was trained on nothing of the task at all is marked as such.
         if cell.trained_on is not None and cell.metrics.n and not cell.is_untrained:
-            asked.setdefault((cell.asked.task_label, cell.asked.size), []).append(cell)
+            key = (cell.asked.task_label, cell.asked.size, cell.asked.way.arms)
+            asked.setdefault(key, []).append(cell)
     tasks: dict[str, tuple[dict[str, int], dict[str, int]]] = {}
     for arms in asked.values():
         for less, more in permutations(arms, 2):

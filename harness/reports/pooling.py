@@ -55,7 +55,7 @@ def pool(cells: Sequence[CellResult]) -> list[Pool]:
 
 def without_repetitions(cells: Iterable[CellResult]) -> list[CellResult]:
     """Of cells that ask the same model the same samples, the one read last."""
-    last = {(cell.asked.key, cell.model.checkpoint_digest, cell.seed): cell for cell in cells}
+    last = {(cell.asked.key, cell.weights, cell.seed): cell for cell in cells}
     return list(last.values())
 
 

@@ -42,6 +42,11 @@ class CellResult:
         return self.asked.way.name
 
     @property
+    def weights(self) -> tuple[str, int]:
+        """Of the same weights a state of so many bits makes another model; 0: of all of it."""
+        return self.model.checkpoint_digest, self.model.state_bits
+
+    @property
     def state_bytes(self) -> float | None:
         """What the state takes at the end of a sample of mean length; None where unknown."""
         metrics, model = self.metrics, self.model
@@ -100,7 +105,7 @@ class CellResult:
         return self.parameters.get("alphabet") if self.asked.task == _RECALL else None
 
     def as_json(self) -> dict[str, Any]:
-        """The keys are a contract (docs: Command line)."""
+        """The keys are a contract (docs/scoring.md has what they are)."""
         asked, metrics = self.asked, self.metrics
         row = {
             "run": self.run,

@@ -89,9 +89,11 @@ class _Seen:
             raise ValueError(f"'{record.address}' is no address of a sample") from None
         given = {**cell.parameters, "size": cell.size}
         parameters = dict(address.parameters)
+        # Of late parameters an address says nothing where they are 0.
+        unsaid = dict.fromkeys(given, 0)
         is_asked = (address.task, address.seed) == (cell.task, self._seed)
         is_asked = is_asked and record.repeat < self._repeats
-        if not is_asked or given.items() - parameters.items():
+        if not is_asked or given.items() - {**unsaid, **parameters}.items():
             raise ValueError(f"{record.cell} does not ask sample {record.address}")
         if not all(0 <= value < 2**63 for value in parameters.values()):
             raise ValueError(f"{record.address} has a parameter out of range")

@@ -9,6 +9,7 @@ from itertools import takewhile
 from typing import Final
 
 from harness.sample import Split
+from harness.tasks.foreign import naming
 from harness.tasks.task import Task
 
 # With fewer in both splits a run of the usual 200 samples would ask some of them again.
@@ -18,12 +19,14 @@ _ENOUGH: Final = 20
 
 
 def few_samples(kind: type[Task]) -> str:
-    """`at most 96 samples differ at size 4: ...`; empty where that many always do."""
-    sizes = takewhile(
-        lambda size: (kind(size=size).num_distinct or _FEW) < _FEW,
-        range(kind.min_size, kind.max_size + 1),
-    )
-    told = ", ".join(f"{kind(size=size).num_distinct} at size {size}" for size in sizes)
+    """`at most 96 samples differ at size 4: ...`; empty where that many always do.
+
+    Raises InputError where other people's task cannot say.
+    """
+    all_sizes = range(kind.min_size, kind.max_size + 1)
+    with naming(f"task '{kind.name}'", "num_distinct"):
+        sizes = takewhile(lambda size: (kind(size=size).num_distinct or _FEW) < _FEW, all_sizes)
+        told = ", ".join(f"{kind(size=size).num_distinct} at size {size}" for size in sizes)
     return f"samples that differ, at most: {told}; a run asks each once" if told else ""
 
 

@@ -107,7 +107,7 @@ class NgramRetrieval(Task):
     heading = "ngram_retrieval"
     guess = (
         "the word that most often follows what can be asked; the mean over 500 contexts, up to 12 "
-        "words measured with classifiers"
+        "words at the default order measured with classifiers"
     )
     size_unit = "words"
     min_size = 3

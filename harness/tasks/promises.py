@@ -130,6 +130,10 @@ class _Check:
             chance = self._task.chance
         if not isinstance(chance, float | int) or not 0 <= chance <= 1:
             raise self._broken("chance", f"{chance!r} is no share, 0 to 1")
+        with self._of("num_distinct"):
+            most = self._task.num_distinct
+        if most is not None and (not isinstance(most, int) or most < 1):
+            raise self._broken("num_distinct", f"{most!r} is no number of samples, nor None")
         with self._of("longest"):
             longest = self._task.longest
         if not isinstance(longest, Longest):

@@ -262,6 +262,7 @@ def test_power_without_a_difference_names_the_cells_and_prints_the_others(
         (("--power", "--difference", "0"), "0 is no difference"),
         (("--power", "--difference", "nan"), "nan is no difference"),
         (("--power", "--difference", "1.5"), "1.5 is no difference"),
+        (("--power", "--difference", "1e-200"), "1e-200: no run is long enough"),
         (("--power", "--difference", "much"), "'much' is not a valid float"),
         (("--difference", "0.1"), "--difference needs --power"),
     ],

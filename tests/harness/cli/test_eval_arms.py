@@ -54,6 +54,14 @@ def test_reports_comparisons_and_exports_tell_the_arms_apart(workplace: Any) -> 
     }
 
 
+def test_an_export_has_no_search_where_nothing_is_searched(workplace: Any) -> None:
+    asked = ("--endpoint", "rnn", "--task", "assoc_recall", "--size", "4", "--samples", "2")
+    assert workplace.run("eval", *asked, "--prompting", "direct").exit_code == 0
+    assert workplace.run("export", workplace.only_run().name, "--jsonl", "s.jsonl").exit_code == 0
+    lines = [json.loads(line) for line in Path("s.jsonl").read_text().splitlines()]
+    assert [line["search"] for line in lines] == [None, None]
+
+
 def test_a_run_in_arms_is_resumed_and_keeps_them(workplace: Any) -> None:
     rows(workplace.run("eval", *SEARCHING, "--search", "lying", "--filler", "2", "--json"))
     run = workplace.only_run()
@@ -153,3 +161,36 @@ def test_a_sample_in_an_arm_is_shown_with_its_lie(workplace: Any) -> None:
     refused = workplace.run("tasks", "sample", "assoc_recall", "--search", "lying")
     assert refused.exit_code == 2
     assert "search lying: prompting direct makes no search" in refused.stderr
+
+
+def test_more_filler_than_there_is_memory_for_is_refused(workplace: Any) -> None:
+    refused = workplace.run("tasks", "sample", "index", "--filler", "99999999999999")
+    assert refused.exit_code == 2
+    assert "0<=x<=65536" in refused.stderr
+
+
+NO_TWIN = """
+from dataclasses import dataclass
+from harness.tasks.assoc_recall import AssocRecall, OneOfPairs
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Twinless(OneOfPairs):
+    def false_twin(self, generator):
+        return {}["twin"]
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mine(AssocRecall):
+    name = "mine"
+
+    def draws(self, generator):
+        for one in AssocRecall.draws(self, generator):
+            yield Twinless(keys=one.keys, values=one.values, asked=one.asked)
+"""
+
+
+def test_a_false_twin_of_others_that_fails_is_named_where_it_is_shown(workplace: Any) -> None:
+    Path("mine.py").write_text(NO_TWIN)
+    lying = ("--prompting", "search", "--search", "lying")
+    refused = workplace.run("tasks", "sample", "./mine.py:Mine", "--size", "3", *lying)
+    assert refused.exit_code == 2
+    assert "search dense lying failed: KeyError: 'twin' (line 8 of mine.py" in refused.stderr

@@ -132,3 +132,22 @@ def test_a_size_that_does_not_allow_it_is_refused_and_the_others_are_run(workpla
     assert result.exit_code == 4
     assert [json.loads(line)["size"] for line in result.stdout.splitlines()] == [16]
     assert "order 8 is out of range: 2 to 4 at size 4" in result.stderr
+
+
+def test_a_late_parameter_that_is_off_is_as_if_it_were_not_given(workplace: Any) -> None:
+    trees = ("eval", "--endpoint", "rnn", "--task", "is_tree", "--size", "6", "--samples", "3")
+    [row] = rows(workplace.run(*trees, "--prompting", "direct", "-T", "trace=0", "--json"))
+    assert (row["n"], row["task_parameters"]) == (3, {"balanced": 1})
+
+
+def test_a_cell_that_says_that_a_late_parameter_is_off_is_read(workplace: Any) -> None:
+    trees = ("eval", "--endpoint", "rnn", "--task", "is_tree", "--size", "6", "--samples", "3")
+    rows(workplace.run(*trees, "--prompting", "direct", "--json"))
+    folder = workplace.only_run()
+    manifest = manifest_of(folder)
+    manifest["cells"][0]["parameters"]["trace"] = 0
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    samples = folder / "samples.jsonl"
+    samples.write_text(samples.read_text().replace("size=6/direct", "size=6,trace=0/direct"))
+    [row] = rows(workplace.run("report", folder.name, "--json"))
+    assert row["n"] == 3

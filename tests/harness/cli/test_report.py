@@ -126,6 +126,19 @@ def test_runs_of_one_name_and_the_same_cells_are_told_apart(workplace: Any, stor
         assert label in result.stdout
 
 
+def test_states_of_other_widths_under_one_name_are_told_apart(workplace: Any, stored: Any) -> None:
+    for size, bits in ((4, 64), (8, 128)):
+        cell = stored.cell("narrow", size=size)
+        samples = {cell: [stored.sample(cell, 0, is_right=True)]}
+        folder = stored.run(workplace.folder / "runs" / str(bits), samples)
+        manifest = json.loads((folder / "manifest.json").read_text())
+        manifest["endpoints"][0]["model"]["state_bits"] = bits
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+    result = workplace.run("report", "64", "128")
+    for label in ("narrow (run 1)", "narrow (run 2)"):
+        assert label in result.stdout
+
+
 def test_the_same_samples_are_pooled_once(workplace: Any, stored: Any) -> None:
     for name, seed in (("a", 0), ("again", 0), ("b", 1)):
         direct_run(stored, workplace.folder / "runs" / name, seed=seed)

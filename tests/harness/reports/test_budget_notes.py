@@ -65,6 +65,9 @@ def test_nothing_is_said_where_budgets_explain_nothing(arm: Any) -> None:
     assert not budget_notes([arm("rnn", None, 0.4), much])
     # Of other sizes.
     assert not budget_notes([arm("rnn", 10, 0.1, size=32), much])
+    # Of another experiment.
+    less = arm("rnn", 10, 0.1)
+    assert not budget_notes([replace(less, asked=replace(less.asked, filler=8)), much])
 
 
 def test_a_cell_knows_what_its_model_was_trained_on(arm: Any, stored: Any) -> None:

@@ -3,6 +3,7 @@ from dataclasses import replace
 from harnessapi.values import Mode, ModelDescription
 
 from harness.reports.finding import finding
+from harness.reports.pooling import without_repetitions
 from harness.runs.cell import Cell
 from harness.runs.metrics import Metrics
 from harness.runs.results import CellResult
@@ -108,3 +109,20 @@ def test_an_arm_of_an_experiment_is_no_finding() -> None:
     twice = replace(twice, asked=replace(twice.asked, reading=Reading.TWICE))
     assert finding([lying, result("rnn", 132), twice]) == ""
     assert "search 0.750" in finding([lying, result("rnn", 20), twice, searching("rnn", 150)])
+
+
+def test_a_narrowed_state_is_not_the_same_weights_without_search() -> None:
+    narrow = result("rnn-64", 20, weights="rnn")
+    narrow = replace(narrow, model=replace(narrow.model, state_bits=64))
+    assert "the same weights" not in finding([narrow, searching("rnn", 200)])
+    assert "the same weights" in finding([narrow, result("rnn", 132), searching("rnn", 200)])
+
+
+def test_states_of_other_widths_under_one_name_are_no_repetition() -> None:
+    cells = [result("narrow", 20), result("narrow", 90)]
+    narrowed = [
+        replace(one, model=replace(one.model, state_bits=bits))
+        for one, bits in zip(cells, (64, 128), strict=True)
+    ]
+    assert len(without_repetitions(narrowed)) == 2
+    assert len(without_repetitions(cells)) == 1

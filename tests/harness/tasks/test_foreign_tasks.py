@@ -11,6 +11,7 @@ from harness import plugins
 from harness.errors import HarnessError
 from harness.tasks import TASKS, choosing, foreign, make_task
 from harness.tasks.choosing import choose_tasks
+from harness.tasks.distinct import few_samples
 from harness.tasks.elsewhere import require_same_elsewhere
 from harness.tasks.promises import check_kind
 
@@ -217,6 +218,19 @@ def test_an_answer_that_does_not_score_as_correct_is_named(written: Written) -> 
 def test_an_empty_target_is_named(written: Written) -> None:
     empty = ("return self.row[0]\n\n    def thought", 'return ""\n\n    def thought')
     assert "Said.target: it is empty: nothing could be right" in refusal(written(empty))
+
+
+@pytest.mark.parametrize("number", ["0", "-3", "2.5", "'many'", "1 / 0"])
+def test_a_number_of_different_samples_that_is_none_is_named(written: Written, number: str) -> None:
+    said = f"    @property\n    def num_distinct(self):\n        return {number}\n\n    def draws"
+    assert "num_distinct" in refusal(written(("    def draws", said)))
+
+
+def test_a_number_of_different_samples_that_one_size_lacks_is_named(written: Written) -> None:
+    said = "    @property\n    def num_distinct(self):\n        return {1: 9, 4: 9}[self.size]\n\n"
+    [kind] = choose_tasks([written(("    def draws", f"{said}    def draws"))]).kinds.values()
+    with pytest.raises(HarnessError, match=r"'echo': num_distinct failed: KeyError: 2"):
+        few_samples(kind)
 
 
 def test_the_order_of_a_set_is_found_out_in_another_process(written: Written) -> None:
