@@ -72,7 +72,7 @@ def live(connection: Connection, spec: EngineSpec) -> None:
 
 def _read(connection: Connection, inbox: Inbox) -> None:
     """Hands on what comes, until the connection is closed."""
-    with contextlib.suppress(EOFError, ConnectionError):
+    with contextlib.suppress(EOFError, OSError):
         while True:
             inbox.put(decode_commands(connection.recv_bytes()))
     inbox.put(None)

@@ -123,7 +123,7 @@ class EngineProcess:
     def _read(self) -> None:
         try:
             message: EngineMessage = decode_message(self._connection.recv_bytes())
-        except (EOFError, ConnectionError):
+        except (EOFError, OSError):  # the latter in the middle of a message
             asyncio.get_running_loop().remove_reader(self._connection.fileno())
             self._is_over.set()
             return
@@ -147,7 +147,7 @@ def _live(connection: Connection, spec: EngineSpec) -> None:
 def _first_word(connection: Connection, process: SpawnProcess, spec: EngineSpec) -> Loaded:
     try:
         answer: EngineMessage = decode_message(connection.recv_bytes())
-    except (EOFError, ConnectionError):
+    except (EOFError, OSError):  # the latter in the middle of a message
         process.join()
         raise CheckpointError(
             f"checkpoint {spec.folder}: the process that loads it {_how_ended(process)}"

@@ -150,8 +150,9 @@ class Mamba2Mixer(nn.Module):
         """Reads whole rows from empty states, with gradients: (B, L, D)."""
         shape = self.shape
         gate_BLI, rest_BLW = self.in_proj(hidden_BLD).tensor_split([shape.inner_size], -1)
-        # Compiled loops are a CPU's; a GPU is kept busy by matrix products.
-        recur = self._recur_by_token if hidden_BLD.device.type == "cpu" else self._recur_in_chunks
+        # Compiled loops are a CPU's, and of float32; a GPU is kept busy by matrix products.
+        is_compiled = rest_BLW.device.type == "cpu" and rest_BLW.dtype == torch.float32
+        recur = self._recur_by_token if is_compiled else self._recur_in_chunks
         mixed_BLD: Tensor = self.out_proj(self.norm(recur(rest_BLW), gate_BLI))
         return mixed_BLD
 

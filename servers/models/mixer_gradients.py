@@ -12,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from harness_servers.models.compiled import LANES, Floats, compiled, exp, scan_step, scan_step_back
 from harness_servers.models.mixer_loops import convolve, scan
@@ -52,6 +53,7 @@ class _Convolution(torch.autograd.Function):
         return mixed_BLX
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
         given = ctx.saved_tensors
         found = tuple(torch.zeros_like(tensor) for tensor in given)
@@ -76,6 +78,7 @@ class _Scan(torch.autograd.Function):
         return y_BLI
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         given = ctx.saved_tensors
         found = tuple(torch.zeros_like(tensor) for tensor in given)

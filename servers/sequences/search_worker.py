@@ -39,8 +39,8 @@ class SearchWorker:
         self._post = post
         self._orders: SimpleQueue[_Order] = SimpleQueue()
         self._costly: SimpleQueue[tuple[int, SearchRequest] | None] = SimpleQueue()
-        # Sequences that wait for a search in `_costly`, by its context.
-        self._awaited: dict[str, set[int]] = {}
+        # Contexts that are searched, until they are forgotten. Changed by the caller alone.
+        self._contexts: set[str] = set()
         self._is_closing = False
         work = [*[self._run] * _NUM_THREADS, self._run_costly]
         self._threads = [
@@ -52,11 +52,12 @@ class SearchWorker:
 
     def submit(self, sequence_id: int, request: SearchRequest) -> None:
         """See SearchQueue.submit."""
+        self._contexts.add(request.context_id)
         self._orders.put((sequence_id, request))
 
     def forget(self, context_id: str) -> None:
-        """See SearchQueue.forget. A costly search in it that has not begun is not made."""
-        self._awaited.pop(context_id, None)
+        """See SearchQueue.forget. A search in it that has not begun is not made."""
+        self._contexts.discard(context_id)
         self._orders.put(context_id)
 
     def close(self) -> None:
@@ -73,11 +74,11 @@ class SearchWorker:
         while (order := self._orders.get()) is not None:
             batch: list[tuple[int, SearchRequest]] = []
             while isinstance(order, tuple):
-                if self._is_costly(order[1]):
-                    self._awaited.setdefault(order[1].context_id, set()).add(order[0])
-                    self._costly.put(order)
-                else:
-                    batch.append(order)
+                if order[1].context_id in self._contexts:
+                    if self._is_costly(order[1]):
+                        self._costly.put(order)
+                    else:
+                        batch.append(order)
                 order = self._next() if len(batch) < self._retriever.max_requests else None
             self._make(batch)
             if isinstance(order, str):
@@ -85,7 +86,7 @@ class SearchWorker:
 
     def _run_costly(self) -> None:
         while (search := self._costly.get()) is not None:
-            if search[0] in self._awaited.get(search[1].context_id, ()):
+            if search[1].context_id in self._contexts:
                 self._make([search])
 
     def _is_costly(self, request: SearchRequest) -> bool:
@@ -111,10 +112,15 @@ class SearchWorker:
 
     def _search(self, requests: tuple[SearchRequest, ...]) -> list[Result]:
         try:
-            return [*self._retriever.search(requests)]
+            results: list[Result] = [*self._retriever.search(requests)]
+            if len(results) != len(requests):
+                raise ValueError(f"{len(results)} results for {len(requests)} searches")
+            return results
         except RetrieverUnavailableError as error:
             return [UnavailableError(f"retrieval: {error}")] * len(requests)
         except Exception as error:  # a sequence must not wait for ever for what went wrong here
+            if len(requests) > 1:  # and what one of them makes go wrong is not the others' fault
+                return [result for request in requests for result in self._search((request,))]
             _log.exception("a search failed")
             return [UnavailableError(f"retrieval failed: {error!r}")] * len(requests)
 

@@ -77,6 +77,9 @@ class SequenceRunner:
         """Puts a job into the queue. Raises ServingError where its text alone is at fault."""
         sequence = self._make_sequence(job)
         self._sequences[sequence.id] = sequence
+        if job.given_ids is not None and not sequence.num_unscored:
+            self._finish_scored(sequence)
+            return sequence
         self._waiting.append(sequence)
         if job.deadline_ns is not None:
             self._next_deadline_ns = min(self._next_deadline_ns, job.deadline_ns)
@@ -164,16 +167,17 @@ class SequenceRunner:
     def _admit(self) -> None:
         while self._waiting and self._num_free:
             sequence = self._waiting.popleft()
-            if sequence.job.given_ids is not None and not sequence.num_unscored:
-                now_ns = self._clock()
-                sequence.start(now_ns, num_cached=0)
-                sequence.add_scores(())
-                self._finish(sequence, FinishReason.LENGTH, now_ns)
-                continue
             sequence.is_open = True
             sequence.opened_ns = self._clock()
             self._num_free -= 1
             self._send(self._opening(sequence))
+
+    def _finish_scored(self, sequence: Sequence) -> None:
+        """A first token alone, which is likely after nothing: no engine is needed, nor a slot."""
+        now_ns = self._clock()
+        sequence.start(now_ns, num_cached=0)
+        sequence.add_scores(())
+        self._finish(sequence, FinishReason.LENGTH, now_ns)
 
     def _opening(self, sequence: Sequence) -> Opening:
         job = sequence.job

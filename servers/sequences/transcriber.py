@@ -66,9 +66,10 @@ class Transcriber:
     def num_ahead(self) -> int:
         """Tokens that may be generated before their text is looked at, up to one of `stop_ids`.
 
-        One alone where a marker may be in the text that is held back.
+        One alone where markers are text, and one may be in what is held back of it.
         """
-        is_held = bool(self._undecided) and self._stream.holds_back
+        has_text_markers = self._search is not None and not self._codec.search_end_ids
+        is_held = has_text_markers and self._stream.holds_back
         return min(1, self.num_left) if is_held else self.num_left
 
     @property
@@ -242,7 +243,9 @@ class Transcriber:
         if self._codec.search_end_ids or self._search.awaits_result:
             return [(self._search.in_query, text)] if text else []
         self._search.feed(text)
-        return [*self._search.decided, *self._search.release()]
+        decided = [*self._search.decided, *self._search.release()]
+        after = self._search.keep()
+        return [*decided, (False, after)] if after else decided
 
     def _switch(self, part: Part) -> None:
         if part is not self.outbox.part:

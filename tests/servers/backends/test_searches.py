@@ -274,6 +274,8 @@ class Gated:
             raise RetrieverUnavailableError("gone")
         if "broken" in queries:
             raise ZeroDivisionError
+        if "few" in queries:
+            return []
         return [SearchResult(outcome=Outcome.FOUND, text=query) for query in queries]
 
     def is_costly(self, request):
@@ -344,7 +346,7 @@ def test_what_gathers_while_all_threads_search_is_asked_in_few_calls() -> None:
     searching.worker.close()
 
 
-@pytest.mark.parametrize("query", ["gone", "broken"])
+@pytest.mark.parametrize("query", ["gone", "broken", "few"])
 def test_a_retriever_that_fails_is_an_error_of_those_who_asked_it(query: str) -> None:
     searching = Searching(Gated(max_requests=1))
     searching.ask(0, query)
@@ -353,3 +355,34 @@ def test_a_retriever_that_fails_is_an_error_of_those_who_asked_it(query: str) ->
     assert isinstance(answers[0], UnavailableError)
     assert answers[1].text == "fine"
     searching.worker.close()
+
+
+def test_a_search_that_breaks_is_no_error_of_those_that_were_asked_with_it() -> None:
+    retriever = Gated(max_requests=64)
+    searching = Searching(retriever)
+    for i in range(100, 300):
+        searching.ask(i, "slow")
+    searching.ask(0, "broken")
+    searching.ask(1, "few")
+    searching.ask(2, "fine")
+    retriever.go_on.set()
+    answers = searching.answers(203)
+    failed = [i for i, result in answers.items() if isinstance(result, UnavailableError)]
+    assert sorted(failed) == [0, 1]
+    searching.worker.close()
+
+
+def test_a_costly_search_that_was_forgotten_before_a_thread_saw_it_is_not_made() -> None:
+    retriever = Gated(max_requests=1)
+    searching = Searching(retriever)
+    for i in range(10):
+        searching.ask(i, "slow", "others")
+    assert retriever.is_searching.wait(600)
+    # All threads may be searching: these wait to be looked at.
+    for i in range(100, 200):
+        searching.ask(i, "slow", "costly")
+    searching.worker.forget("costly")
+    retriever.go_on.set()
+    assert searching.answers(10).keys() == set(range(10))
+    searching.worker.close()
+    assert sum(retriever.sizes) == 10

@@ -1,6 +1,7 @@
 """An engine in a process of its own: what it says, and that it ends with the one in front."""
 
 import asyncio
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -9,13 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from harnessapi.values import ModelDescription
 
 from harness_servers.checkpoints.checkpoint import load_checkpoint
+from harness_servers.checkpoints.checkpoint_config import parse_config
+from harness_servers.engine.engine_messages import Loaded
 from harness_servers.engine.engine_options import EngineOptions
-from harness_servers.engine.engine_process import EngineProcess
+from harness_servers.engine.engine_process import EngineProcess, _first_word
 from harness_servers.engine.engine_spec import EngineSpec
 from harness_servers.engine.engine_thread import EngineThread
-from harness_servers.errors import CheckpointError
+from harness_servers.errors import CheckpointError, UnavailableError
 from harness_servers.generation import Sampling
 from harness_servers.token_source import Closing, Extension, News, Opening, TokenSource
 
@@ -25,7 +29,7 @@ SCRIPT = f"""
 import sys, time
 from pathlib import Path
 from harness_servers.engine.engine_options import EngineOptions
-from harness_servers.engine.engine_process import EngineProcess
+from harness_servers.engine.engine_process import EngineProcess, _first_word
 from harness_servers.engine.engine_spec import EngineSpec
 
 print("launching", flush=True)
@@ -151,6 +155,39 @@ def test_what_is_wrong_with_a_checkpoint_is_said_here(lstm_folder: Path) -> None
     (lstm_folder / "tokenizer.json").unlink()
     with pytest.raises(CheckpointError, match=r"checkpoint .*small: tokenizer.json is missing"):
         EngineProcess.launch(make_spec(lstm_folder))
+
+
+@pytest.fixture
+def half_a_word():
+    """A process that has ended, and a pipe on which it said the beginning of something."""
+    process = multiprocessing.get_context("spawn").Process(target=os._exit, args=(3,))
+    process.start()
+    ours, theirs = multiprocessing.Pipe()
+    os.write(theirs.fileno(), b"\0\0\1\0abc")
+    theirs.close()
+    yield process, ours
+    ours.close()
+    process.join()
+
+
+def test_a_process_that_dies_while_it_says_what_it_loaded_is_a_checkpoint_error(
+    half_a_word, lstm_folder: Path
+) -> None:
+    process, connection = half_a_word
+    with pytest.raises(CheckpointError, match="the process that loads it ended with exit code 3"):
+        _first_word(connection, process, make_spec(lstm_folder))
+
+
+async def test_a_process_that_dies_in_the_middle_of_its_news_is_dead_and_nothing_more(
+    half_a_word, config: dict[str, object], caplog
+) -> None:
+    process, connection = half_a_word
+    loaded = Loaded(ModelDescription(name="m", family="RNN"), parse_config(config))
+    engine = EngineProcess(process, connection, loaded)
+    with pytest.raises(UnavailableError, match="its process ended with exit code 3"):
+        await engine.start(lambda news: None)
+    await engine.close()
+    assert caplog.text == ""
 
 
 def is_running(pid: int) -> bool:

@@ -126,6 +126,45 @@ def test_what_might_have_become_a_marker_comes_out_at_the_end(text: str) -> None
     assert len(ids) == len(text)
 
 
+def byte_tokens(tokenizer: Tokenizer, text: str) -> list[int]:
+    ids = [tokenizer.token_to_id(f"<0x{byte:02X}>") for byte in text.encode()]
+    assert None not in ids
+    return ids
+
+
+@pytest.mark.parametrize("kind", ["llama", "gemma"])
+def test_of_markers_in_bytes_nothing_is_written_past_the_end_of_the_query(
+    tokenizers, kind: str
+) -> None:
+    codec = Codec(tokenizers[kind], eos_ids=frozenset(), answer_id=None, markers=None)
+    transcriber = transcribe(codec)
+    search = byte_tokens(tokenizers[kind], "<search> bab </search>")
+    left = [*search, *codec.encode("dok fem").ids]
+    num_ahead, consequence = transcriber.num_left, None
+    while consequence is None:
+        # As an engine writes: up to its limit, or to a token that may end a query.
+        ends = [i + 1 for i, token in enumerate(left) if token in transcriber.stop_ids]
+        end = min([*ends, num_ahead, len(left)])
+        written, left = left[:end], left[end:]
+        consequence, num_ahead = transcriber.write_all(written), transcriber.num_ahead
+    assert isinstance(consequence, SearchRequest)
+    assert transcriber.num_generated == len(search) + 1
+    assert len(left) == len(codec.encode("dok fem").ids) - 1
+
+
+@pytest.mark.parametrize("kind", ["llama", "gemma"])
+def test_what_follows_a_query_in_bytes_comes_out_at_the_end(tokenizers, kind: str) -> None:
+    text = "<search>bab</search>dok"
+    codec = Codec(tokenizers[kind], eos_ids=frozenset(), answer_id=None, markers=None)
+    transcriber = transcribe(codec)
+    tokens = byte_tokens(tokenizers[kind], text)
+    transcriber.write_all(tokens)
+    transcriber.end()
+    parts, ids = parts_of(transcriber)
+    assert parts == [(Part.QUERY, "<search>bab</search>"), (Part.ANSWER, "dok")]
+    assert ids == tokens
+
+
 def test_a_searched_text_and_a_failed_text_of_the_request_are_taken() -> None:
     codec = words_of(["<search> a </search>", " <result> none </result> "])
     own = Retrieval(

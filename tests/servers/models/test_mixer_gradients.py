@@ -74,3 +74,22 @@ def test_one_token_is_a_row_too() -> None:
     mixer(given).sum().backward()
     assert given.grad is not None
     assert given.grad.abs().sum() > 0
+
+
+def test_float64_is_trained_in_chunks() -> None:
+    mixer = Mamba2Mixer(shape_of(2, 10, 4))
+    given = torch.randn(2, LENGTH, 12)
+    wanted = mixer(given).detach().double()
+    inputs = given.double().requires_grad_()
+    found = mixer.double()(inputs)
+    found.sum().backward()
+    assert found.dtype == inputs.grad.dtype == mixer.A_log.grad.dtype == torch.float64
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_gradients_of_gradients_are_refused() -> None:
+    mixer = Mamba2Mixer(shape_of(1, 16, 4))
+    given = torch.randn(2, 5, 12, requires_grad=True)
+    [gradient] = torch.autograd.grad(mixer(given).square().sum(), given, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.square().sum().backward()
