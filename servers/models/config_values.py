@@ -30,6 +30,15 @@ def require_value(config: Mapping[str, Any], key: str, only: str) -> None:
         raise ConfigError(f"config.json: {key} is {value!r}; only {only!r} is known")
 
 
+def require_tied(config: Mapping[str, Any]) -> None:
+    """Raises ConfigError where embedding and head are not one matrix."""
+    value = config.get("tie_word_embeddings", True)
+    if value is not True:
+        raise ConfigError(
+            f"config.json: tie_word_embeddings is {value!r}; {config.get('model_type')} ties them"
+        )
+
+
 def require_divisor(config: Mapping[str, Any], divisor: str, key: str, whole: int) -> None:
     """Raises ConfigError where the number under `divisor` does not divide `whole`, named `key`."""
     if whole % config[divisor]:

@@ -12,6 +12,7 @@ MAMBA: Final = {
 }
 
 CONFIGS: Final[dict[str, dict[str, Any]]] = {
+    "gru": {"model_type": "gru", "hidden_size": 32, "num_hidden_layers": 2},
     "mamba": MAMBA,
     "falcon_mamba": {**MAMBA, "model_type": "falcon_mamba"},
 }
