@@ -14,6 +14,7 @@ MODELS: Final[dict[str, str]] = {
     "lstm": "harness_servers.models.lstm:LstmModel",
     "mamba": "harness_servers.models.mamba:MambaModel",
     "mamba2": "harness_servers.models.mamba2:Mamba2Model",
+    "recurrent_gemma": "harness_servers.models.recurrent_gemma:RecurrentGemmaModel",
     "scripted": "harness_servers.models.scripted:ScriptedModel",
 }
 

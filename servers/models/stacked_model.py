@@ -5,7 +5,6 @@ Shapes: B sequences, L tokens, T tokens of all rows, D width, V vocabulary, S sl
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,9 +21,13 @@ class StackedModel(nn.Module):
     that to embeddings or logits, it says so in `embed` and `finish`.
     """
 
-    family: ClassVar[str]
     context_limit: int | None = None
     vocabulary_size: int
+
+    @property
+    def family(self) -> str:
+        """See ModelShape; a class variable where all models of a layout are of one family."""
+        raise NotImplementedError
 
     @property
     def embedding(self) -> nn.Embedding:

@@ -11,8 +11,21 @@ MAMBA: Final = {
     "conv_kernel": 4,
 }
 
+GRIFFIN: Final = {
+    "model_type": "recurrent_gemma",
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "intermediate_size": 96,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    # Shorter than what is read.
+    "attention_window_size": 7,
+}
+
 CONFIGS: Final[dict[str, dict[str, Any]]] = {
     "gru": {"model_type": "gru", "hidden_size": 32, "num_hidden_layers": 2},
+    "griffin": GRIFFIN,
+    "hawk": {**GRIFFIN, "block_types": ["recurrent"], "num_hidden_layers": 2, "lru_width": 40},
     "mamba": MAMBA,
     "falcon_mamba": {**MAMBA, "model_type": "falcon_mamba"},
 }

@@ -17,6 +17,7 @@ from transformers import (
     Mamba2Config,
     MambaConfig,
     PreTrainedModel,
+    RecurrentGemmaConfig,
 )
 
 from benchmarks.tiny_models import greedy_tokens
@@ -55,7 +56,31 @@ MAMBA: dict[str, Any] = {
     "state_size": 8,
     "time_step_rank": 4,
 }
+GRIFFIN: dict[str, Any] = {
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "intermediate_size": 96,
+    "num_attention_heads": 4,
+    "attention_window_size": 24,
+}
 SHAPES: dict[str, Any] = {
+    "griffin": RecurrentGemmaConfig(**GRIFFIN, num_key_value_heads=1),
+    "griffin, attention first, biases, own head": RecurrentGemmaConfig(
+        **GRIFFIN,
+        block_types=["attention", "recurrent"],
+        attention_bias=True,
+        num_key_value_heads=2,
+        logits_soft_cap=4.0,
+        tie_word_embeddings=False,
+        rope_parameters={
+            "rope_type": "default",
+            "rope_theta": 500.0,
+            "partial_rotary_factor": 0.25,
+        },
+    ),
+    "hawk, a wider state": RecurrentGemmaConfig(
+        **GRIFFIN, block_types=["recurrent"], lru_width=48, conv1d_width=3
+    ),
     "mamba": MambaConfig(**MAMBA),
     "mamba, biases turned about, own head": MambaConfig(
         **{**MAMBA, "tie_word_embeddings": False}, use_conv_bias=False, use_bias=True, conv_kernel=3
@@ -89,11 +114,21 @@ SHAPES: dict[str, Any] = {
         }
     ),
 }
+LARGE = (
+    "proj.weight",
+    "embeddings.weight",
+    "embed_tokens.weight",
+    "linear_x.weight",
+    "linear_y.weight",
+    "linear_out.weight",
+    "conv_1d.weight",
+)
 ARCHITECTURES = {
     "bamba": "BambaForCausalLM",
     "falcon_mamba": "FalconMambaForCausalLM",
     "mamba": "MambaForCausalLM",
     "mamba2": "Mamba2ForCausalLM",
+    "recurrent_gemma": "RecurrentGemmaForCausalLM",
 }
 
 
@@ -114,7 +149,7 @@ def theirs(config: transformers.PreTrainedConfig, vocab_size: int, seed: int) ->
         torch.manual_seed(seed)
         model = getattr(transformers, ARCHITECTURES[config.model_type])(config)
         for name, weight in model.named_parameters():
-            if name.endswith(("proj.weight", "embeddings.weight", "embed_tokens.weight")):
+            if name.endswith(LARGE):
                 torch.nn.init.normal_(weight, std=0.3)
             elif name.endswith("bias") and "dt" not in name:
                 torch.nn.init.normal_(weight, std=0.1)

@@ -13,7 +13,28 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("gru", {"hidden_size": 0}, "hidden_size is 0; a whole number from 1"),
     ("gru", {"num_hidden_layers": "2"}, "num_hidden_layers is '2'"),
     ("gru", {"tie_word_embeddings": False}, "tie_word_embeddings is False; gru ties them"),
+    ("hawk", {"num_attention_heads": 3}, "num_attention_heads 3 does not divide lru_width 40"),
+    ("hawk", {"block_types": ["mlp"]}, "block_types is ['mlp']; a list of 'recurrent' and"),
+    ("hawk", {"block_types": []}, "block_types is []"),
+    ("hawk", {"intermediate_size": 97}, "intermediate_size is 97; an even number"),
+    (
+        "hawk",
+        {"hidden_activation": "silu"},
+        "hidden_activation is 'silu'; only 'gelu_pytorch_tanh'",
+    ),
+    ("griffin", {"num_key_value_heads": 3}, "num_key_value_heads 3 does not divide"),
+    ("griffin", {"attention_window_size": 0}, "attention_window_size is 0"),
+    ("griffin", {"logits_soft_cap": -1}, "logits_soft_cap is -1; a number above 0"),
+    ("griffin", {"rope_parameters": {"rope_type": "yarn"}}, "rope_type is 'yarn'"),
 ]
+
+
+def test_of_what_blocks_it_is_tells_hawk_from_griffin() -> None:
+    families = {}
+    for name in ("griffin", "hawk"):
+        config = {**CONFIGS[name], "vocab_size": 800}
+        families[name] = model_class(config["model_type"]).from_config(config).family
+    assert families == {"griffin": "HYBRID", "hawk": "RNN"}
 
 
 @pytest.mark.parametrize(("name", "change", "message"), REFUSED)
