@@ -66,8 +66,9 @@ class RecurrentGemmaModel(StackedModel):
         self.lm_head = (
             None if config.is_tied else nn.Linear(width, self.vocabulary_size, bias=False)
         )
-        # Published weights were trained with the root as bfloat16 has it.
-        self._scale = float(torch.tensor(width**0.5, dtype=torch.bfloat16))
+        # Published weights were trained with the root as bfloat16 has it. (Models are also made on
+        # device meta, where no number can be read.)
+        self._scale = torch.tensor(width**0.5, dtype=torch.bfloat16, device="cpu").item()
         self._initialise()
 
     @classmethod

@@ -78,8 +78,12 @@ SHAPES: dict[str, Any] = {
             "partial_rotary_factor": 0.25,
         },
     ),
-    "hawk, a wider state": RecurrentGemmaConfig(
-        **GRIFFIN, block_types=["recurrent"], lru_width=48, conv1d_width=3
+    "hawk, a wider state, own head": RecurrentGemmaConfig(
+        **GRIFFIN,
+        block_types=["recurrent"],
+        lru_width=48,
+        conv1d_width=3,
+        tie_word_embeddings=False,
     ),
     "mamba": MambaConfig(**MAMBA),
     "mamba, biases turned about, own head": MambaConfig(
@@ -226,7 +230,7 @@ def as_version_4_writes(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [as_it_is, with_a_second_head, as_version_4_writes])
-@pytest.mark.parametrize("shape", ["ssm", "hybrid"])
+@pytest.mark.parametrize("shape", ["ssm", "hybrid", "griffin"])
 def test_what_transformers_saves_is_served_here(
     tmp_path: Path, tokenizer, shape: str, change
 ) -> None:
