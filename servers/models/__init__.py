@@ -16,6 +16,7 @@ MODELS: Final[dict[str, str]] = {
     "mamba2": "harness_servers.models.mamba2:Mamba2Model",
     "recurrent_gemma": "harness_servers.models.recurrent_gemma:RecurrentGemmaModel",
     "scripted": "harness_servers.models.scripted:ScriptedModel",
+    "xlstm": "harness_servers.models.xlstm:XlstmModel",
 }
 
 

@@ -270,6 +270,8 @@ def make_random(kind, shape: Mapping[str, object], vocab_size: int, seed: int = 
         for name, weight in model.named_parameters():
             if name.endswith("proj.weight"):
                 weight.data *= 3
+            elif name.endswith(("gate_preact.weight", "recurrent_weight")):  # which begin at 0
+                torch.nn.init.normal_(weight, std=0.5)
     model.eval()
     return model
 

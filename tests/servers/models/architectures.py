@@ -22,10 +22,26 @@ GRIFFIN: Final = {
     "attention_window_size": 7,
 }
 
+XLSTM: Final = {
+    "model_type": "xlstm",
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_heads": 2,
+    "ffn_round_up_to_multiple_of": 8,
+}
+
 CONFIGS: Final[dict[str, dict[str, Any]]] = {
     "gru": {"model_type": "gru", "hidden_size": 32, "num_hidden_layers": 2},
     "griffin": GRIFFIN,
     "hawk": {**GRIFFIN, "block_types": ["recurrent"], "num_hidden_layers": 2, "lru_width": 40},
     "mamba": MAMBA,
     "falcon_mamba": {**MAMBA, "model_type": "falcon_mamba"},
+    "xlstm": XLSTM,
+    "xlstm with sLSTM": {
+        **XLSTM,
+        "slstm_at": [0],
+        "slstm_num_heads": 4,
+        "use_bias": True,
+        "gate_soft_cap": 3.0,
+    },
 }

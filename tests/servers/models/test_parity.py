@@ -18,6 +18,7 @@ from transformers import (
     MambaConfig,
     PreTrainedModel,
     RecurrentGemmaConfig,
+    xLSTMConfig,
 )
 
 from benchmarks.tiny_models import greedy_tokens
@@ -63,6 +64,12 @@ GRIFFIN: dict[str, Any] = {
     "num_attention_heads": 4,
     "attention_window_size": 24,
 }
+XLSTM: dict[str, Any] = {
+    "hidden_size": 128,
+    "num_hidden_layers": 2,
+    "num_heads": 4,
+    "ffn_round_up_to_multiple_of": 32,
+}
 SHAPES: dict[str, Any] = {
     "griffin": RecurrentGemmaConfig(**GRIFFIN, num_key_value_heads=1),
     "griffin, attention first, biases, own head": RecurrentGemmaConfig(
@@ -90,6 +97,18 @@ SHAPES: dict[str, Any] = {
         **{**MAMBA, "tie_word_embeddings": False}, use_conv_bias=False, use_bias=True, conv_kernel=3
     ),
     "falcon_mamba": FalconMambaConfig(**MAMBA),
+    "xlstm": xLSTMConfig(**XLSTM),
+    "xlstm, biases, narrow caps, chunks of 16": xLSTMConfig(
+        **XLSTM, use_bias=True, gate_soft_cap=2.0, output_logit_soft_cap=5.0, chunk_size=16
+    ),
+    # Its cache is of other sizes than its layers, where these are no multiples of 64.
+    "xlstm, uneven sizes": xLSTMConfig(
+        **{**XLSTM, "hidden_size": 48, "num_heads": 2},
+        qk_dim_factor=0.75,
+        v_dim_factor=1.5,
+        ffn_proj_factor=1.3,
+        use_cache=False,
+    ),
     "ssm": Mamba2Config(**SSM),
     "ssm, 2 groups, own head": Mamba2Config(**{**SSM, "n_groups": 2, "tie_word_embeddings": False}),
     # What transformers leaves out of account, and writes in configs of published models.
@@ -126,6 +145,10 @@ LARGE = (
     "linear_y.weight",
     "linear_out.weight",
     "conv_1d.weight",
+    "gate_preact.weight",
+    "q.weight",
+    "k.weight",
+    "v.weight",
 )
 ARCHITECTURES = {
     "bamba": "BambaForCausalLM",
@@ -133,6 +156,7 @@ ARCHITECTURES = {
     "mamba": "MambaForCausalLM",
     "mamba2": "Mamba2ForCausalLM",
     "recurrent_gemma": "RecurrentGemmaForCausalLM",
+    "xlstm": "xLSTMForCausalLM",
 }
 
 
@@ -202,7 +226,7 @@ def test_greedy_tokens_are_those_of_transformers(pair, drive, codec) -> None:
     driver.run()
     # Its steps on a cache leave time_step_limit out, and so differ from its own forward.
     limit = getattr(other.config, "time_step_limit", (0.0, math.inf))
-    use_cache = math.isinf(limit[1])
+    use_cache = math.isinf(limit[1]) and other.config.use_cache
     right = greedy_tokens(other, prompt[0].tolist(), NUM_GREEDY, use_cache=use_cache)
     assert received.tokens == right
     assert len(set(received.tokens)) > 20
@@ -230,7 +254,7 @@ def as_version_4_writes(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [as_it_is, with_a_second_head, as_version_4_writes])
-@pytest.mark.parametrize("shape", ["ssm", "hybrid", "griffin"])
+@pytest.mark.parametrize("shape", ["ssm", "hybrid", "griffin", "xlstm"])
 def test_what_transformers_saves_is_served_here(
     tmp_path: Path, tokenizer, shape: str, change
 ) -> None:

@@ -26,6 +26,15 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("griffin", {"attention_window_size": 0}, "attention_window_size is 0"),
     ("griffin", {"logits_soft_cap": -1}, "logits_soft_cap is -1; a number above 0"),
     ("griffin", {"rope_parameters": {"rope_type": "yarn"}}, "rope_type is 'yarn'"),
+    ("xlstm", {"num_heads": 3}, "num_heads 3 does not divide qk_dim_factor x hidden_size 16"),
+    ("xlstm", {"qk_dim_factor": 0.01}, "qk_dim_factor 0.01 leaves no channels"),
+    ("xlstm", {"weight_mode": "fused"}, "weight_mode is 'fused'; only 'single' is known"),
+    ("xlstm", {"add_out_norm": False}, "add_out_norm is False; only true is known"),
+    ("xlstm", {"num_blocks": 3}, "num_blocks is 3; num_hidden_layers is 2"),
+    ("xlstm", {"gate_soft_cap": 0}, "gate_soft_cap is 0; a number above 0"),
+    ("xlstm", {"slstm_at": [2]}, "slstm_at is [2]; a list of layers from 0 to 1"),
+    ("xlstm", {"slstm_at": 1}, "slstm_at is 1;"),
+    ("xlstm", {"slstm_at": [1], "slstm_num_heads": 5}, "slstm_num_heads 5 does not divide"),
 ]
 
 
@@ -35,6 +44,16 @@ def test_of_what_blocks_it_is_tells_hawk_from_griffin() -> None:
         config = {**CONFIGS[name], "vocab_size": 800}
         families[name] = model_class(config["model_type"]).from_config(config).family
     assert families == {"griffin": "HYBRID", "hawk": "RNN"}
+
+
+def test_either_name_of_an_xlstms_sizes_will_do() -> None:
+    config = {**CONFIGS["xlstm"], "vocab_size": 800}
+    config["embedding_dim"], config["num_blocks"] = (
+        config.pop("hidden_size"),
+        config.pop("num_hidden_layers"),
+    )
+    model = model_class("xlstm").from_config({**config, "num_hidden_layers": None})
+    assert model.state_bytes() == 2 * (2 * (8 * 16 + 8 + 1)) * 4
 
 
 @pytest.mark.parametrize(("name", "change", "message"), REFUSED)
