@@ -9,7 +9,7 @@ Shapes: B sequences, L tokens, D width, V vocabulary.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Final, Self, cast
+from typing import Any, Final, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -57,7 +57,7 @@ class GruLayer(TokenMixer):
 class GruModel(StackedModel):
     """Layers that follow one another directly, as those of LstmModel do."""
 
-    family: ClassVar[str] = "RNN"
+    family = "RNN"
 
     def __init__(self, *, vocabulary_size: int, width: int, num_layers: int) -> None:
         super().__init__()

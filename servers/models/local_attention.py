@@ -30,7 +30,7 @@ class LocalAttention(Attention, TokenMixer):
         return {
             "keys": torch.zeros(ring, device=device),
             "values": torch.zeros(ring, device=device),
-            "num_read": torch.zeros(num_rows, dtype=torch.long, device=device),
+            "count": torch.zeros(num_rows, dtype=torch.long, device=device),
         }
 
     def forward(self, hidden_BLD: Tensor) -> Tensor:
@@ -45,36 +45,36 @@ class LocalAttention(Attention, TokenMixer):
 
     def step(self, hidden_BD: Tensor, state: RowState) -> tuple[Tensor, RowState]:
         """See TokenMixer.step."""
-        num_read_B = state["num_read"]
-        query_B1HP, key_B1GP, value_B1GP = self.project(hidden_BD[:, None], num_read_B[:, None])
-        where = torch.arange(len(num_read_B)), num_read_B % self.window
+        count_B = state["count"]
+        query_B1HP, key_B1GP, value_B1GP = self.project(hidden_BD[:, None], count_B[:, None])
+        where = torch.arange(len(count_B)), count_B % self.window
         keys_BWGP = state["keys"].index_put(where, key_B1GP[:, 0])
         values_BWGP = state["values"].index_put(where, value_B1GP[:, 0])
         # All places, once the ring is full.
-        places_W = torch.arange(self.window, device=num_read_B.device)
-        is_seen_B1W = (places_W <= num_read_B[:, None])[:, None]
+        places_W = torch.arange(self.window, device=count_B.device)
+        is_seen_B1W = (places_W <= count_B[:, None])[:, None]
         output_B1D = self.finish(_gather(query_B1HP, keys_BWGP, values_BWGP, is_seen_B1W))
-        after = {"keys": keys_BWGP, "values": values_BWGP, "num_read": num_read_B + 1}
+        after = {"keys": keys_BWGP, "values": values_BWGP, "count": count_B + 1}
         return output_B1D[:, 0], after
 
     def read(
         self, hidden_BLD: Tensor, lengths_B: Tensor, state: RowState
     ) -> tuple[Tensor, RowState]:
         """See TokenMixer.read."""
-        num_read_B = state["num_read"]
+        count_B = state["count"]
         places_L = torch.arange(hidden_BLD.shape[1], device=hidden_BLD.device)
-        positions_BL = num_read_B[:, None] + places_L
+        positions_BL = count_B[:, None] + places_L
         query_BLHP, key_BLGP, value_BLGP = self.project(hidden_BLD, positions_BL)
-        positions_BT = torch.cat([self._positions(num_read_B), positions_BL], 1)
+        positions_BT = torch.cat([self._positions(count_B), positions_BL], 1)
         mixed_BLHP = _gather(
             query_BLHP,
             torch.cat([state["keys"], key_BLGP], 1),
             torch.cat([state["values"], value_BLGP], 1),
             self._is_seen(positions_BL, positions_BT),
         )
-        after_B = num_read_B + lengths_B
+        after_B = count_B + lengths_B
         # Which of the new tokens each place holds in the end; below 0, one of those before.
-        new_BW = self._positions(after_B) - num_read_B[:, None]
+        new_BW = self._positions(after_B) - count_B[:, None]
         rows_B1 = torch.arange(len(lengths_B))[:, None]
         is_new_BW11 = (new_BW >= 0)[..., None, None]
         new_BW = new_BW.clamp_min(0)
@@ -82,12 +82,12 @@ class LocalAttention(Attention, TokenMixer):
             name: torch.where(is_new_BW11, new_BLGP[rows_B1, new_BW], state[name])
             for name, new_BLGP in (("keys", key_BLGP), ("values", value_BLGP))
         }
-        return self.finish(mixed_BLHP), {**rings, "num_read": after_B}
+        return self.finish(mixed_BLHP), {**rings, "count": after_B}
 
-    def _positions(self, num_read_B: Tensor) -> Tensor:
+    def _positions(self, count_B: Tensor) -> Tensor:
         """Which token each place of the ring holds (B, W); below 0, none yet."""
-        last_B1 = num_read_B[:, None] - 1
-        places_W = torch.arange(self.window, device=num_read_B.device)
+        last_B1 = count_B[:, None] - 1
+        places_W = torch.arange(self.window, device=count_B.device)
         return last_B1 - (last_B1 - places_W) % self.window
 
     def _is_seen(self, query_BL: Tensor, key_BT: Tensor) -> Tensor:

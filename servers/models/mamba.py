@@ -12,7 +12,7 @@ that the convolution remembers, V vocabulary.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Self, cast
+from typing import Any, Final, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -138,7 +138,7 @@ class _Backbone(nn.Module):
 class MambaModel(StackedModel):
     """A stack of norm, mixer and residual between embedding and head."""
 
-    family: ClassVar[str] = "SSM"
+    family = "SSM"
 
     def __init__(self, backbone: _Backbone, *, tied: bool) -> None:
         super().__init__()

@@ -60,6 +60,8 @@ class RecurrentGemmaModel(StackedModel):
     def __init__(self, config: GriffinConfig) -> None:
         super().__init__()
         self.config = config
+        # Griffin has keys and values too, though of a window alone.
+        self.family = "HYBRID" if any(config.attends) else "RNN"
         self.vocabulary_size = config.vocabulary_size
         self.model = _Backbone(config)
         width = config.hidden_size
@@ -75,11 +77,6 @@ class RecurrentGemmaModel(StackedModel):
     def from_config(cls, config: Mapping[str, Any]) -> Self:
         """A model of the shape of a Hugging Face config. Raises ConfigError."""
         return cls(parse_griffin(config))
-
-    @property
-    def family(self) -> str:
-        """Hawk is a recurrent network, Griffin has keys and values too."""
-        return "HYBRID" if any(self.config.attends) else "RNN"
 
     @property
     def embedding(self) -> nn.Embedding:

@@ -21,13 +21,9 @@ class StackedModel(nn.Module):
     that to embeddings or logits, it says so in `embed` and `finish`.
     """
 
+    family: str
     context_limit: int | None = None
     vocabulary_size: int
-
-    @property
-    def family(self) -> str:
-        """See ModelShape; a class variable where all models of a layout are of one family."""
-        raise NotImplementedError
 
     @property
     def embedding(self) -> nn.Embedding:

@@ -6,7 +6,7 @@ Shapes: D width, V vocabulary.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self, cast
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -54,7 +54,7 @@ class _Backbone(nn.Module):
 class XlstmModel(StackedModel):
     """A stack of mLSTM and sLSTM layers between embedding and head."""
 
-    family: ClassVar[str] = "RNN"
+    family = "RNN"
 
     def __init__(self, config: XlstmConfig) -> None:
         super().__init__()
