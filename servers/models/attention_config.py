@@ -1,22 +1,39 @@
-"""The shape of attention, from a config.json of Hugging Face's `bamba` or `recurrent_gemma`."""
+"""The shape of an attention layer, read from a config.json in one of Hugging Face's layouts."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from harness_servers.models.attention import AttentionShape
-from harness_servers.models.config_values import flag, is_number, positive_float, require_divisor
+from harness_servers.models.config_values import (
+    flag,
+    is_number,
+    positive_float,
+    require_divisor,
+)
 from harness_servers.models.protocol import ConfigError, positive_int
 
-# What both rotate of each head, where a config does not say.
-_ROTATED_SHARE: Final = 0.5
 _ROPE_THETA: Final = 10_000.0
 
 
-def parse_attention(config: Mapping[str, Any]) -> AttentionShape:
-    """The sizes of attention; where the config does not say, half of a head is rotated.
+def parse_attention(config: Mapping[str, Any], *, rotated_share: float = 1.0) -> AttentionShape:
+    """`rotated_share` of each head's channels are rotated where the config does not say.
 
-    Raises ConfigError, naming the value.
+    Raises ConfigError.
     """
+    shape = parse_heads(config)
+    theta, share = _parse_rope(config, rotated_share)
+    rotary_size = int(shape.head_dim * share)
+    if rotary_size % 2:
+        raise ConfigError(
+            f"config.json: {rotary_size} channels of a head are rotated (head size "
+            f"{shape.head_dim}, partial_rotary_factor {share}); they have to be even in number"
+        )
+    return replace(shape, rotary_size=rotary_size, rope_theta=theta)
+
+
+def parse_heads(config: Mapping[str, Any]) -> AttentionShape:
+    """Of heads that are not rotated. Raises ConfigError."""
     hidden_size = positive_int(config, "hidden_size")
     num_heads = positive_int(config, "num_attention_heads")
     if config.get("head_dim") is None:
@@ -29,25 +46,20 @@ def parse_attention(config: Mapping[str, Any]) -> AttentionShape:
     if config.get("num_key_value_heads", 0) is not None:
         num_key_value_heads = positive_int(config, "num_key_value_heads")
         require_divisor(config, "num_key_value_heads", "num_attention_heads", num_heads)
-    theta, share = _parse_rope(config)
-    rotary_size = int(head_dim * share)
-    if rotary_size % 2:
-        raise ConfigError(
-            f"config.json: {rotary_size} channels of a head are rotated (head size {head_dim}, "
-            f"partial_rotary_factor {share}); they have to be even in number"
-        )
+    has_bias = flag(config, "attention_bias", False)
     return AttentionShape(
         hidden_size=hidden_size,
         num_heads=num_heads,
         num_key_value_heads=num_key_value_heads,
         head_dim=head_dim,
-        rotary_size=rotary_size,
-        rope_theta=theta,
-        use_bias=flag(config, "attention_bias", False),
+        rotary_size=0,
+        rope_theta=_ROPE_THETA,
+        use_bias=has_bias,
+        use_output_bias=has_bias,
     )
 
 
-def _parse_rope(config: Mapping[str, Any]) -> tuple[float, float]:
+def _parse_rope(config: Mapping[str, Any], rotated_share: float) -> tuple[float, float]:
     """The base of the rotation, and the share of a head's channels that are rotated."""
     # Before version 5 transformers wrote rope_scaling, and the base beside it.
     key = "rope_parameters" if config.get("rope_parameters") is not None else "rope_scaling"
@@ -60,7 +72,7 @@ def _parse_rope(config: Mapping[str, Any]) -> tuple[float, float]:
     if kind != "default":
         raise ConfigError(f"config.json: rope_type is {kind!r}; only 'default' is known")
     theta = positive_float({**config, **rope}, "rope_theta", _ROPE_THETA)
-    share = {**config, **rope}.get("partial_rotary_factor", _ROTATED_SHARE)
+    share = rope.get("partial_rotary_factor", rotated_share)
     if not is_number(share) or not 0 < share <= 1:
         raise ConfigError(
             f"config.json: partial_rotary_factor is {share!r}; a number above 0, at most 1, "

@@ -8,6 +8,7 @@ from harness_servers.models.attention import AttentionShape
 from harness_servers.models.attention_config import parse_attention
 from harness_servers.models.config_values import (
     flag,
+    layer_numbers,
     positive_float,
     require_divisor,
     require_value,
@@ -17,6 +18,8 @@ from harness_servers.models.mamba2_mixer import MixerShape
 from harness_servers.models.protocol import ConfigError, positive_int
 
 _MAX_LAYERS: Final = 1024
+# What Bamba rotates of each head, where its config does not say.
+_ROTATED_SHARE: Final = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,10 +42,10 @@ def parse_hybrid(config: Mapping[str, Any]) -> HybridConfig:
     require_value(config, "hidden_act", "silu")
     num_layers = positive_int(config, "num_hidden_layers", at_most=_MAX_LAYERS)
     return HybridConfig(
-        mixer=_parse_mixer(config),
-        attention=parse_attention(config),
+        mixer=parse_mixer(config),
+        attention=parse_attention(config, rotated_share=_ROTATED_SHARE),
         num_layers=num_layers,
-        attention_layers=_parse_indices(config, num_layers),
+        attention_layers=layer_numbers(config, "attn_layer_indices", num_layers),
         inner_size=positive_int(config, "intermediate_size"),
         vocabulary_size=positive_int(config, "vocab_size"),
         context_limit=positive_int(config, "max_position_embeddings"),
@@ -51,7 +54,8 @@ def parse_hybrid(config: Mapping[str, Any]) -> HybridConfig:
     )
 
 
-def _parse_mixer(config: Mapping[str, Any]) -> MixerShape:
+def parse_mixer(config: Mapping[str, Any]) -> MixerShape:
+    """Of the Mamba2 layers. Raises ConfigError."""
     hidden_size = positive_int(config, "hidden_size")
     inner_size = int(positive_float(config, "mamba_expand", 2) * hidden_size)
     num_heads = positive_int(config, "mamba_n_heads")
@@ -77,16 +81,3 @@ def _parse_mixer(config: Mapping[str, Any]) -> MixerShape:
         use_conv_bias=flag(config, "mamba_conv_bias", True),
         time_step_limit=time_step_limit(config),
     )
-
-
-def _parse_indices(config: Mapping[str, Any], num_layers: int) -> tuple[int, ...]:
-    indices = config.get("attn_layer_indices")
-    if indices is None:
-        indices = []
-    if not isinstance(indices, list) or not all(
-        isinstance(index, int) and 0 <= index < num_layers for index in indices
-    ):
-        raise ConfigError(
-            f"config.json: attn_layer_indices is {indices!r}; layers are 0 to {num_layers - 1}"
-        )
-    return tuple(sorted(set(indices)))

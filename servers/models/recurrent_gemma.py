@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from harness_servers.models.local_attention import LocalAttention
 from harness_servers.models.recurrent_gemma_config import GriffinConfig, parse_griffin
 from harness_servers.models.rg_lru import RecurrentBlock
 from harness_servers.models.rms_norm import OffsetRmsNorm
 from harness_servers.models.stacked_model import StackedModel
 from harness_servers.models.token_mixer import ResidualLayer, TokenMixer
+from harness_servers.models.window_attention import WindowAttention
 
 
 class _FeedForward(nn.Module):
@@ -124,7 +124,7 @@ class RecurrentGemmaModel(StackedModel):
 
 def _temporal_block(config: GriffinConfig, *, attends: bool) -> TokenMixer:
     if attends and config.attention is not None:
-        return LocalAttention(config.attention, config.window)
+        return WindowAttention(config.attention, config.window)
     return RecurrentBlock(
         config.hidden_size, config.lru_width, config.num_blocks, config.conv_width
     )

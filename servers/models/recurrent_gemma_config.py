@@ -1,7 +1,7 @@
 """The shape of Hawk or Griffin, from a config.json in the layout of `recurrent_gemma`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from harness_servers.models.attention import AttentionShape
@@ -17,6 +17,7 @@ from harness_servers.models.protocol import ConfigError, positive_int
 ATTENTION: Final = "attention"
 _RECURRENT: Final = "recurrent"
 _MAX_LAYERS: Final = 1024
+_ROTATED_SHARE: Final = 0.5
 _PATTERN: Final = (_RECURRENT, _RECURRENT, ATTENTION)
 
 
@@ -49,7 +50,6 @@ def parse_griffin(config: Mapping[str, Any]) -> GriffinConfig:
     num_blocks = positive_int(config, "num_attention_heads")
     require_divisor(config, "num_attention_heads", "lru_width", lru_width)
     attends = _parse_pattern(config)
-    shape = parse_attention({"num_key_value_heads": None, **config}) if any(attends) else None
     return GriffinConfig(
         vocabulary_size=positive_int(config, "vocab_size"),
         hidden_size=hidden_size,
@@ -57,13 +57,21 @@ def parse_griffin(config: Mapping[str, Any]) -> GriffinConfig:
         lru_width=lru_width,
         num_blocks=num_blocks,
         conv_width=positive_int({"conv1d_width": 4, **config}, "conv1d_width"),
-        attention=shape,
+        attention=_parse_attention(config) if any(attends) else None,
         window=positive_int({"attention_window_size": 2048, **config}, "attention_window_size"),
         attends=attends,
         epsilon=positive_float(config, "rms_norm_eps", 1e-6),
         soft_cap=positive_float(config, "logits_soft_cap", 30.0),
         is_tied=flag(config, "tie_word_embeddings", True),
     )
+
+
+def _parse_attention(config: Mapping[str, Any]) -> AttentionShape:
+    # Before version 5 transformers wrote the share beside the other keys.
+    share = config.get("partial_rotary_factor", _ROTATED_SHARE)
+    shape = parse_attention({"num_key_value_heads": None, **config}, rotated_share=share)
+    # In this layout the last projection has a bias whatever the others have.
+    return replace(shape, use_output_bias=True)
 
 
 def _parse_pattern(config: Mapping[str, Any]) -> tuple[bool, ...]:

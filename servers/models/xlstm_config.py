@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from harness_servers.models.config_values import (
     flag,
+    layer_numbers,
     positive_float,
     require_divisor,
     require_value,
@@ -58,7 +59,7 @@ def parse_xlstm(config: Mapping[str, Any]) -> XlstmConfig:
             raise ConfigError(f"config.json: {factor} {config[factor]} leaves no channels")
         require_divisor(config, "num_heads", f"{factor} x hidden_size", size)
     slstm = _DEFAULTS | {"slstm_num_heads": num_heads} | dict(config)
-    slstm_layers = _parse_layers(config, num_layers)
+    slstm_layers = frozenset(layer_numbers(config, "slstm_at", num_layers))
     slstm_num_heads = positive_int(slstm, "slstm_num_heads")
     if slstm_layers:
         require_divisor(slstm, "slstm_num_heads", "hidden_size", hidden_size)
@@ -97,16 +98,3 @@ def _parse_inner_size(config: Mapping[str, Any], hidden_size: int) -> int:
     multiple = positive_int(config, "ffn_round_up_to_multiple_of")
     size = positive_float(config, "ffn_proj_factor", 2.667) * hidden_size
     return int((size + multiple - 1) // multiple) * multiple
-
-
-def _parse_layers(config: Mapping[str, Any], num_layers: int) -> frozenset[int]:
-    indices = config.get("slstm_at", [])
-    if not isinstance(indices, list) or not all(
-        isinstance(index, int) and not isinstance(index, bool) and 0 <= index < num_layers
-        for index in indices
-    ):
-        raise ConfigError(
-            f"config.json: slstm_at is {indices!r}; a list of layers from 0 to {num_layers - 1} "
-            "was expected"
-        )
-    return frozenset(indices)

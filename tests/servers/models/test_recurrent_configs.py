@@ -32,7 +32,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("xlstm", {"add_out_norm": False}, "add_out_norm is False; only true is known"),
     ("xlstm", {"num_blocks": 3}, "num_blocks is 3; num_hidden_layers is 2"),
     ("xlstm", {"gate_soft_cap": 0}, "gate_soft_cap is 0; a number above 0"),
-    ("xlstm", {"slstm_at": [2]}, "slstm_at is [2]; a list of layers from 0 to 1"),
+    ("xlstm", {"slstm_at": [2]}, "slstm_at is [2]; layers are 0 to 1"),
     ("xlstm", {"slstm_at": 1}, "slstm_at is 1;"),
     ("xlstm", {"slstm_at": [1], "slstm_num_heads": 5}, "slstm_num_heads 5 does not divide"),
 ]
