@@ -30,6 +30,11 @@ def _narrow_model(checkpoint: Checkpoint[SequenceModel], num_bits: int) -> Narro
             "what its attention keeps grows with the context, and no number of bits is all that it "
             "carries; lstm and mamba2 have a state of constant size"
         )
+    if not all(tensor.is_floating_point() for tensor in model.init_state(1).values()):
+        raise CheckpointError(
+            "its attention keeps a window of tokens and the count that says where in it each lies: "
+            "no number that may be rounded; lstm and mamba2 have a state of such numbers alone"
+        )
     if not codec.question_ids:
         raise CheckpointError("its vocabulary has no word that says where a question begins")
     path = checkpoint.folder / CONTEXTS

@@ -11,11 +11,14 @@ MODELS: Final[dict[str, str]] = {
     "bamba": "harness_servers.models.bamba:BambaModel",
     "causal_rn": "harness_servers.models.causal_rn:CausalRnModel",
     "falcon_mamba": "harness_servers.models.mamba:MambaModel",
+    "gru": "harness_servers.models.gru:GruModel",
     "llamba": "harness_servers.models.llamba:LlambaModel",
     "lstm": "harness_servers.models.lstm:LstmModel",
     "mamba": "harness_servers.models.mamba:MambaModel",
     "mamba2": "harness_servers.models.mamba2:Mamba2Model",
+    "recurrent_gemma": "harness_servers.models.recurrent_gemma:RecurrentGemmaModel",
     "scripted": "harness_servers.models.scripted:ScriptedModel",
+    "xlstm": "harness_servers.models.xlstm:XlstmModel",
 }
 
 

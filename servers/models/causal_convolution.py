@@ -14,6 +14,17 @@ def convolve_rows(conv1d: nn.Conv1d, inputs_BLX: Tensor) -> Tensor:
     return F.conv1d(history_BXL, conv1d.weight, conv1d.bias, groups=conv1d.groups).mT
 
 
+def convolve_chunk(
+    conv1d: nn.Conv1d, inputs_BLX: Tensor, lengths_B: Tensor, memory_BJX: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The next tokens of each row, so many of them real: (B, L, X), and the memory after these."""
+    history_BTX = torch.cat([memory_BJX, inputs_BLX], 1)
+    output_BXL = F.conv1d(history_BTX.mT, conv1d.weight, conv1d.bias, groups=conv1d.groups)
+    places_BJ = lengths_B[:, None] + torch.arange(memory_BJX.shape[1], device=lengths_B.device)
+    rows_B1 = torch.arange(len(lengths_B), device=lengths_B.device)[:, None]
+    return output_BXL.mT, history_BTX[rows_B1, places_BJ]
+
+
 def convolve_token(
     conv1d: nn.Conv1d, inputs_BX: Tensor, memory_BJX: Tensor
 ) -> tuple[Tensor, Tensor]:

@@ -19,7 +19,11 @@ from harness_servers.engine.engine_options import EngineOptions
 from harness_servers.engine.engine_spec import EngineSpec, HostedModel
 from harness_servers.errors import CheckpointError, InvalidRequestError
 from harness_servers.generation import Retrieval, Sampling, Stopping
+from harness_servers.models.recurrent_gemma import RecurrentGemmaModel
 from harness_servers.rpc.request_checks import check_options, check_question
+from harness_training.tokenizer import checkpoint_config
+
+from ..models.architectures import GRIFFIN
 
 CONTEXTS = "".join(f"assoc_recall ; bab dok ; {key} gik ;\n" for key in words.KEYS[1:30])
 
@@ -68,6 +72,15 @@ def test_what_is_missing_for_a_code_is_named(
     with pytest.raises(CheckpointError) as caught:
         load(lstm_folder, 24)
     assert f"small: --state-bits 24: {words}" in str(caught.value)
+
+
+def test_a_state_with_a_window_is_refused_with_the_reason(tmp_path: Path, tokenizer: Any) -> None:
+    config = checkpoint_config(GRIFFIN, tokenizer)
+    model = RecurrentGemmaModel.from_config(config)
+    weights = {name: weight.detach() for name, weight in model.named_parameters()}
+    save_checkpoint(tmp_path / "griffin", config, weights, tokenizer)
+    with pytest.raises(CheckpointError, match="keeps a window of tokens"):
+        load(tmp_path / "griffin", 24)
 
 
 def test_a_state_that_grows_is_refused_with_the_reason(

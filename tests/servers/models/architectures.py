@@ -28,7 +28,29 @@ CAUSAL_RN: Final = {
     "intermediate_size": 48,
 }
 
+GRIFFIN: Final = {
+    "model_type": "recurrent_gemma",
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "intermediate_size": 96,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    # Shorter than what is read.
+    "attention_window_size": 7,
+}
+
+XLSTM: Final = {
+    "model_type": "xlstm",
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_heads": 2,
+    "ffn_round_up_to_multiple_of": 8,
+}
+
 CONFIGS: Final[dict[str, dict[str, Any]]] = {
+    "gru": {"model_type": "gru", "hidden_size": 32, "num_hidden_layers": 2},
+    "griffin": GRIFFIN,
+    "hawk": {**GRIFFIN, "block_types": ["recurrent"], "num_hidden_layers": 2, "lru_width": 40},
     "mamba": MAMBA,
     "causal_rn": CAUSAL_RN,
     "causal_rn, linear": {**CAUSAL_RN, "normed_relations": False},
@@ -40,4 +62,12 @@ CONFIGS: Final[dict[str, dict[str, Any]]] = {
         "lm_head_bias": True,
     },
     "falcon_mamba": {**MAMBA, "model_type": "falcon_mamba"},
+    "xlstm": XLSTM,
+    "xlstm with sLSTM": {
+        **XLSTM,
+        "slstm_at": [0],
+        "slstm_num_heads": 4,
+        "use_bias": True,
+        "gate_soft_cap": 3.0,
+    },
 }

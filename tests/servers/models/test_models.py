@@ -87,8 +87,9 @@ def test_slots_that_are_not_named_stay_as_they_are(model) -> None:
     model.decode(torch.tensor([3, 4]), state, torch.tensor([0, 2]))
     for name, tensor in state.items():
         assert torch.equal(tensor[[1, 3]], before[name][[1, 3]])
-        assert not torch.equal(tensor[0], before[name][0])
-        assert not torch.equal(tensor[2], before[name][2])
+        if not name.startswith("has_begun."):  # which no second token changes
+            assert not torch.equal(tensor[0], before[name][0])
+            assert not torch.equal(tensor[2], before[name][2])
 
 
 @pytest.mark.parametrize("slots", [[0, 1, 2, 3, 4], [2, 3, 5, 6, 7], [7, 1, 4, 0, 2]])

@@ -17,6 +17,8 @@ from transformers import (
     Mamba2Config,
     MambaConfig,
     PreTrainedModel,
+    RecurrentGemmaConfig,
+    xLSTMConfig,
 )
 
 from benchmarks.tiny_models import greedy_tokens
@@ -55,12 +57,58 @@ MAMBA: dict[str, Any] = {
     "state_size": 8,
     "time_step_rank": 4,
 }
+GRIFFIN: dict[str, Any] = {
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "intermediate_size": 96,
+    "num_attention_heads": 4,
+    "attention_window_size": 24,
+}
+XLSTM: dict[str, Any] = {
+    "hidden_size": 128,
+    "num_hidden_layers": 2,
+    "num_heads": 4,
+    "ffn_round_up_to_multiple_of": 32,
+}
 SHAPES: dict[str, Any] = {
+    "griffin": RecurrentGemmaConfig(**GRIFFIN, num_key_value_heads=1),
+    "griffin, attention first, biases, own head": RecurrentGemmaConfig(
+        **GRIFFIN,
+        block_types=["attention", "recurrent"],
+        attention_bias=True,
+        num_key_value_heads=2,
+        logits_soft_cap=4.0,
+        tie_word_embeddings=False,
+        rope_parameters={
+            "rope_type": "default",
+            "rope_theta": 500.0,
+            "partial_rotary_factor": 0.25,
+        },
+    ),
+    "hawk, a wider state, own head": RecurrentGemmaConfig(
+        **GRIFFIN,
+        block_types=["recurrent"],
+        lru_width=48,
+        conv1d_width=3,
+        tie_word_embeddings=False,
+    ),
     "mamba": MambaConfig(**MAMBA),
     "mamba, biases turned about, own head": MambaConfig(
         **{**MAMBA, "tie_word_embeddings": False}, use_conv_bias=False, use_bias=True, conv_kernel=3
     ),
     "falcon_mamba": FalconMambaConfig(**MAMBA),
+    "xlstm": xLSTMConfig(**XLSTM),
+    "xlstm, biases, narrow caps, chunks of 16": xLSTMConfig(
+        **XLSTM, use_bias=True, gate_soft_cap=2.0, output_logit_soft_cap=5.0, chunk_size=16
+    ),
+    # Its cache is of other sizes than its layers, where these are no multiples of 64.
+    "xlstm, uneven sizes": xLSTMConfig(
+        **{**XLSTM, "hidden_size": 48, "num_heads": 2},
+        qk_dim_factor=0.75,
+        v_dim_factor=1.5,
+        ffn_proj_factor=1.3,
+        use_cache=False,
+    ),
     "ssm": Mamba2Config(**SSM),
     "ssm, 2 groups, own head": Mamba2Config(**{**SSM, "n_groups": 2, "tie_word_embeddings": False}),
     # What transformers leaves out of account, and writes in configs of published models.
@@ -89,11 +137,26 @@ SHAPES: dict[str, Any] = {
         }
     ),
 }
+LARGE = (
+    "proj.weight",
+    "embeddings.weight",
+    "embed_tokens.weight",
+    "linear_x.weight",
+    "linear_y.weight",
+    "linear_out.weight",
+    "conv_1d.weight",
+    "gate_preact.weight",
+    "q.weight",
+    "k.weight",
+    "v.weight",
+)
 ARCHITECTURES = {
     "bamba": "BambaForCausalLM",
     "falcon_mamba": "FalconMambaForCausalLM",
     "mamba": "MambaForCausalLM",
     "mamba2": "Mamba2ForCausalLM",
+    "recurrent_gemma": "RecurrentGemmaForCausalLM",
+    "xlstm": "xLSTMForCausalLM",
 }
 
 
@@ -114,7 +177,7 @@ def theirs(config: transformers.PreTrainedConfig, vocab_size: int, seed: int) ->
         torch.manual_seed(seed)
         model = getattr(transformers, ARCHITECTURES[config.model_type])(config)
         for name, weight in model.named_parameters():
-            if name.endswith(("proj.weight", "embeddings.weight", "embed_tokens.weight")):
+            if name.endswith(LARGE):
                 torch.nn.init.normal_(weight, std=0.3)
             elif name.endswith("bias") and "dt" not in name:
                 torch.nn.init.normal_(weight, std=0.1)
@@ -163,7 +226,7 @@ def test_greedy_tokens_are_those_of_transformers(pair, drive, codec) -> None:
     driver.run()
     # Its steps on a cache leave time_step_limit out, and so differ from its own forward.
     limit = getattr(other.config, "time_step_limit", (0.0, math.inf))
-    use_cache = math.isinf(limit[1])
+    use_cache = math.isinf(limit[1]) and other.config.use_cache
     right = greedy_tokens(other, prompt[0].tolist(), NUM_GREEDY, use_cache=use_cache)
     assert received.tokens == right
     assert len(set(received.tokens)) > 20
@@ -191,7 +254,7 @@ def as_version_4_writes(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [as_it_is, with_a_second_head, as_version_4_writes])
-@pytest.mark.parametrize("shape", ["ssm", "hybrid"])
+@pytest.mark.parametrize("shape", ["ssm", "hybrid", "griffin", "xlstm"])
 def test_what_transformers_saves_is_served_here(
     tmp_path: Path, tokenizer, shape: str, change
 ) -> None:
