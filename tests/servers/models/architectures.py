@@ -11,7 +11,25 @@ MAMBA: Final = {
     "conv_kernel": 4,
 }
 
+GATED_DELTANET: Final = {
+    "model_type": "gated_deltanet",
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_heads": 2,
+    "head_dim": 8,
+    "intermediate_size": 48,
+}
+
 CONFIGS: Final[dict[str, dict[str, Any]]] = {
     "mamba": MAMBA,
+    "gated_deltanet": GATED_DELTANET,
+    "gated_deltanet, shared keys, wide strengths": {
+        **GATED_DELTANET,
+        "num_v_heads": 4,
+        "expand_v": 1.5,
+        "conv_size": 3,
+        "allow_neg_eigval": True,
+    },
+    "gated_deltanet, bare": {**GATED_DELTANET, "use_short_conv": False, "use_gate": False},
     "falcon_mamba": {**MAMBA, "model_type": "falcon_mamba"},
 }

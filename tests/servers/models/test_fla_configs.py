@@ -1,0 +1,29 @@
+"""What a config of flash-linear-attention's layouts cannot ask for is said with key and value."""
+
+from typing import Any
+
+import pytest
+
+from harness_servers.models import model_class
+from harness_servers.models.protocol import ConfigError
+
+from .architectures import CONFIGS
+
+WRONG: list[tuple[str, dict[str, Any], str]] = [
+    ("gated_deltanet", {"num_v_heads": 3}, "num_heads 2 does not divide num_v_heads 3"),
+    ("gated_deltanet", {"expand_v": 1.3}, "expand_v 1.3 of head_dim 8 is 10.4"),
+    ("gated_deltanet", {"head_dim": 0}, "head_dim is 0"),
+    ("gated_deltanet", {"use_gate": "yes"}, "use_gate is 'yes'"),
+    ("gated_deltanet", {"attn": {"layers": [1]}}, "attn is {'layers': [1]}; only None is known"),
+    ("gated_deltanet", {"attnres_block_size": 2}, "attnres_block_size is 2"),
+    ("gated_deltanet", {"hidden_act": "gelu"}, "hidden_act is 'gelu'; only 'swish' is known"),
+]
+
+
+@pytest.mark.parametrize(("name", "change", "message"), WRONG)
+def test_a_value_that_no_model_can_have_is_named(
+    name: str, change: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError) as raised:
+        model_class(name).from_config({**CONFIGS[name], "vocab_size": 10, **change})
+    assert message in str(raised.value)
