@@ -4,7 +4,7 @@ The mixer is the gated delta rule (gated_delta_rule.py) between short convolutio
 with keys and queries of length 1; a feed-forward part follows it. Several value heads may share
 the keys and queries of one head. Source: Yang, Kautz and Hatamizadeh, "Gated Delta Networks:
 Improving Mamba2 with Delta Rule", arXiv 2412.06464, sections 3.1 and 3.4; `allow_neg_eigval`:
-Grazzi et al., arXiv 2411.12537, section 4. The decays' rates are drawn from 0.01 up instead of 0,
+Grazzi et al., arXiv 2411.12537. The decays' rates are drawn from 0.01 up instead of 0,
 whose logarithm could not be trained.
 Shapes: B sequences, L tokens, D width, G heads of keys and queries, H heads of values, K keys,
 V values.

@@ -1,6 +1,6 @@
 """Gated DeltaNet as its equations say it, token by token, head by head.
 
-Slow, and what the fast paths are held to. Source: arXiv 2412.06464, equation 10 and section 3.4.
+Slow, and what the fast paths are held to. Source: arXiv 2412.06464, sections 3.1 and 3.4.
 Shapes: L tokens, D width, X channels, K keys, V values.
 """
 

@@ -20,6 +20,18 @@ GATED_DELTANET: Final = {
     "intermediate_size": 48,
 }
 
+RWKV7: Final = {
+    "model_type": "rwkv7",
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "head_dim": 8,
+    "intermediate_size": 48,
+    "decay_low_rank_dim": 6,
+    "a_low_rank_dim": 5,
+    "v_low_rank_dim": 4,
+    "gate_low_rank_dim": 7,
+}
+
 CONFIGS: Final[dict[str, dict[str, Any]]] = {
     "mamba": MAMBA,
     "gated_deltanet": GATED_DELTANET,
@@ -31,5 +43,15 @@ CONFIGS: Final[dict[str, dict[str, Any]]] = {
         "allow_neg_eigval": True,
     },
     "gated_deltanet, bare": {**GATED_DELTANET, "use_short_conv": False, "use_gate": False},
+    "rwkv7": RWKV7,
+    "rwkv7, wide values, few norms": {
+        **RWKV7,
+        "head_dim": None,
+        "num_heads": 2,
+        "value_dim": [64, 64, 64],
+        "num_hidden_layers": 3,
+        "norm_first": False,
+        "norm_bias": False,
+    },
     "falcon_mamba": {**MAMBA, "model_type": "falcon_mamba"},
 }

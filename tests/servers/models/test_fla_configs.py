@@ -17,6 +17,13 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("gated_deltanet", {"attn": {"layers": [1]}}, "attn is {'layers': [1]}; only None is known"),
     ("gated_deltanet", {"attnres_block_size": 2}, "attnres_block_size is 2"),
     ("gated_deltanet", {"hidden_act": "gelu"}, "hidden_act is 'gelu'; only 'swish' is known"),
+    ("rwkv7", {"head_dim": 12}, "head_dim 12 does not divide hidden_size 32"),
+    ("rwkv7", {"num_heads": 3}, "num_heads is 3; hidden_size 32 in heads of head_dim 8 makes 4"),
+    ("rwkv7", {"head_dim": None, "num_heads": 3}, "num_heads 3 does not divide hidden_size 32"),
+    ("rwkv7", {"value_dim": 48}, "value_dim is 48; a multiple of hidden_size 32"),
+    ("rwkv7", {"value_dim": [32, 64]}, "value_dim is [32, 64]; 2 times one width"),
+    ("rwkv7", {"gate_low_rank_dim": -1}, "gate_low_rank_dim is -1"),
+    ("rwkv7", {"hidden_act": "relu"}, "hidden_act is 'relu'; only 'sqrelu' is known"),
 ]
 
 
