@@ -11,6 +11,7 @@ MODELS: Final[dict[str, str]] = {
     "bamba": "harness_servers.models.bamba:BambaModel",
     "falcon_mamba": "harness_servers.models.mamba:MambaModel",
     "gated_deltanet": "harness_servers.models.gated_deltanet:GatedDeltaNetModel",
+    "gsa": "harness_servers.models.gsa:GsaModel",
     "lstm": "harness_servers.models.lstm:LstmModel",
     "mamba": "harness_servers.models.mamba:MambaModel",
     "mamba2": "harness_servers.models.mamba2:Mamba2Model",

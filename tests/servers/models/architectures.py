@@ -20,6 +20,14 @@ GATED_DELTANET: Final = {
     "intermediate_size": 48,
 }
 
+GSA: Final = {
+    "model_type": "gsa",
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_heads": 4,
+    "num_slots": 6,
+    "intermediate_size": 48,
+}
 RWKV7: Final = {
     "model_type": "rwkv7",
     "hidden_size": 32,
@@ -43,6 +51,15 @@ CONFIGS: Final[dict[str, dict[str, Any]]] = {
         "allow_neg_eigval": True,
     },
     "gated_deltanet, bare": {**GATED_DELTANET, "use_short_conv": False, "use_gate": False},
+    "gsa": GSA,
+    "gsa, shared slots, narrow keys, convolutions": {
+        **GSA,
+        "num_kv_heads": 2,
+        "expand_k": 0.5,
+        "num_slots": None,
+        "use_short_conv": True,
+        "feature_map": "t2r",
+    },
     "rwkv7": RWKV7,
     "rwkv7, wide values, few norms": {
         **RWKV7,
