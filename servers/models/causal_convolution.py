@@ -16,11 +16,11 @@ def convolve_rows(conv1d: nn.Conv1d, inputs_BLX: Tensor) -> Tensor:
 
 
 def convolve_more(
-    conv1d: nn.Conv1d, inputs_BLX: Tensor, memory_BJX: Tensor, lengths_B: Tensor
+    kernel_X1K: Tensor, inputs_BLX: Tensor, memory_BJX: Tensor, lengths_B: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Rows that go on, with gradients: (B, L, X), and the memory after `lengths_B` tokens."""
     history_BTX = torch.cat([memory_BJX, inputs_BLX], 1)
-    output_BXL = F.conv1d(history_BTX.mT, conv1d.weight, conv1d.bias, groups=conv1d.groups)
+    output_BXL = F.conv1d(history_BTX.mT, kernel_X1K, groups=len(kernel_X1K))
     last_BJ = lengths_B[:, None] + torch.arange(memory_BJX.shape[1], device=lengths_B.device)
     row_B1 = torch.arange(len(lengths_B), device=lengths_B.device)[:, None]
     return output_BXL.mT, history_BTX[row_B1, last_BJ]

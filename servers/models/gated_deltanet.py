@@ -12,7 +12,7 @@ V values.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 
 import torch
@@ -77,8 +77,8 @@ class GatedDeltaNet(QkvMixer):
         """The delta rule's state (B, H, K, V), and what the convolutions remember."""
         shape = self.shape
         delta = (num_rows, shape.num_value_heads, shape.key_size, shape.value_size)
-        memories = self.init_memories(num_rows, device)
-        return {"delta": torch.zeros(delta, device=device), **memories}
+        memory = self.init_memory(num_rows, device)
+        return {"delta": torch.zeros(delta, device=device), **memory}
 
     def step(self, hidden_BD: Tensor, state: RowState) -> tuple[Tensor, RowState]:
         """See TokenMixer.step."""
@@ -91,14 +91,17 @@ class GatedDeltaNet(QkvMixer):
     ) -> tuple[Tensor, RowState]:
         """See TokenMixer.read."""
         qkv, after = self.project_rows(hidden_BLD, lengths_B, state)
+        given = self._inputs(hidden_BLD, qkv)
         is_read_BL1 = is_read(hidden_BLD, lengths_B)[..., None]
-        given = self._inputs(hidden_BLD, qkv, is_read_BL1)
+        given = replace(
+            given,
+            log_decay_BH=given.log_decay_BH * is_read_BL1,
+            strength_BH=given.strength_BH * is_read_BL1,
+        )
         value_BLHV, after["delta"] = delta_rows(given, state["delta"])
         return self._finish(value_BLHV, hidden_BLD), after
 
-    def _inputs(
-        self, hidden_D: Tensor, qkv: list[Tensor], is_read_1: Tensor | float = 1.0
-    ) -> DeltaInputs:
+    def _inputs(self, hidden_D: Tensor, qkv: list[Tensor]) -> DeltaInputs:
         shape = self.shape
         query, key, value = (F.silu(part) for part in qkv)
         query_HK, key_HK = (self._unit_heads(part) for part in (query, key))
@@ -107,8 +110,8 @@ class GatedDeltaNet(QkvMixer):
             query_BHK=query_HK * shape.key_size**-0.5,
             key_BHK=key_HK,
             value_BHV=torch.unflatten(value, -1, (-1, shape.value_size)),
-            log_decay_BH=-torch.exp(self.A_log) * step_H * is_read_1,
-            strength_BH=shape.highest_strength * torch.sigmoid(self.b_proj(hidden_D)) * is_read_1,
+            log_decay_BH=-torch.exp(self.A_log) * step_H,
+            strength_BH=shape.highest_strength * torch.sigmoid(self.b_proj(hidden_D)),
         )
 
     def _unit_heads(self, keys_X: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ V values, M slots.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 
 import torch
@@ -95,34 +95,33 @@ class GatedSlotAttention(QkvMixer):
         self.o_proj = nn.Linear(size, size, bias=False)
 
     def init_state(self, num_rows: int, device: torch.device) -> RowState:
-        """The slots' keys (B, G, M, K) and values (B, G, M, V), and the convolutions' memories."""
+        """The slots' keys (B, G, M, K) and values (B, G, M, V), and the convolutions' memory."""
         shape = self.shape
         slots = (num_rows, shape.num_kv_heads, shape.num_slots)
         return {
             "slot_keys": torch.zeros(*slots, shape.key_size, device=device),
             "slot_values": torch.zeros(*slots, shape.value_size, device=device),
-            **self.init_memories(num_rows, device),
+            **self.init_memory(num_rows, device),
         }
 
     def step(self, hidden_BD: Tensor, state: RowState) -> tuple[Tensor, RowState]:
         """See TokenMixer.step."""
-        qkv, memories = self.project_token(hidden_BD, state)
+        qkv, memory = self.project_token(hidden_BD, state)
         value_BGRV, slots = slots_step(self._inputs(hidden_BD, qkv), _slots(state))
-        return self._finish(value_BGRV), {**memories, **_rows(slots)}
+        return self._finish(value_BGRV), {**memory, **_rows(slots)}
 
     def read(
         self, hidden_BLD: Tensor, lengths_B: Tensor, state: RowState
     ) -> tuple[Tensor, RowState]:
         """See TokenMixer.read."""
-        qkv, memories = self.project_rows(hidden_BLD, lengths_B, state)
+        qkv, memory = self.project_rows(hidden_BLD, lengths_B, state)
+        given = self._inputs(hidden_BLD, qkv)
         is_read_BL11 = is_read(hidden_BLD, lengths_B)[..., None, None]
-        given = self._inputs(hidden_BLD, qkv, is_read_BL11)
+        given = replace(given, log_keep_BGM=given.log_keep_BGM * is_read_BL11)
         value_BLGRV, slots = slots_rows(given, _slots(state))
-        return self._finish(value_BLGRV), {**memories, **_rows(slots)}
+        return self._finish(value_BLGRV), {**memory, **_rows(slots)}
 
-    def _inputs(
-        self, hidden_D: Tensor, qkv: list[Tensor], is_read_11: Tensor | float = 1.0
-    ) -> SlotInputs:
+    def _inputs(self, hidden_D: Tensor, qkv: list[Tensor]) -> SlotInputs:
         shape = self.shape
         query, key, value = qkv if shape.conv_kernel is None else map(F.silu, qkv)
         by_group = (shape.num_kv_heads, -1, shape.key_size)
@@ -131,7 +130,7 @@ class GatedSlotAttention(QkvMixer):
             query_BGRK=self.feature_map(torch.unflatten(query, -1, by_group)),
             key_BGK=self.feature_map(torch.unflatten(key, -1, (shape.num_kv_heads, -1))),
             value_BGV=F.silu(torch.unflatten(value, -1, (shape.num_kv_heads, -1))),
-            log_keep_BGM=F.logsigmoid(gate_GM) / shape.gate_normalizer * is_read_11,
+            log_keep_BGM=F.logsigmoid(gate_GM) / shape.gate_normalizer,
         )
 
     def _finish(self, value_GRV: Tensor) -> Tensor:

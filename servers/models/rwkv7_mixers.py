@@ -9,7 +9,7 @@ Shapes: B sequences, L tokens, D width, E = H heads x V values, K keys.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import torch
@@ -131,8 +131,14 @@ class TimeMix(ChunkedMixer):
         """See TokenMixer.read."""
         x_BLD, first_BLE = self._split(hidden_BLW)
         before_BLD, shift = _shifted(x_BLD, state["shift"], lengths_B)
-        is_read_BL1 = is_read(x_BLD, lengths_B)[..., None, None]
-        given, gate_BLE = self._inputs(x_BLD, before_BLD, first_BLE, is_read_BL1)
+        given, gate_BLE = self._inputs(x_BLD, before_BLD, first_BLE)
+        is_read_BL11 = is_read(x_BLD, lengths_B)[..., None, None]
+        given = replace(
+            given,
+            key_BHK=given.key_BHK * is_read_BL11,
+            log_decay_BHK=given.log_decay_BHK * is_read_BL11,
+            strength_BHK=given.strength_BHK * is_read_BL11,
+        )
         read_BLHV, delta = delta_rows(given, state["delta"])
         return self._finish(read_BLHV, given, gate_BLE), {"delta": delta, "shift": shift}
 
@@ -141,13 +147,12 @@ class TimeMix(ChunkedMixer):
         return hidden_W[..., :size], hidden_W[..., size:]
 
     def _inputs(
-        self, x_D: Tensor, before_D: Tensor, first_E: Tensor, is_read_11: Tensor | float = 1.0
+        self, x_D: Tensor, before_D: Tensor, first_E: Tensor
     ) -> tuple[GeneralizedDeltaInputs, Tensor]:
         """Of tokens (..., D) and those before them: what the rule is given, and the gate (E)."""
-        change_D = before_D - x_D
-        r_D, w_D, k_D, v_D, a_D, g_D = (
-            x_D + change_D * getattr(self, f"x_{letter}").flatten() for letter in _SHIFTS
-        )
+        shares_D = torch.cat([getattr(self, f"x_{letter}") for letter in _SHIFTS])
+        shares_D = shares_D.view(-1, *[1] * (x_D.dim() - 1), x_D.shape[-1])
+        r_D, w_D, k_D, v_D, a_D, g_D = torch.addcmul(x_D, before_D - x_D, shares_D).unbind()
         log_decay_D = _LOWEST_LOG_DECAY * torch.sigmoid(self.w_lora(w_D))
         strength_D = torch.sigmoid(self.a_lora(a_D))
         value_E = self.v_proj(v_D)
@@ -158,11 +163,11 @@ class TimeMix(ChunkedMixer):
         key_D = key_D * (1 + (strength_D - 1) * self.k_a)
         given = GeneralizedDeltaInputs(
             query_BHK=self._heads(self.r_proj(r_D)),
-            key_BHK=self._heads(key_D) * is_read_11,
+            key_BHK=self._heads(key_D),
             value_BHV=self._heads(value_E),
-            log_decay_BHK=self._heads(log_decay_D) * is_read_11,
+            log_decay_BHK=self._heads(log_decay_D),
             erased_BHK=erased_HK,
-            strength_BHK=self._heads(strength_D) * is_read_11,
+            strength_BHK=self._heads(strength_D),
         )
         return given, self.g_lora(g_D)
 
