@@ -3,21 +3,21 @@
 Shapes: D width, V vocabulary.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Final, cast
 
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from harness_servers.models.config_values import flag, require_value
+from harness_servers.models.config_values import flag, positive_float, require_value
 from harness_servers.models.mamba2_mixer import INITIAL_EMBEDDING_STD
 from harness_servers.models.protocol import ConfigError, positive_int
+from harness_servers.models.rms_norm import RmsNorm
 from harness_servers.models.stacked_model import StackedModel
-from harness_servers.models.token_mixer import TokenMixer
+from harness_servers.models.token_mixer import ResidualLayer, TokenMixer
 
 _MAX_LAYERS: Final = 1024
-# Where no inner width is given, it is a whole number of these.
-_INNER_UNIT: Final = 256
 
 
 class GatedMlp(nn.Module):
@@ -87,6 +87,30 @@ class FlaModel(StackedModel):
         return (self.model.embeddings if self.lm_head is None else self.lm_head).weight
 
 
+class MixerModel(FlaModel):
+    """Every layer is one mixer and one feed-forward part, each behind an RMS norm."""
+
+    def __init__(self, config: Mapping[str, Any], make_mixer: Callable[[], TokenMixer]) -> None:
+        """Raises ConfigError."""
+        size, epsilon = (
+            positive_int(config, "hidden_size"),
+            positive_float(config, "norm_eps", 1e-6),
+        )
+        width = mlp_size(config)
+        layers = [
+            ResidualLayer(
+                {
+                    "attn_norm": RmsNorm(size, eps=epsilon),
+                    "attn": make_mixer(),
+                    "mlp_norm": RmsNorm(size, eps=epsilon),
+                    "mlp": GatedMlp(size, width),
+                }
+            )
+            for _ in range(num_layers(config))
+        ]
+        super().__init__(config, layers, RmsNorm(size, eps=epsilon))
+
+
 def num_layers(config: Mapping[str, Any]) -> int:
     """Of a config that asks for nothing between layers but what is known. Raises ConfigError."""
     require_value(config, "attn", None)
@@ -97,11 +121,19 @@ def num_layers(config: Mapping[str, Any]) -> int:
 def mlp_size(config: Mapping[str, Any]) -> int:
     """The inner width of a GatedMlp. Raises ConfigError."""
     require_value(config, "hidden_act", "swish")
+    return inner_size(config, 2 / 3, 256)
+
+
+def inner_size(config: Mapping[str, Any], share: float, unit: int) -> int:
+    """As it is given; else a share of hidden_ratio times hidden_size, rounded up to whole units.
+
+    Raises ConfigError.
+    """
     if config.get("intermediate_size") is not None:
         return positive_int(config, "intermediate_size")
-    ratio = 4 if config.get("hidden_ratio") is None else positive_int(config, "hidden_ratio")
-    whole = positive_int(config, "hidden_size") * ratio * 2 // 3
-    return -(-whole // _INNER_UNIT) * _INNER_UNIT
+    given = {key: value for key, value in config.items() if value is not None}
+    ratio = positive_float(given, "hidden_ratio", 4)
+    return -(-int(positive_int(config, "hidden_size") * ratio * share) // unit) * unit
 
 
 def optional_int(config: Mapping[str, Any], key: str, default: int) -> int:
@@ -112,9 +144,9 @@ def optional_int(config: Mapping[str, Any], key: str, default: int) -> int:
 def whole_share(config: Mapping[str, Any], key: str, share: float, whole_key: str) -> int:
     """`share` (of `key`) times the number under `whole_key`. Raises ConfigError if not whole."""
     size = share * positive_int(config, whole_key)
-    if size < 1 or size != int(size):
+    if round(size) < 1 or not math.isclose(size, round(size)):
         raise ConfigError(
             f"config.json: {key} {share} of {whole_key} {config[whole_key]} is {size}; "
             "a whole number from 1 was expected"
         )
-    return int(size)
+    return round(size)

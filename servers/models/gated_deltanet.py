@@ -21,19 +21,12 @@ from torch.nn import functional as F  # noqa: N812
 
 from harness_servers.models.chunked_mixer import is_read
 from harness_servers.models.config_values import flag, positive_float, require_divisor
-from harness_servers.models.fla_layout import (
-    FlaModel,
-    GatedMlp,
-    mlp_size,
-    num_layers,
-    optional_int,
-    whole_share,
-)
+from harness_servers.models.fla_layout import MixerModel, optional_int, whole_share
 from harness_servers.models.gated_delta_rule import DeltaInputs, delta_rows, delta_step
 from harness_servers.models.protocol import positive_int
 from harness_servers.models.qkv_mixer import QkvMixer
 from harness_servers.models.rms_norm import RmsNorm
-from harness_servers.models.token_mixer import ResidualLayer, RowState
+from harness_servers.models.token_mixer import RowState
 
 _LENGTH_EPSILON: Final = 1e-6
 
@@ -137,29 +130,14 @@ class GatedDeltaNet(QkvMixer):
         self.dt_bias.copy_(step_H + torch.log(-torch.expm1(-step_H)))
 
 
-class GatedDeltaNetModel(FlaModel):
+class GatedDeltaNetModel(MixerModel):
     """A stack of mixers and feed-forward parts."""
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
         """A model of the shape of the library's config. Raises ConfigError."""
-        shape, inner_size = _mixer_shape(config), mlp_size(config)
-
-        def norm() -> RmsNorm:
-            return RmsNorm(shape.hidden_size, eps=shape.norm_epsilon)
-
-        layers = [
-            ResidualLayer(
-                {
-                    "attn_norm": norm(),
-                    "attn": GatedDeltaNet(shape),
-                    "mlp_norm": norm(),
-                    "mlp": GatedMlp(shape.hidden_size, inner_size),
-                }
-            )
-            for _ in range(num_layers(config))
-        ]
-        return cls(config, layers, norm())
+        shape = _mixer_shape(config)
+        return cls(config, lambda: GatedDeltaNet(shape))
 
 
 def _mixer_shape(config: Mapping[str, Any]) -> DeltaNetShape:

@@ -24,19 +24,12 @@ from harness_servers.models.config_values import (
     require_divisor,
     require_value,
 )
-from harness_servers.models.fla_layout import (
-    FlaModel,
-    GatedMlp,
-    mlp_size,
-    num_layers,
-    optional_int,
-    whole_share,
-)
+from harness_servers.models.fla_layout import MixerModel, optional_int, whole_share
 from harness_servers.models.gated_slots import SlotInputs, Slots, slots_rows, slots_step
 from harness_servers.models.protocol import ConfigError, positive_int
 from harness_servers.models.qkv_mixer import QkvMixer
 from harness_servers.models.rms_norm import RmsNorm
-from harness_servers.models.token_mixer import ResidualLayer, RowState
+from harness_servers.models.token_mixer import RowState
 
 _FEATURE_MAPS: Final = ("swish", "relu", "t2r")
 
@@ -138,29 +131,14 @@ class GatedSlotAttention(QkvMixer):
         return output_D
 
 
-class GsaModel(FlaModel):
+class GsaModel(MixerModel):
     """A stack of mixers and feed-forward parts."""
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
         """A model of the shape of the library's config. Raises ConfigError."""
-        shape, inner_size = _mixer_shape(config), mlp_size(config)
-
-        def norm() -> RmsNorm:
-            return RmsNorm(shape.hidden_size, eps=shape.norm_epsilon)
-
-        layers = [
-            ResidualLayer(
-                {
-                    "attn_norm": norm(),
-                    "attn": GatedSlotAttention(shape),
-                    "mlp_norm": norm(),
-                    "mlp": GatedMlp(shape.hidden_size, inner_size),
-                }
-            )
-            for _ in range(num_layers(config))
-        ]
-        return cls(config, layers, norm())
+        shape = _mixer_shape(config)
+        return cls(config, lambda: GatedSlotAttention(shape))
 
 
 def _slots(state: RowState) -> Slots:

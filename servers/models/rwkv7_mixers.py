@@ -9,7 +9,7 @@ Shapes: B sequences, L tokens, D width, E = H heads x V values, K keys.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 import torch
@@ -22,6 +22,7 @@ from harness_servers.models.generalized_delta_rule import (
     delta_rows,
     delta_step,
 )
+from harness_servers.models.rwkv7_config import RwkvShape
 from harness_servers.models.token_mixer import RowState
 
 # A key keeps at least exp of this at every token.
@@ -29,36 +30,6 @@ _LOWEST_LOG_DECAY: Final = -math.exp(-0.5)
 _SMALLEST_LENGTH: Final = 1e-12
 # Of what each projection's input is shifted by, in the exponent of the share at the start.
 _SHIFTS: Final = {"r": 0.2, "w": 0.9, "k": 0.7, "v": 0.7, "a": 0.9, "g": 0.2}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RwkvShape:
-    """The sizes of a layer, and which of how many it is."""
-
-    hidden_size: int
-    num_heads: int
-    value_width: int
-    inner_size: int
-    # Of decays, strengths, the share of the first layer's values, and gates.
-    ranks: dict[str, int]
-    norm_epsilon: float
-    index: int
-    num_layers: int
-
-    @property
-    def key_size(self) -> int:
-        """K."""
-        return self.hidden_size // self.num_heads
-
-    @property
-    def depth(self) -> float:
-        """From 0 at the first layer to 1 at the last."""
-        return self.index / max(self.num_layers - 1, 1)
-
-    @property
-    def remaining(self) -> float:
-        """The share of the layers from this one on."""
-        return 1 - self.index / self.num_layers
 
 
 class _LowRank(nn.Module):
