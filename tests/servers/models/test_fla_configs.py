@@ -1,4 +1,4 @@
-"""What a config of flash-linear-attention's layouts cannot ask for is said with key and value."""
+"""Layouts of flash-linear-attention: names of weights, and what a config cannot ask for."""
 
 from typing import Any
 
@@ -42,3 +42,44 @@ def test_a_value_that_no_model_can_have_is_named(
     with pytest.raises(ConfigError) as raised:
         model_class(name).from_config({**CONFIGS[name], "vocab_size": 10, **change})
     assert message in str(raised.value)
+
+
+MLP = {f"mlp.{part}_proj.weight" for part in ("gate", "up", "down")}
+NORMS = {"attn_norm.weight", "mlp_norm.weight"}
+QKV = {f"attn.{letter}_{part}.weight" for letter in "qkv" for part in ("proj", "conv1d")}
+NAMES = {
+    "gated_deltanet": {
+        *(f"attn.{letter}_proj.weight" for letter in "abgo"),
+        *("attn.A_log", "attn.dt_bias", "attn.o_norm.weight"),
+        *(QKV | MLP | NORMS),
+    },
+    "gsa, shared slots, narrow keys, convolutions": {
+        *("attn.f_proj.weight", "attn.o_proj.weight", "attn.g_norm.weight"),
+        *("attn.feature_map.layer.weight",),
+        *(QKV | MLP | NORMS),
+    },
+    "rwkv7": {
+        *(f"attn.x_{letter}" for letter in "rwkvag"),
+        *(f"attn.{name}" for name in ("k_k", "k_a", "r_k")),
+        *(f"attn.{letter}_proj.weight" for letter in "rkvo"),
+        *(f"attn.{letter}_lora.lora.{place}.weight" for letter in "wvag" for place in (0, 2)),
+        *(f"attn.{letter}_lora.lora.2.bias" for letter in "wva"),
+        *(f"{name}.{part}" for name in ("attn_norm", "ffn_norm") for part in ("weight", "bias")),
+        *("attn.g_norm.weight", "attn.g_norm.bias"),
+        *("ffn.x_k", "ffn.key.weight", "ffn.value.weight"),
+    },
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_weights_have_the_names_of_the_library(name: str) -> None:
+    config = {**CONFIGS[name], "vocab_size": 10}
+    model = model_class(config["model_type"]).from_config(config)
+    names = {key: weight.shape for key, weight in model.state_dict().items()}
+    last = f"model.layers.{config['num_hidden_layers'] - 1}."
+    assert {key.removeprefix(last) for key in names if key.startswith(last)} == NAMES[name]
+    assert names["model.embeddings.weight"] == names["lm_head.weight"] == (10, 32)
+    assert "model.norm.weight" in names
+    # RWKV-7's first layer has values of its own, and a norm of the embedding.
+    assert not any(key.startswith("model.layers.0.attn.v_lora") for key in names)
+    assert ("model.layers.0.pre_norm.weight" in names) == (name == "rwkv7")
