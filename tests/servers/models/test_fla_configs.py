@@ -7,7 +7,7 @@ import pytest
 from harness_servers.models import model_class
 from harness_servers.models.protocol import ConfigError
 
-from .architectures import CONFIGS
+from .fla_architectures import FLA_CONFIGS
 
 WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("gated_deltanet", {"num_v_heads": 3}, "num_heads 2 does not divide num_v_heads 3"),
@@ -40,7 +40,7 @@ def test_a_value_that_no_model_can_have_is_named(
     name: str, change: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConfigError) as raised:
-        model_class(name).from_config({**CONFIGS[name], "vocab_size": 10, **change})
+        model_class(name).from_config({**FLA_CONFIGS[name], "vocab_size": 10, **change})
     assert message in str(raised.value)
 
 
@@ -73,7 +73,7 @@ NAMES = {
 
 @pytest.mark.parametrize("name", NAMES)
 def test_weights_have_the_names_of_the_library(name: str) -> None:
-    config = {**CONFIGS[name], "vocab_size": 10}
+    config = {**FLA_CONFIGS[name], "vocab_size": 10}
     model = model_class(config["model_type"]).from_config(config)
     names = {key: weight.shape for key, weight in model.state_dict().items()}
     last = f"model.layers.{config['num_hidden_layers'] - 1}."
