@@ -1,6 +1,7 @@
 """A short convolution over the last tokens, channel by channel, whose memory is the last inputs.
 
-Shapes: B sequences, L tokens, X channels, K width, J = K - 1 inputs that are remembered.
+Shapes: B sequences, L tokens, X channels, K width, J = K - 1 inputs that are remembered,
+T = J + L inputs.
 """
 
 import torch
@@ -14,15 +15,20 @@ def convolve_rows(conv1d: nn.Conv1d, inputs_BLX: Tensor) -> Tensor:
     return F.conv1d(history_BXL, conv1d.weight, conv1d.bias, groups=conv1d.groups).mT
 
 
-def convolve_chunk(
-    conv1d: nn.Conv1d, inputs_BLX: Tensor, lengths_B: Tensor, memory_BJX: Tensor
+def convolve_more(
+    kernel_X1K: Tensor,
+    inputs_BLX: Tensor,
+    memory_BJX: Tensor,
+    lengths_B: Tensor,
+    *,
+    bias_X: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The next tokens of each row, so many of them real: (B, L, X), and the memory after these."""
+    """Rows that go on, with gradients: (B, L, X), and the memory after `lengths_B` tokens."""
     history_BTX = torch.cat([memory_BJX, inputs_BLX], 1)
-    output_BXL = F.conv1d(history_BTX.mT, conv1d.weight, conv1d.bias, groups=conv1d.groups)
-    places_BJ = lengths_B[:, None] + torch.arange(memory_BJX.shape[1], device=lengths_B.device)
-    rows_B1 = torch.arange(len(lengths_B), device=lengths_B.device)[:, None]
-    return output_BXL.mT, history_BTX[rows_B1, places_BJ]
+    output_BXL = F.conv1d(history_BTX.mT, kernel_X1K, bias_X, groups=len(kernel_X1K))
+    last_BJ = lengths_B[:, None] + torch.arange(memory_BJX.shape[1], device=lengths_B.device)
+    row_B1 = torch.arange(len(lengths_B), device=lengths_B.device)[:, None]
+    return output_BXL.mT, history_BTX[row_B1, last_BJ]
 
 
 def convolve_token(

@@ -23,7 +23,7 @@ def positive_float(config: Mapping[str, Any], key: str, default: float) -> float
     return float(value)
 
 
-def require_value(config: Mapping[str, Any], key: str, only: str) -> None:
+def require_value(config: Mapping[str, Any], key: str, only: object) -> None:
     """Raises ConfigError where `key` is there and is not the one value that is known."""
     value = config.get(key, only)
     if value != only:

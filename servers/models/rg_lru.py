@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from harness_servers.models.causal_convolution import convolve_chunk, convolve_token
+from harness_servers.models.causal_convolution import convolve_more, convolve_token
 from harness_servers.models.diagonal_scan import scan_diagonal
 from harness_servers.models.token_mixer import RowState, TokenMixer
 

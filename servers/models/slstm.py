@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from harness_servers.models.causal_convolution import convolve_chunk, convolve_token
+from harness_servers.models.causal_convolution import convolve_more, convolve_token
 from harness_servers.models.head_norm import HeadNorm
 from harness_servers.models.token_mixer import RowState, TokenMixer
 from harness_servers.models.xlstm_config import XlstmConfig
@@ -69,7 +69,9 @@ class SlstmLayer(TokenMixer):
         self, hidden_BLD: Tensor, lengths_B: Tensor, state: RowState
     ) -> tuple[Tensor, RowState]:
         """See TokenMixer.read. What only the inputs decide is computed of all tokens at once."""
-        short_BLD, conv_BJD = convolve_chunk(self.conv1d, hidden_BLD, lengths_B, state["conv"])
+        short_BLD, conv_BJD = convolve_more(
+            self.conv1d.weight, hidden_BLD, state["conv"], lengths_B, bias_X=self.conv1d.bias
+        )
         given = self._of_inputs(hidden_BLD, F.silu(short_BLD))
         is_ragged = bool((lengths_B != hidden_BLD.shape[1]).any())
         outputs = []

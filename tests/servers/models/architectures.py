@@ -2,6 +2,8 @@
 
 from typing import Any, Final
 
+from .fla_architectures import FLA_CONFIGS
+
 MAMBA: Final = {
     "model_type": "mamba",
     "hidden_size": 32,
@@ -70,4 +72,5 @@ CONFIGS: Final[dict[str, dict[str, Any]]] = {
         "use_bias": True,
         "gate_soft_cap": 3.0,
     },
+    **FLA_CONFIGS,
 }
