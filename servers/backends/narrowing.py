@@ -30,6 +30,11 @@ def _narrow_model(checkpoint: Checkpoint[SequenceModel], num_bits: int) -> Narro
             "what its attention keeps grows with the context, and no number of bits is all that it "
             "carries; lstm and mamba2 have a state of constant size"
         )
+    if not all(tensor.is_floating_point() for tensor in model.init_state(1).values()):
+        raise CheckpointError(
+            "its state counts the tokens that it keeps, and a count is nothing that is cut to so "
+            "many bits; lstm and mamba2 have a state of sums alone"
+        )
     if not codec.question_ids:
         raise CheckpointError("its vocabulary has no word that says where a question begins")
     path = checkpoint.folder / CONTEXTS

@@ -43,7 +43,7 @@ class TokenMixer(nn.Module):
             output_BD, after = self.step(hidden_BD, state)
             outputs.append(output_BD)
             is_read_B = t < lengths_B
-            state = {name: _choose(is_read_B, after[name], state[name]) for name in state}
+            state = {name: choose_rows(is_read_B, after[name], state[name]) for name in state}
         return torch.stack(outputs, 1), state
 
 
@@ -106,5 +106,6 @@ class ResidualLayer(TokenMixer):
         return [(getattr(self, norm), getattr(self, branch)) for norm, branch in self._branches]
 
 
-def _choose(is_first_B: Tensor, first: Tensor, second: Tensor) -> Tensor:
+def choose_rows(is_first_B: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """Each row (B, ...) from the first or from the second."""
     return torch.where(is_first_B.view(-1, *[1] * (first.dim() - 1)), first, second)

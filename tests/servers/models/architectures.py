@@ -11,7 +11,20 @@ MAMBA: Final = {
     "conv_kernel": 4,
 }
 
+LLAMA: Final = {
+    "model_type": "llama",
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 1024,
+}
+
 CONFIGS: Final[dict[str, dict[str, Any]]] = {
     "mamba": MAMBA,
+    "llama": LLAMA,
+    "llama, tova": {**LLAMA, "cache_policy": "tova=6"},
+    "llama, windows and all": {**LLAMA, "cache_policy": "window=5,full=1"},
     "falcon_mamba": {**MAMBA, "model_type": "falcon_mamba"},
 }

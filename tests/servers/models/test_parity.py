@@ -14,6 +14,7 @@ from transformers import (
     AutoModelForCausalLM,
     BambaConfig,
     FalconMambaConfig,
+    LlamaConfig,
     Mamba2Config,
     MambaConfig,
     PreTrainedModel,
@@ -55,7 +56,26 @@ MAMBA: dict[str, Any] = {
     "state_size": 8,
     "time_step_rank": 4,
 }
+LLAMA: dict[str, Any] = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 1024,
+}
 SHAPES: dict[str, Any] = {
+    "llama": LlamaConfig(**LLAMA),
+    "llama, grouped queries, wide heads, tied": LlamaConfig(
+        **LLAMA, num_key_value_heads=2, head_dim=12, tie_word_embeddings=True
+    ),
+    "llama, biases, another base of positions": LlamaConfig(
+        **LLAMA,
+        num_key_value_heads=1,
+        attention_bias=True,
+        mlp_bias=True,
+        rms_norm_eps=1e-5,
+        rope_parameters={"rope_type": "default", "rope_theta": 500.0},
+    ),
     "mamba": MambaConfig(**MAMBA),
     "mamba, biases turned about, own head": MambaConfig(
         **{**MAMBA, "tie_word_embeddings": False}, use_conv_bias=False, use_bias=True, conv_kernel=3
@@ -92,6 +112,7 @@ SHAPES: dict[str, Any] = {
 ARCHITECTURES = {
     "bamba": "BambaForCausalLM",
     "falcon_mamba": "FalconMambaForCausalLM",
+    "llama": "LlamaForCausalLM",
     "mamba": "MambaForCausalLM",
     "mamba2": "Mamba2ForCausalLM",
 }

@@ -1,0 +1,23 @@
+"""The gated feed-forward part that stands behind an attention or a mixer.
+
+Shapes: D width. Source: Shazeer, "GLU Variants Improve Transformer", arXiv 2002.05202.
+"""
+
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+
+class FeedForward(nn.Module):
+    """Named as in Hugging Face's layouts, and in those of flash-linear-attention."""
+
+    def __init__(self, hidden_size: int, inner_size: int, *, use_bias: bool = False) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(hidden_size, inner_size, bias=use_bias)
+        self.up_proj = nn.Linear(hidden_size, inner_size, bias=use_bias)
+        self.down_proj = nn.Linear(inner_size, hidden_size, bias=use_bias)
+
+    def forward(self, hidden_D: Tensor) -> Tensor:
+        """Any leading dimensions."""
+        inner = F.silu(self.gate_proj(hidden_D)) * self.up_proj(hidden_D)
+        output_D: Tensor = self.down_proj(inner)
+        return output_D
