@@ -14,6 +14,7 @@ MODELS: Final[dict[str, str]] = {
     "lstm": "harness_servers.models.lstm:LstmModel",
     "mamba": "harness_servers.models.mamba:MambaModel",
     "mamba2": "harness_servers.models.mamba2:Mamba2Model",
+    "samba": "harness_servers.models.samba:SambaModel",
     "scripted": "harness_servers.models.scripted:ScriptedModel",
 }
 

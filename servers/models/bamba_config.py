@@ -8,6 +8,7 @@ from harness_servers.models.attention import AttentionShape
 from harness_servers.models.attention_config import parse_attention
 from harness_servers.models.config_values import (
     flag,
+    layer_numbers,
     positive_float,
     require_divisor,
     require_value,
@@ -44,7 +45,7 @@ def parse_hybrid(config: Mapping[str, Any]) -> HybridConfig:
         mixer=parse_mixer(config),
         attention=parse_attention(config, rotated_share=_ROTATED_SHARE),
         num_layers=num_layers,
-        attention_layers=parse_attention_layers(config, num_layers),
+        attention_layers=layer_numbers(config, "attn_layer_indices", num_layers),
         inner_size=positive_int(config, "intermediate_size"),
         vocabulary_size=positive_int(config, "vocab_size"),
         context_limit=positive_int(config, "max_position_embeddings"),
@@ -80,17 +81,3 @@ def parse_mixer(config: Mapping[str, Any]) -> MixerShape:
         use_conv_bias=flag(config, "mamba_conv_bias", True),
         time_step_limit=time_step_limit(config),
     )
-
-
-def parse_attention_layers(config: Mapping[str, Any], num_layers: int) -> tuple[int, ...]:
-    """The numbers of the layers that attend, from 0. Raises ConfigError."""
-    indices = config.get("attn_layer_indices")
-    if indices is None:
-        indices = []
-    if not isinstance(indices, list) or not all(
-        isinstance(index, int) and 0 <= index < num_layers for index in indices
-    ):
-        raise ConfigError(
-            f"config.json: attn_layer_indices is {indices!r}; layers are 0 to {num_layers - 1}"
-        )
-    return tuple(sorted(set(indices)))

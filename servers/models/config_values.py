@@ -36,6 +36,18 @@ def require_divisor(config: Mapping[str, Any], divisor: str, key: str, whole: in
         raise ConfigError(f"config.json: {divisor} {config[divisor]} does not divide {key} {whole}")
 
 
+def layer_numbers(config: Mapping[str, Any], key: str, num_layers: int) -> tuple[int, ...]:
+    """The layers, from 0, that a list under `key` names; none without it. Raises ConfigError."""
+    numbers = config.get(key)
+    if numbers is None:
+        numbers = []
+    if not isinstance(numbers, list) or not all(
+        isinstance(number, int) and 0 <= number < num_layers for number in numbers
+    ):
+        raise ConfigError(f"config.json: {key} is {numbers!r}; layers are 0 to {num_layers - 1}")
+    return tuple(sorted(set(numbers)))
+
+
 def time_step_limit(config: Mapping[str, Any]) -> tuple[float, float]:
     """The range of Mamba2's time steps; from 0 to infinity by default. Raises ConfigError.
 

@@ -61,7 +61,10 @@ class TovaAttention(Attention, TokenMixer):
             mixed_BHP, after = self._attend(*token, state)
             mixed.append(mixed_BHP)
             is_read_B = t < lengths_B
-            state = {name: choose_rows(is_read_B, after[name], state[name]) for name in state}
+            if is_read_B.all():
+                state = after
+            else:
+                state = {name: choose_rows(is_read_B, after[name], state[name]) for name in state}
         return self.finish(torch.stack(mixed, 1)), state
 
     def _attend(

@@ -21,10 +21,26 @@ LLAMA: Final = {
     "max_position_embeddings": 1024,
 }
 
+SAMBA: Final[dict[str, Any]] = {
+    "model_type": "samba",
+    "hidden_size": 32,
+    "num_hidden_layers": 4,
+    "state_size": 8,
+    "time_step_rank": 4,
+    "hidden_ratio": 2,
+    "attn": {"layers": [1, 3], "num_heads": 4, "num_kv_heads": 2, "window_size": 5},
+}
+
 CONFIGS: Final[dict[str, dict[str, Any]]] = {
     "mamba": MAMBA,
     "llama": LLAMA,
     "llama, tova": {**LLAMA, "cache_policy": "tova=6"},
     "llama, windows and all": {**LLAMA, "cache_policy": "window=5,full=1"},
+    "samba": SAMBA,
+    "samba, biases, a window of two": {
+        **SAMBA,
+        "use_bias": True,
+        "attn": {"layers": [0], "num_heads": 2, "qkv_bias": True, "window_size": 2},
+    },
     "falcon_mamba": {**MAMBA, "model_type": "falcon_mamba"},
 }
