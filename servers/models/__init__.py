@@ -16,6 +16,7 @@ MODELS: Final[dict[str, str]] = {
     "mamba2": "harness_servers.models.mamba2:Mamba2Model",
     "samba": "harness_servers.models.samba:SambaModel",
     "scripted": "harness_servers.models.scripted:ScriptedModel",
+    "taipan": "harness_servers.models.taipan:TaipanModel",
 }
 
 

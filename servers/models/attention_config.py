@@ -1,6 +1,7 @@
 """The shape of an attention layer, read from a config.json in one of Hugging Face's layouts."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from harness_servers.models.attention import AttentionShape
@@ -20,6 +21,19 @@ def parse_attention(config: Mapping[str, Any], *, rotated_share: float = 1.0) ->
 
     Raises ConfigError.
     """
+    shape = parse_heads(config)
+    theta, share = _parse_rope(config, rotated_share)
+    rotary_size = int(shape.head_dim * share)
+    if rotary_size % 2:
+        raise ConfigError(
+            f"config.json: {rotary_size} channels of a head are rotated (head size "
+            f"{shape.head_dim}, partial_rotary_factor {share}); they have to be even in number"
+        )
+    return replace(shape, rotary_size=rotary_size, rope_theta=theta)
+
+
+def parse_heads(config: Mapping[str, Any]) -> AttentionShape:
+    """Of heads that are not rotated. Raises ConfigError."""
     hidden_size = positive_int(config, "hidden_size")
     num_heads = positive_int(config, "num_attention_heads")
     if config.get("head_dim") is None:
@@ -32,22 +46,16 @@ def parse_attention(config: Mapping[str, Any], *, rotated_share: float = 1.0) ->
     if config.get("num_key_value_heads", 0) is not None:
         num_key_value_heads = positive_int(config, "num_key_value_heads")
         require_divisor(config, "num_key_value_heads", "num_attention_heads", num_heads)
-    theta, share = _parse_rope(config, rotated_share)
-    rotary_size = int(head_dim * share)
-    if rotary_size % 2:
-        raise ConfigError(
-            f"config.json: {rotary_size} channels of a head are rotated (head size {head_dim}, "
-            f"partial_rotary_factor {share}); they have to be even in number"
-        )
+    has_bias = flag(config, "attention_bias", False)
     return AttentionShape(
         hidden_size=hidden_size,
         num_heads=num_heads,
         num_key_value_heads=num_key_value_heads,
         head_dim=head_dim,
-        rotary_size=rotary_size,
-        rope_theta=theta,
-        use_bias=flag(config, "attention_bias", False),
-        use_output_bias=flag(config, "attention_bias", False),
+        rotary_size=0,
+        rope_theta=_ROPE_THETA,
+        use_bias=has_bias,
+        use_output_bias=has_bias,
     )
 
 
