@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from harnessapi.devices import AUTO as ON_ANY
 from harnessapi.devices import choose_device
@@ -85,18 +85,11 @@ def choose_backend(folder: Path) -> str:
     Raises CheckpointError where transformers would be needed and is not installed.
     """
     from harness_servers.checkpoints.checkpoint_config import parse_model_type  # noqa: PLC0415
-    from harness_servers.checkpoints.checkpoint_files import CONFIG, read_json  # noqa: PLC0415
     from harness_servers.models import MODELS  # noqa: PLC0415
 
-    path = folder / CONFIG
-    if not path.is_file():
+    raw = _read_config(folder)
+    if raw is None:
         return ENGINE  # which says best what is missing
-    try:
-        raw = read_json(path)
-    except CheckpointError as error:
-        raise CheckpointError(f"checkpoint {folder}: {error}") from error
-    if not isinstance(raw, Mapping):
-        return ENGINE
     known = {**dict.fromkeys(MODELS, ENGINE), **dict.fromkeys(_ON_VLLM, VLLM)}
     model_type = raw.get("model_type")
     if model_type in _ON_VLLM and _CACHE_POLICY in raw:
@@ -138,8 +131,7 @@ def make_backend(hosting: Hosting) -> "Backend":
         raise CheckpointError(
             f"checkpoint {hosting.folder}: {_NO_STATE_BITS} ({name} runs this one)"
         )
-    if hosting.cache_policy is not None:
-        _check_policy(hosting, name)
+    _check_policy(hosting, name)
     if name == ENGINE:
         choose_device(hosting.device, has_cuda=False, without_cuda=_ON_CPU_ALONE)
     made: Backend = importlib.import_module(module).make_backend(hosting)
@@ -156,10 +148,31 @@ def _name_backend(hosting: Hosting) -> str:
     return ENGINE if name == VLLM and hosting.cache_policy is not None else name
 
 
+def _read_config(folder: Path) -> Mapping[str, Any] | None:
+    """None where there is no object to read. Raises CheckpointError."""
+    from harness_servers.checkpoints.checkpoint_files import CONFIG, read_json  # noqa: PLC0415
+
+    path = folder / CONFIG
+    try:
+        raw = read_json(path) if path.is_file() else None
+    except CheckpointError as error:
+        raise CheckpointError(f"checkpoint {folder}: {error}") from error
+    return raw if isinstance(raw, Mapping) else None
+
+
 def _check_policy(hosting: Hosting, name: str) -> None:
-    """Raises CheckpointError."""
-    told = f"checkpoint {hosting.folder}: --cache-policy {hosting.cache_policy}"
+    """Raises CheckpointError for one that would not be kept to."""
     if name != ENGINE:
-        raise CheckpointError(f"{told}: {_NO_POLICY} ({name} runs this one)")
-    if hosting.state_bits is not None:
-        raise CheckpointError(f"{told}: {_NOT_BOTH}")
+        told = f"--cache-policy {hosting.cache_policy}"
+        if hosting.cache_policy is None:
+            raw = _read_config(hosting.folder) or {}
+            if _CACHE_POLICY not in raw:
+                return
+            told = f"config.json: {_CACHE_POLICY} {raw[_CACHE_POLICY]}"
+        raise CheckpointError(
+            f"checkpoint {hosting.folder}: {told}: {_NO_POLICY} ({name} runs this one)"
+        )
+    if hosting.cache_policy is not None and hosting.state_bits is not None:
+        raise CheckpointError(
+            f"checkpoint {hosting.folder}: --cache-policy {hosting.cache_policy}: {_NOT_BOTH}"
+        )

@@ -10,7 +10,7 @@ if TYPE_CHECKING:  # the table is for those too who do without torch
 MODELS: Final[dict[str, str]] = {
     "bamba": "harness_servers.models.bamba:BambaModel",
     "falcon_mamba": "harness_servers.models.mamba:MambaModel",
-    "llama": "harness_servers.models.llama:LlamaModel",
+    "llama": "harness_servers.models.llama_model:LlamaModel",
     "lstm": "harness_servers.models.lstm:LstmModel",
     "mamba": "harness_servers.models.mamba:MambaModel",
     "mamba2": "harness_servers.models.mamba2:Mamba2Model",

@@ -35,7 +35,7 @@ _INNER_MULTIPLE: Final = 256
 _ATTENTION: Final = "attn"
 
 
-class _Backbone(nn.Module):
+class _SambaBackbone(nn.Module):
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__()
         size = positive_int(config, "hidden_size")
@@ -66,7 +66,7 @@ class SambaModel(StackedModel):
 
     family: ClassVar[str] = "HYBRID"
 
-    def __init__(self, backbone: _Backbone, *, tied: bool) -> None:
+    def __init__(self, backbone: _SambaBackbone, *, tied: bool) -> None:
         super().__init__()
         self.backbone = backbone
         self.vocabulary_size, width = backbone.embeddings.weight.shape
@@ -76,7 +76,7 @@ class SambaModel(StackedModel):
     def from_config(cls, config: Mapping[str, Any]) -> Self:
         """A model of the shape of a config of flash-linear-attention. Raises ConfigError."""
         require_value(config, "hidden_act", "swish")
-        return cls(_Backbone(config), tied=flag(config, "tie_word_embeddings", False))
+        return cls(_SambaBackbone(config), tied=flag(config, "tie_word_embeddings", False))
 
     @property
     def embedding(self) -> nn.Embedding:

@@ -34,7 +34,7 @@ _MAX_WINDOW: Final = 2**20
 _SHARE: Final = 0.15
 
 
-class _Backbone(nn.Module):
+class _TaipanBackbone(nn.Module):
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__()
         mixer = parse_mixer(config)
@@ -56,7 +56,7 @@ class TaipanModel(StackedModel):
 
     family: ClassVar[str] = "HYBRID"
 
-    def __init__(self, backbone: _Backbone, *, tied: bool) -> None:
+    def __init__(self, backbone: _TaipanBackbone, *, tied: bool) -> None:
         super().__init__()
         self.model = backbone
         self.vocabulary_size, width = backbone.embed_tokens.weight.shape
@@ -66,7 +66,7 @@ class TaipanModel(StackedModel):
     def from_config(cls, config: Mapping[str, Any]) -> Self:
         """A model of this shape. Raises ConfigError."""
         require_value(config, "hidden_act", "silu")
-        return cls(_Backbone(config), tied=flag(config, "tie_word_embeddings", False))
+        return cls(_TaipanBackbone(config), tied=flag(config, "tie_word_embeddings", False))
 
     @property
     def embedding(self) -> nn.Embedding:

@@ -1,5 +1,6 @@
 """A checkpoint served under a cache policy: who takes it, what is said of it, who refuses."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,15 @@ def test_other_backends_refuse_a_policy_by_name(llama_folder: Path, backend: str
     words = rf"--cache-policy tova=8: only our own engine's caches .*\({backend} runs this one\)"
     with pytest.raises(CheckpointError, match=words):
         make_backend(hosting(llama_folder, "tova=8", backend))
+
+
+@pytest.mark.parametrize("policy", [None, "tova=8"])
+def test_they_refuse_one_that_a_config_has(tmp_path: Path, policy: str | None) -> None:
+    config = {"model_type": "llama", "cache_policy": "window=64"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    named = "--cache-policy tova=8" if policy else "config.json: cache_policy window=64"
+    with pytest.raises(CheckpointError, match=f"{named}: only our own"):
+        make_backend(hosting(tmp_path, policy, "transformers"))
 
 
 def test_a_model_without_such_a_cache_refuses_a_policy_by_name(lstm_folder: Path) -> None:

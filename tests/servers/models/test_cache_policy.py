@@ -5,7 +5,7 @@ import torch
 from harnessapi.cache_policy import CachePolicyError, parse_cache_policy
 from transformers import MistralConfig, MistralForCausalLM
 
-from harness_servers.models.llama import LlamaModel
+from harness_servers.models.llama_model import LlamaModel
 from harness_servers.models.protocol import ConfigError
 from harness_servers.models.token_mixer import RowState
 from harness_servers.models.tova_attention import TovaAttention

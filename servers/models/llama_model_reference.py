@@ -18,7 +18,7 @@ from harness_servers.models.attention_reference import (
     drop_none,
     drop_oldest,
 )
-from harness_servers.models.llama import LlamaModel
+from harness_servers.models.llama_model import LlamaModel
 
 
 @torch.no_grad()

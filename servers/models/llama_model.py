@@ -31,7 +31,7 @@ from harness_servers.models.tova_attention import TovaAttention
 from harness_servers.models.window_attention import WindowAttention
 
 
-class _Backbone(nn.Module):
+class _LlamaBackbone(nn.Module):
     def __init__(self, shape: LlamaShape) -> None:
         super().__init__()
         size = shape.attention.hidden_size
@@ -51,7 +51,7 @@ class LlamaModel(StackedModel):
         self.shape = shape
         self.vocabulary_size = shape.vocabulary_size
         self.context_limit = shape.context_limit
-        self.model = _Backbone(shape)
+        self.model = _LlamaBackbone(shape)
         size = shape.attention.hidden_size
         self.lm_head = None if shape.is_tied else nn.Linear(size, shape.vocabulary_size, bias=False)
 
