@@ -97,8 +97,11 @@ def load_recipe(path: Path, variant: str | None = None) -> Recipe:
         evaluations = tuple(raw.pop("evaluations", []))
         recipe = Recipe(path=path, stages=stages, evaluations=evaluations, variant=variant, **raw)
         model_type = recipe.model.get("model_type")
-        if model_type != "llama" and any(stage.num_identity_layers for stage in stages):
-            raise RecipeError(f"num_identity_layers is for llama, not for {model_type!r}")
+        is_plain_llama = model_type == "llama" and "cache_policy" not in recipe.model
+        if not is_plain_llama and any(stage.num_identity_layers for stage in stages):
+            raise RecipeError(
+                f"num_identity_layers is for llama without a cache_policy, not for {model_type!r}"
+            )
         for part in (part for stage in stages for part in stage.mixture):
             if part.batch_size is not None and not 1 <= part.batch_size <= recipe.batch_size:
                 raise RecipeError(

@@ -30,6 +30,7 @@ def backend_on_engine(hosting: Hosting, load: str, options: EngineOptions) -> Ba
         name=hosting.name,
         styles=hosting.styles,
         state_bits=hosting.state_bits,
+        cache_policy=hosting.cache_policy,
     )
     source = EngineProcess.launch(spec)
     return Backend(

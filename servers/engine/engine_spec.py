@@ -35,6 +35,8 @@ class EngineSpec:
     styles: tuple[str, ...] | None = None
     # Of the state that a question finds; None: the whole state.
     state_bits: int | None = None
+    # As harnessapi.cache_policy reads it; None: as the checkpoint has it.
+    cache_policy: str | None = None
 
     def load_model(self) -> "HostedModel":
         """Calls `load`."""

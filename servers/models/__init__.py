@@ -14,13 +14,16 @@ MODELS: Final[dict[str, str]] = {
     "gated_deltanet": "harness_servers.models.gated_deltanet:GatedDeltaNetModel",
     "gru": "harness_servers.models.gru:GruModel",
     "gsa": "harness_servers.models.gsa:GsaModel",
+    "llama": "harness_servers.models.llama_model:LlamaModel",
     "llamba": "harness_servers.models.llamba:LlambaModel",
     "lstm": "harness_servers.models.lstm:LstmModel",
     "mamba": "harness_servers.models.mamba:MambaModel",
     "mamba2": "harness_servers.models.mamba2:Mamba2Model",
     "recurrent_gemma": "harness_servers.models.recurrent_gemma:RecurrentGemmaModel",
     "rwkv7": "harness_servers.models.rwkv7:Rwkv7Model",
+    "samba": "harness_servers.models.samba:SambaModel",
     "scripted": "harness_servers.models.scripted:ScriptedModel",
+    "taipan": "harness_servers.models.taipan:TaipanModel",
     "xlstm": "harness_servers.models.xlstm:XlstmModel",
 }
 

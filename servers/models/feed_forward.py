@@ -1,6 +1,7 @@
-"""The feed-forward part of a Llama's layer.
+"""The gated feed-forward part that stands behind an attention or a mixer.
 
-Shapes: D width, F inner width.
+Shapes: D width, F inner width. Source: Shazeer, "GLU Variants Improve Transformer", arXiv
+2002.05202.
 """
 
 from torch import Tensor, nn
@@ -8,9 +9,9 @@ from torch.nn import functional as F  # noqa: N812
 
 
 class GatedFeedForward(nn.Module):
-    """silu(gate) times up, and down again (Shazeer, arXiv 2002.05202)."""
+    """silu(gate) times up, and down again; named as in Hugging Face's and fla's layouts."""
 
-    def __init__(self, hidden_size: int, inner_size: int, *, use_bias: bool) -> None:
+    def __init__(self, hidden_size: int, inner_size: int, *, use_bias: bool = False) -> None:
         super().__init__()
         self.gate_proj = nn.Linear(hidden_size, inner_size, bias=use_bias)
         self.up_proj = nn.Linear(hidden_size, inner_size, bias=use_bias)

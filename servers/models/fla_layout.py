@@ -5,7 +5,7 @@ Shapes: D width, V vocabulary.
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Final, cast
+from typing import Any, Final, cast
 
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
@@ -53,7 +53,7 @@ class FlaModel(StackedModel):
     torch's own draws fit small widths too.
     """
 
-    family: ClassVar[str] = "RNN"
+    family = "RNN"
 
     def __init__(
         self, config: Mapping[str, Any], layers: Iterable[TokenMixer], norm: nn.Module

@@ -151,7 +151,7 @@ class MambaModel(StackedModel):
         """A model of the shape of a Hugging Face config. Raises ConfigError."""
         require_value(config, "hidden_act", "silu")
         backbone = _Backbone(
-            _mixer_shape(config),
+            mamba_shape(config),
             positive_int(config, "num_hidden_layers", at_most=_MAX_LAYERS),
             positive_int(config, "vocab_size"),
             positive_float(config, "layer_norm_epsilon", 1e-5),
@@ -179,7 +179,8 @@ class MambaModel(StackedModel):
         return (self.backbone.embeddings if self.lm_head is None else self.lm_head).weight
 
 
-def _mixer_shape(config: Mapping[str, Any]) -> MambaShape:
+def mamba_shape(config: Mapping[str, Any]) -> MambaShape:
+    """Of the mixers of a config. Raises ConfigError."""
     hidden_size = positive_int(config, "hidden_size")
     inner_size = int(positive_float(config, "expand", 2) * hidden_size)
     rank = config.get("time_step_rank", "auto")

@@ -21,13 +21,14 @@ def reference_logits(model: MambaModel, tokens: Sequence[int]) -> Tensor:
     layers: list[Any] = list(model.backbone.layers)
     for layer in layers:
         normed = [_normed(x_D) * layer.norm.weight for x_D in hidden]
-        mixed = _mix(layer.mixer, normed)
+        mixed = reference_mix(layer.mixer, normed)
         hidden = [x_D + y_D for x_D, y_D in zip(hidden, mixed, strict=True)]
     normed = [_normed(x_D) * model.backbone.norm_f.weight for x_D in hidden]
     return torch.stack(normed) @ model.head_weight.T
 
 
-def _mix(mixer: MambaMixer, given: Sequence[Tensor]) -> list[Tensor]:
+def reference_mix(mixer: MambaMixer, given: Sequence[Tensor]) -> list[Tensor]:
+    """One mixer over a whole sequence, from an empty state."""
     shape = mixer.shape
     kernel_IK = mixer.conv1d.weight[:, 0]
     state_IN = torch.zeros(shape.inner_size, shape.state_size)

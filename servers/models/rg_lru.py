@@ -99,8 +99,12 @@ class RecurrentBlock(TokenMixer):
         self, hidden_BLD: Tensor, lengths_B: Tensor, state: RowState
     ) -> tuple[Tensor, RowState]:
         """See TokenMixer.read."""
-        x_BLI, conv_BJI = convolve_chunk(
-            self.conv_1d, self.linear_x(hidden_BLD), lengths_B, state["conv"]
+        x_BLI, conv_BJI = convolve_more(
+            self.conv_1d.weight,
+            self.linear_x(hidden_BLD),
+            state["conv"],
+            lengths_B,
+            bias_X=self.conv_1d.bias,
         )
         places_L = torch.arange(hidden_BLD.shape[1], device=hidden_BLD.device)
         is_first_BL = (state["has_begun"][:, None] == 0) & (places_L == 0)

@@ -93,11 +93,18 @@ class StackedModel(nn.Module):
     def _read(self, tokens_BL: Tensor, lengths_B: Tensor, state: State, slots_B: Tensor) -> Tensor:
         reserve_for(state, lengths_B, slots_B)
         hidden_BLD = self.embed(tokens_BL)
-        for index, layer in enumerate(self.layers):
-            rows = self._rows(index, state, slots_B)
-            hidden_BLD, rows = layer.read(hidden_BLD, lengths_B, rows)
-            _put_back(index, rows, state, slots_B)
+        for index in range(len(self.layers)):
+            hidden_BLD = self.read_layer(index, hidden_BLD, lengths_B, state, slots_B)
         _count(lengths_B, state, slots_B)
+        return hidden_BLD
+
+    def read_layer(
+        self, index: int, hidden_BLD: Tensor, lengths_B: Tensor, state: State, slots_B: Tensor
+    ) -> Tensor:
+        """What this layer says (B, L, D); its slots' states are changed in place."""
+        rows = self._rows(index, state, slots_B)
+        hidden_BLD, rows = self.layers[index].read(hidden_BLD, lengths_B, rows)
+        _put_back(index, rows, state, slots_B)
         return hidden_BLD
 
     @torch.inference_mode()

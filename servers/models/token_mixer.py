@@ -49,7 +49,7 @@ class TokenMixer(nn.Module):
             output_BD, after = self.step(hidden_BD, state)
             outputs.append(output_BD)
             is_read_B = t < lengths_B
-            after = {name: _choose(is_read_B, after[name], state[name]) for name in after}
+            after = {name: choose_rows(is_read_B, after[name], state[name]) for name in after}
             state = {**state, **after}
             if NUM_READ in state:
                 state[NUM_READ] = state[NUM_READ] + is_read_B
@@ -117,5 +117,6 @@ class ResidualLayer(TokenMixer):
         return [(getattr(self, norm), getattr(self, branch)) for norm, branch in self._branches]
 
 
-def _choose(is_first_B: Tensor, first: Tensor, second: Tensor) -> Tensor:
+def choose_rows(is_first_B: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """Each row (B, ...) from the first or from the second."""
     return torch.where(is_first_B.view(-1, *[1] * (first.dim() - 1)), first, second)

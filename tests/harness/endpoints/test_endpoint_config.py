@@ -152,6 +152,12 @@ def test_a_key_that_is_not_in_the_environment_is_named(
             "state_bits and retrieval = true exclude each other",
         ),
         ("[a]\naddress = 'h:1'\nstate_bits = 64\n", "state_bits is for a checkpoint"),
+        (
+            "[a]\ncheckpoint = 'x'\ncache_policy = 'lru'\n",
+            "cache_policy = 'lru' is no cache policy",
+        ),
+        ("[a]\ncheckpoint = 'x'\ncache_policy = 64\n", "cache_policy = '64' is no cache policy"),
+        ("[a]\naddress = 'h:1'\ncache_policy = 'full'\n", "cache_policy is for a checkpoint"),
         ("[a]\ncheckpoint = 'x'\napi = 'caht'\n", "unknown api 'caht'; did you mean chat"),
         (f"{ENGINE}", 'protocol = "vllm" needs tokenizer = "FOLDER"'),
         (f"{ENGINE}tokenizer = 7\n", "tokenizer has to be a string"),
@@ -202,7 +208,8 @@ def test_how_a_checkpoint_is_served_is_said_in_its_table(tmp_path: Path) -> None
     path = write(
         tmp_path,
         '[mine]\ncheckpoint = "c"\nbackend = "transformers"\nstyles = ["natural", "symbolic"]\n'
-        "device = 'cuda'\nthreads = 2\nstate_bits = 64\nstart_timeout_s = 900\n"
+        "device = 'cuda'\nthreads = 2\nstate_bits = 64\ncache_policy = 'tova=64'\n"
+        "start_timeout_s = 900\n"
         "[plain]\ncheckpoint = 'c'\n",
     )
     (tmp_path / "c").mkdir()
@@ -211,6 +218,7 @@ def test_how_a_checkpoint_is_served_is_said_in_its_table(tmp_path: Path) -> None
         str((tmp_path / "c").resolve()),
         *("--backend", "transformers", "--device", "cuda"),
         *("--styles", "natural,symbolic", "--threads", "2", "--state-bits", "64"),
+        *("--cache-policy", "tova=64"),
     )
     assert model_arguments(plain) == (str((tmp_path / "c").resolve()),)
     assert (mine.start_timeout_s, plain.start_timeout_s) == (900.0, START_TIMEOUT_S)

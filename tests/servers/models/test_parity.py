@@ -14,6 +14,7 @@ from transformers import (
     AutoModelForCausalLM,
     BambaConfig,
     FalconMambaConfig,
+    LlamaConfig,
     Mamba2Config,
     MambaConfig,
     PreTrainedModel,
@@ -70,6 +71,13 @@ XLSTM: dict[str, Any] = {
     "num_heads": 4,
     "ffn_round_up_to_multiple_of": 32,
 }
+LLAMA: dict[str, Any] = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 1024,
+}
 SHAPES: dict[str, Any] = {
     "griffin": RecurrentGemmaConfig(**GRIFFIN, num_key_value_heads=1),
     "griffin, attention first, biases, own head": RecurrentGemmaConfig(
@@ -91,6 +99,18 @@ SHAPES: dict[str, Any] = {
         lru_width=48,
         conv1d_width=3,
         tie_word_embeddings=False,
+    ),
+    "llama": LlamaConfig(**LLAMA),
+    "llama, grouped queries, wide heads, tied": LlamaConfig(
+        **LLAMA, num_key_value_heads=2, head_dim=12, tie_word_embeddings=True
+    ),
+    "llama, biases, another base of positions": LlamaConfig(
+        **LLAMA,
+        num_key_value_heads=1,
+        attention_bias=True,
+        mlp_bias=True,
+        rms_norm_eps=1e-5,
+        rope_parameters={"rope_type": "default", "rope_theta": 500.0},
     ),
     "mamba": MambaConfig(**MAMBA),
     "mamba, biases turned about, own head": MambaConfig(
@@ -153,6 +173,7 @@ LARGE = (
 ARCHITECTURES = {
     "bamba": "BambaForCausalLM",
     "falcon_mamba": "FalconMambaForCausalLM",
+    "llama": "LlamaForCausalLM",
     "mamba": "MambaForCausalLM",
     "mamba2": "Mamba2ForCausalLM",
     "recurrent_gemma": "RecurrentGemmaForCausalLM",
