@@ -32,8 +32,8 @@ def _narrow_model(checkpoint: Checkpoint[SequenceModel], num_bits: int) -> Narro
         )
     if not all(tensor.is_floating_point() for tensor in model.init_state(1).values()):
         raise CheckpointError(
-            "its attention keeps a window of tokens and the count that says where in it each lies: "
-            "no number that may be rounded; lstm and mamba2 have a state of such numbers alone"
+            "its state counts the tokens that it keeps, and a count is nothing that is cut to so "
+            "many bits; lstm and mamba2 have a state of sums alone"
         )
     if not codec.question_ids:
         raise CheckpointError("its vocabulary has no word that says where a question begins")
