@@ -79,7 +79,7 @@ def test_a_state_with_a_window_is_refused_with_the_reason(tmp_path: Path, tokeni
     model = RecurrentGemmaModel.from_config(config)
     weights = {name: weight.detach() for name, weight in model.named_parameters()}
     save_checkpoint(tmp_path / "griffin", config, weights, tokenizer)
-    with pytest.raises(CheckpointError, match="keeps a window of tokens"):
+    with pytest.raises(CheckpointError, match="counts the tokens that it keeps"):
         load(tmp_path / "griffin", 24)
 
 
