@@ -35,7 +35,7 @@ class GatedMlp(nn.Module):
         return output_D
 
 
-class _Backbone(nn.Module):
+class _FlaBackbone(nn.Module):
     def __init__(
         self, vocabulary_size: int, hidden_size: int, layers: Iterable[TokenMixer], norm: nn.Module
     ) -> None:
@@ -62,7 +62,7 @@ class FlaModel(StackedModel):
         super().__init__()
         self.vocabulary_size = positive_int(config, "vocab_size")
         hidden_size = positive_int(config, "hidden_size")
-        self.model = _Backbone(self.vocabulary_size, hidden_size, layers, norm)
+        self.model = _FlaBackbone(self.vocabulary_size, hidden_size, layers, norm)
         is_tied = flag(config, "tie_word_embeddings", False)
         self.lm_head = None if is_tied else nn.Linear(hidden_size, self.vocabulary_size, bias=False)
 
