@@ -130,7 +130,7 @@ def waves(positions: Tensor, size: int) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()], -1)
 
 
-class _Backbone(nn.Module):
+class _CausalRnBackbone(nn.Module):
     def __init__(self, config: Mapping[str, Any], *, is_normed: bool) -> None:
         super().__init__()
         size = positive_int(config, "hidden_size")
@@ -165,7 +165,7 @@ class CausalRnModel(StackedModel):
         super().__init__()
         is_normed = flag(config, "normed_relations", True)
         self._is_normed = is_normed
-        self.model = _Backbone(config, is_normed=is_normed)
+        self.model = _CausalRnBackbone(config, is_normed=is_normed)
         self.vocabulary_size = self.model.embeddings.num_embeddings
 
     @classmethod

@@ -138,7 +138,7 @@ class DiscreteMamba2(TokenMixer):
         return output_D
 
 
-class _Backbone(nn.Module):
+class _LlambaBackbone(nn.Module):
     def __init__(self, config: Mapping[str, Any], shape: LlambaShape) -> None:
         super().__init__()
         size, epsilon = shape.hidden_size, positive_float(config, "norm_epsilon", 1e-5)
@@ -165,7 +165,7 @@ class LlambaModel(StackedModel):
 
     family = "SSM"
 
-    def __init__(self, backbone: _Backbone, *, tied: bool, use_head_bias: bool) -> None:
+    def __init__(self, backbone: _LlambaBackbone, *, tied: bool, use_head_bias: bool) -> None:
         super().__init__()
         self.backbone = backbone
         self.vocabulary_size, size = backbone.embedding.weight.shape
@@ -180,7 +180,9 @@ class LlambaModel(StackedModel):
         require_value(config["mlp_cfg"], "act_fn", "silu")
         require_value(config["ssm_cfg"], "activation", "identity")
         return cls(
-            _Backbone(config, _mixer_shape(positive_int(config, "d_model"), config["ssm_cfg"])),
+            _LlambaBackbone(
+                config, _mixer_shape(positive_int(config, "d_model"), config["ssm_cfg"])
+            ),
             tied=flag(config, "tie_embeddings", False),
             use_head_bias=flag(config, "lm_head_bias", False),
         )

@@ -119,7 +119,7 @@ class MambaMixer(TokenMixer):
         self.dt_proj.bias.copy_(dt_I + torch.log(-torch.expm1(-dt_I)))
 
 
-class _Backbone(nn.Module):
+class _MambaBackbone(nn.Module):
     def __init__(
         self, shape: MambaShape, num_layers: int, vocabulary_size: int, epsilon: float
     ) -> None:
@@ -140,7 +140,7 @@ class MambaModel(StackedModel):
 
     family = "SSM"
 
-    def __init__(self, backbone: _Backbone, *, tied: bool) -> None:
+    def __init__(self, backbone: _MambaBackbone, *, tied: bool) -> None:
         super().__init__()
         self.backbone = backbone
         self.vocabulary_size, width = backbone.embeddings.weight.shape
@@ -150,7 +150,7 @@ class MambaModel(StackedModel):
     def from_config(cls, config: Mapping[str, Any]) -> Self:
         """A model of the shape of a Hugging Face config. Raises ConfigError."""
         require_value(config, "hidden_act", "silu")
-        backbone = _Backbone(
+        backbone = _MambaBackbone(
             mamba_shape(config),
             positive_int(config, "num_hidden_layers", at_most=_MAX_LAYERS),
             positive_int(config, "vocab_size"),

@@ -33,7 +33,7 @@ class _Block(nn.Module):
         self.mixer = Mamba2Mixer(shape)
 
 
-class _Backbone(nn.Module):
+class _Mamba2Backbone(nn.Module):
     def __init__(self, shape: MixerShape, num_layers: int, vocabulary_size: int) -> None:
         super().__init__()
         self.embeddings = nn.Embedding(vocabulary_size, shape.hidden_size)
@@ -58,7 +58,7 @@ class Mamba2Model(nn.Module):
         super().__init__()
         self.shape = shape
         self.vocabulary_size = vocabulary_size
-        self.backbone = _Backbone(shape, num_layers, vocabulary_size)
+        self.backbone = _Mamba2Backbone(shape, num_layers, vocabulary_size)
         self.lm_head = None if tied else nn.Linear(shape.hidden_size, vocabulary_size, bias=False)
 
     @classmethod

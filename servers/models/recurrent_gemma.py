@@ -22,7 +22,7 @@ from harness_servers.models.token_mixer import ResidualLayer, TokenMixer
 from harness_servers.models.window_attention import WindowAttention
 
 
-class _FeedForward(nn.Module):
+class _GriffinFeedForward(nn.Module):
     def __init__(self, width: int, inner_size: int) -> None:
         super().__init__()
         self.gate_proj = nn.Linear(width, inner_size)
@@ -35,7 +35,7 @@ class _FeedForward(nn.Module):
         return output_D
 
 
-class _Backbone(nn.Module):
+class _GriffinBackbone(nn.Module):
     def __init__(self, config: GriffinConfig) -> None:
         super().__init__()
         width = config.hidden_size
@@ -46,7 +46,7 @@ class _Backbone(nn.Module):
                     "temporal_pre_norm": OffsetRmsNorm(width, eps=config.epsilon),
                     "temporal_block": _temporal_block(config, attends=attends),
                     "channel_pre_norm": OffsetRmsNorm(width, eps=config.epsilon),
-                    "mlp_block": _FeedForward(width, config.inner_size),
+                    "mlp_block": _GriffinFeedForward(width, config.inner_size),
                 }
             )
             for attends in config.attends
@@ -63,7 +63,7 @@ class RecurrentGemmaModel(StackedModel):
         # Griffin has keys and values too, though of a window alone.
         self.family = "HYBRID" if any(config.attends) else "RNN"
         self.vocabulary_size = config.vocabulary_size
-        self.model = _Backbone(config)
+        self.model = _GriffinBackbone(config)
         width = config.hidden_size
         self.lm_head = (
             None if config.is_tied else nn.Linear(width, self.vocabulary_size, bias=False)

@@ -29,7 +29,7 @@ class _BiasedNorm(RmsNorm):
         return super().forward(x) + self.bias
 
 
-class _FeedForward(nn.Module):
+class _XlstmFeedForward(nn.Module):
     def __init__(self, config: XlstmConfig) -> None:
         super().__init__()
         width, inner, bias = config.hidden_size, config.inner_size, config.use_bias
@@ -43,7 +43,7 @@ class _FeedForward(nn.Module):
         return output_D
 
 
-class _Backbone(nn.Module):
+class _XlstmBackbone(nn.Module):
     def __init__(self, config: XlstmConfig) -> None:
         super().__init__()
         self.embeddings = nn.Embedding(config.vocabulary_size, config.hidden_size)
@@ -60,7 +60,7 @@ class XlstmModel(StackedModel):
         super().__init__()
         self.config = config
         self.vocabulary_size = config.vocabulary_size
-        self.backbone = _Backbone(config)
+        self.backbone = _XlstmBackbone(config)
         width = config.hidden_size
         self.lm_head = (
             None if config.is_tied else nn.Linear(width, self.vocabulary_size, bias=False)
@@ -133,6 +133,6 @@ def _block(config: XlstmConfig, index: int) -> ResidualLayer:
             f"norm_{kind}": norm(width, eps=epsilon),
             f"{kind}_layer": mixer,
             "norm_ffn": norm(width, eps=epsilon),
-            "ffn": _FeedForward(config),
+            "ffn": _XlstmFeedForward(config),
         }
     )
