@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, cast
 
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
 
 from harness_servers.models.config_values import flag, positive_float, require_value
+from harness_servers.models.feed_forward import GatedFeedForward
 from harness_servers.models.mamba2_mixer import INITIAL_EMBEDDING_STD
 from harness_servers.models.protocol import ConfigError, positive_int
 from harness_servers.models.rms_norm import RmsNorm
@@ -18,21 +18,6 @@ from harness_servers.models.stacked_model import StackedModel
 from harness_servers.models.token_mixer import ResidualLayer, TokenMixer
 
 _MAX_LAYERS: Final = 1024
-
-
-class GatedMlp(nn.Module):
-    """Knows each token alone: one projection gates another."""
-
-    def __init__(self, hidden_size: int, inner_size: int) -> None:
-        super().__init__()
-        self.gate_proj = nn.Linear(hidden_size, inner_size, bias=False)
-        self.up_proj = nn.Linear(hidden_size, inner_size, bias=False)
-        self.down_proj = nn.Linear(inner_size, hidden_size, bias=False)
-
-    def forward(self, hidden_D: Tensor) -> Tensor:
-        """Any leading dimensions."""
-        output_D: Tensor = self.down_proj(F.silu(self.gate_proj(hidden_D)) * self.up_proj(hidden_D))
-        return output_D
 
 
 class _FlaBackbone(nn.Module):
@@ -103,7 +88,7 @@ class MixerModel(FlaModel):
                     "attn_norm": RmsNorm(size, eps=epsilon),
                     "attn": make_mixer(),
                     "mlp_norm": RmsNorm(size, eps=epsilon),
-                    "mlp": GatedMlp(size, width),
+                    "mlp": GatedFeedForward(size, width),
                 }
             )
             for _ in range(num_layers(config))
@@ -119,7 +104,7 @@ def num_layers(config: Mapping[str, Any]) -> int:
 
 
 def mlp_size(config: Mapping[str, Any]) -> int:
-    """The inner width of a GatedMlp. Raises ConfigError."""
+    """The inner width of a GatedFeedForward. Raises ConfigError."""
     require_value(config, "hidden_act", "swish")
     return inner_size(config, 2 / 3, 256)
 

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from harness_servers.models.causal_convolution import convolve_rows, convolve_token
+from harness_servers.models.causal_convolution import convolve_more, convolve_token
+from harness_servers.models.chunked_mixer import ChunkedMixer
 from harness_servers.models.config_values import flag, positive_float, require_value
 from harness_servers.models.diagonal_scan import scan_diagonal
 from harness_servers.models.mamba2_mixer import INITIAL_EMBEDDING_STD
@@ -46,7 +47,7 @@ class MambaShape:
     inner_epsilon: float | None
 
 
-class MambaMixer(TokenMixer):
+class MambaMixer(ChunkedMixer):
     """The selective scan between its projections, as transformers' MambaMixer computes it."""
 
     def __init__(self, shape: MambaShape) -> None:
@@ -73,14 +74,21 @@ class MambaMixer(TokenMixer):
         scan = (num_rows, shape.inner_size, shape.state_size)
         return {"conv": torch.zeros(conv, device=device), "scan": torch.zeros(scan, device=device)}
 
-    def forward(self, hidden_BLD: Tensor) -> Tensor:
-        """See TokenMixer.forward."""
+    def read(
+        self, hidden_BLD: Tensor, lengths_B: Tensor, state: RowState
+    ) -> tuple[Tensor, RowState]:
+        """See TokenMixer.read."""
+        conv = self.conv1d
         x_BLI, gate_BLI = self.in_proj(hidden_BLD).chunk(2, -1)
-        x_BLI = F.silu(convolve_rows(self.conv1d, x_BLI))
+        x_BLI, conv_BJI = convolve_more(
+            conv.weight, x_BLI, state["conv"], lengths_B, bias_X=conv.bias
+        )
+        x_BLI = F.silu(x_BLI)
         decay_BLIN, gain_BLIN, c_BLN = self._select(x_BLI)
-        empty_BIN = torch.zeros_like(gain_BLIN[:, 0])
-        state_BLIN = scan_diagonal(decay_BLIN, gain_BLIN, empty_BIN)
-        return self._finish(state_BLIN, c_BLN, x_BLI, gate_BLI)
+        state_BLIN = scan_diagonal(decay_BLIN, gain_BLIN, state["scan"])
+        last_BIN = state_BLIN[torch.arange(len(lengths_B), device=lengths_B.device), lengths_B - 1]
+        output_BLD = self._finish(state_BLIN, c_BLN, x_BLI, gate_BLI)
+        return output_BLD, {"conv": conv_BJI, "scan": last_BIN}
 
     def step(self, hidden_BD: Tensor, state: RowState) -> tuple[Tensor, RowState]:
         """See TokenMixer.step."""
