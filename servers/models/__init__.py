@@ -15,6 +15,7 @@ MODELS: Final[dict[str, str]] = {
     "lstm": "harness_servers.models.lstm:LstmModel",
     "mamba": "harness_servers.models.mamba:MambaModel",
     "mamba2": "harness_servers.models.mamba2:Mamba2Model",
+    "remamba2": "harness_servers.models.remamba2:ReMamba2Model",
     "scripted": "harness_servers.models.scripted:ScriptedModel",
 }
 

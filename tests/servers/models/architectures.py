@@ -28,6 +28,23 @@ CAUSAL_RN: Final = {
     "intermediate_size": 48,
 }
 
+REMAMBA2: Final = {
+    "model_type": "remamba2",
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "expand": 2,
+    "num_heads": 4,
+    "head_dim": 16,
+    "state_size": 8,
+    "n_groups": 2,
+    "conv_kernel": 4,
+    "chunk_size": 8,
+    "selection_rank": 6,
+    "kept_share": 0.3,
+    "stretch_start": 0.1,
+    "stretch_share": 0.6,
+}
+
 CONFIGS: Final[dict[str, dict[str, Any]]] = {
     "mamba": MAMBA,
     "causal_rn": CAUSAL_RN,
@@ -39,5 +56,6 @@ CONFIGS: Final[dict[str, dict[str, Any]]] = {
         "tie_embeddings": False,
         "lm_head_bias": True,
     },
+    "remamba2": REMAMBA2,
     "falcon_mamba": {**MAMBA, "model_type": "falcon_mamba"},
 }
