@@ -7,7 +7,7 @@ import ctypes
 import itertools
 import platform
 from collections.abc import Callable
-from typing import Final
+from typing import Final, cast
 
 import torch
 from torch import Tensor
@@ -49,8 +49,9 @@ class ModelRunner:
     def __init__(self, model: SequenceModel, options: EngineOptions) -> None:
         self.pool = StatePool(model, options.num_slots)
         self._model = model
-        # Asked once: a model that does nothing where a prompt ends is not asked at every step.
-        self._prompts = model if isinstance(model, PromptModel) else None
+        # Asked once: of a model that does nothing where a prompt ends no step looks for ends.
+        self._is_told_ends = isinstance(model, PromptModel)
+        self._prompts = cast(PromptModel, model)
         self._options = options
         self.cache = PrefixCache(max_bytes=options.prefix_cache_bytes)
 
@@ -63,7 +64,7 @@ class ModelRunner:
             lengths_B = torch.full((num_rows,), 2)
             self._model.prefill(tokens_BL, lengths_B, self.pool.state, slots_B)
             self._model.decode(tokens_BL[:, 0], self.pool.state, slots_B).argmax(dim=-1).tolist()
-        if self._prompts is not None:
+        if self._is_told_ends:
             self._prompts.end_prompts(self.pool.state, torch.arange(self._options.num_slots))
 
     @torch.inference_mode()
@@ -177,19 +178,18 @@ class ModelRunner:
         for sequence in batch:
             sequence.num_read += len(steps)
             # Most have long left their prompts behind: nothing else is asked of those.
-            if sequence.num_read == sequence.num_prompt and self._prompts is None:
+            if sequence.num_read == sequence.num_prompt and not self._is_told_ends:
                 self._keep_prefix(sequence, sequence.num_read)
         return list(zip(*steps, strict=True))
 
     def _ending(self, sequences: list[SlotSequence]) -> list[int]:
         """Which of these read their prompts' last tokens next, where the model is told of it."""
-        if self._prompts is None:
+        if not self._is_told_ends:
             return []
         return [row for row, one in enumerate(sequences) if one.num_read == one.num_prompt - 1]
 
     def _end(self, sequences: list[SlotSequence]) -> Tensor:
         """Logits (B, V) after prompts whose last tokens the model has just read."""
-        assert self._prompts is not None
         # Before the end: a longer prompt that begins with this one goes on from there.
         for sequence in sequences:
             self._keep_prefix(sequence, sequence.num_prompt)

@@ -96,7 +96,7 @@ class ReMamba2Model(Mamba2Model):
         return F.linear(self.backbone.norm_f(hidden_BMD[is_wanted_BM]), self.head_weight)
 
     def init_state(self, num_slots: int) -> State:
-        """A Mamba2's, and what is kept of a prompt's tokens: ids (S, T), hidden states (S, T, D)."""
+        """A Mamba2's, and of a prompt's tokens the ids (S, T) and hidden states (S, T, D)."""
         device = self.backbone.embeddings.weight.device
         room = (num_slots, FIRST_CAPACITY)
         return {
