@@ -189,7 +189,10 @@ class ModelRunner:
         return [row for row, one in enumerate(sequences) if one.num_read == one.num_prompt - 1]
 
     def _end(self, sequences: list[SlotSequence]) -> Tensor:
-        """Logits (B, V) after prompts whose last tokens the model has just read."""
+        """Logits (B, V) after prompts whose last tokens the model has just read.
+
+        In this step, however much the model has to do for it.
+        """
         # Before the end: a longer prompt that begins with this one goes on from there.
         for sequence in sequences:
             self._keep_prefix(sequence, sequence.num_prompt)

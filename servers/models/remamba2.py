@@ -11,7 +11,7 @@ authors' own code for Mamba2 has it; the stretch never holds the last token; eve
 twice, also one of a single token, of which nothing is condensed. Text that is inserted after a
 prompt is read once.
 What the tokens of a prompt left is kept until it has ended, and no longer.
-Shapes: B sequences, L tokens, T tokens of all rows, M tokens that are read again, D width,
+Shapes: B sequences, L tokens, P of prompts, T tokens of all rows, M that are read again, D width,
 V vocabulary, S slots.
 """
 
@@ -70,29 +70,26 @@ class ReMamba2Model(Mamba2Model):
         embedded_BLD = self.backbone.embeddings(tokens_BL)
         ends_B = is_wanted_BL.int().argmax(1) + 1
         lengths = (ends_B * is_wanted_BL.any(1)).tolist()
-        prompts_BLD = embedded_BLD[:, : max(1, *lengths)]
-        hidden_BLD = self.backbone.norm_f(self.train_layers(prompts_BLD))
+        hidden_BPD = self.train_layers(embedded_BLD[:, : max(1, *lengths)])
+        hidden_BPD = self.backbone.norm_f(hidden_BPD)
         rows = [
-            self.selection.compress(embedded_LD[:length], hidden_LD[:length])
-            for embedded_LD, hidden_LD, length in zip(
-                embedded_BLD, hidden_BLD, lengths, strict=True
+            self.selection.compress(embedded_LD, hidden_PD[:length])
+            for embedded_LD, hidden_PD, length in zip(
+                embedded_BLD, hidden_BPD, lengths, strict=True
             )
         ]
-        inputs, wanted, scales, kept = [], [], [], []
-        for row, length, embedded_LD, is_wanted_L in zip(
-            rows, lengths, embedded_BLD, is_wanted_BL, strict=True
-        ):
-            inputs.append(torch.cat([row.inputs_MD, embedded_LD[length:]]))
-            # Nothing is wanted of a prompt but what follows its last token.
-            wanted.append(is_wanted_L[length - len(row.inputs_MD) :])
-            behind_1 = embedded_LD.new_ones(len(embedded_LD) - length, 1)
-            scales.append(torch.cat([row.scale_M1, behind_1]))
-            kept.append(torch.cat([row.is_kept_M1, torch.zeros_like(behind_1)]))
-        inputs_BMD, is_wanted_BM, scale_BM1, is_kept_BM1 = (
-            pad_sequence(tensors, batch_first=True) for tensors in (inputs, wanted, scales, kept)
+        adaptations = self.selection.adaptations(
+            pad_sequence([row.scale_M1 for row in rows], batch_first=True),
+            pad_sequence([row.is_kept_M1 for row in rows], batch_first=True),
         )
-        adaptations = self.selection.adaptations(scale_BM1, is_kept_BM1)
+        inputs_BMD = pad_sequence([row.inputs_MD for row in rows], batch_first=True)
         hidden_BMD = self.train_layers(inputs_BMD, adaptations)
+        # Nothing is wanted of a prompt but what follows its last token, which moves to the front.
+        num_dropped = [tokens_BL.shape[1] - len(row.inputs_MD) for row in rows]
+        is_wanted_BM = pad_sequence(
+            [is_wanted_L[num:] for is_wanted_L, num in zip(is_wanted_BL, num_dropped, strict=True)],
+            batch_first=True,
+        )
         return F.linear(self.backbone.norm_f(hidden_BMD[is_wanted_BM]), self.head_weight)
 
     def init_state(self, num_slots: int) -> State:

@@ -6,7 +6,7 @@
 h are the hidden states of the last layer, after the last norm; dt' is what a mixer projects for its
 time step, and shift is learned by layer and head. Which ones are the best has no gradient: it is
 through the time steps that one reaches query and keys. See remamba2.py.
-Shapes: L tokens of a prompt, M that are read again, T tokens of all rows, D width, E entries of a
+Shapes: L tokens, P of a prompt, M that are read again, T tokens of all rows, D width, E of a
 stretch, K of them kept, R rank, Y layers, H heads.
 """
 
@@ -67,8 +67,8 @@ class SelectionShape:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Compressed:
-    """What is read in place of a prompt: vectors (M, D), what the time steps of each are multiplied
-    by (M, 1), and 1 for those that stand for hidden states (M, 1), else 0.
+    """What is read instead: vectors (M, D), what the time steps of each are multiplied by (M, 1),
+    and 1 for those that are made of hidden states (M, 1), else 0.
     """
 
     inputs_MD: Tensor
@@ -90,15 +90,17 @@ class Selection(nn.Module):
         nn.init.normal_(self.value.weight, std=INITIAL_EMBEDDING_STD / math.sqrt(size))
         self.dt_shift = nn.Parameter(torch.zeros(num_layers, mixer.num_heads))
 
-    def compress(self, embedded_LD: Tensor, hidden_LD: Tensor) -> Compressed:
-        """Of one prompt: the embeddings of its tokens, and what the last layer said of each."""
-        start, end, num_kept = self.shape.stretch(len(embedded_LD))
+    def compress(self, embedded_LD: Tensor, hidden_PD: Tensor) -> Compressed:
+        """Of one row: the embeddings of all its tokens, and what the last layer said of those of
+        the prompt that it begins with. What stands behind the prompt is read as it is.
+        """
+        start, end, num_kept = self.shape.stretch(len(hidden_PD))
         scale_L1 = embedded_LD.new_ones(len(embedded_LD), 1)
         is_kept_L1 = torch.zeros_like(scale_L1)
         if not num_kept:
             return Compressed(inputs_MD=embedded_LD, scale_M1=scale_L1, is_kept_M1=is_kept_L1)
-        hidden_ED = hidden_LD[start:end]
-        score_E = F.cosine_similarity(self.key(hidden_ED), self.query(hidden_LD[-1:]), dim=-1)
+        hidden_ED = hidden_PD[start:end]
+        score_E = F.cosine_similarity(self.key(hidden_ED), self.query(hidden_PD[-1:]), dim=-1)
         # Of equals the first; then in the order in which they stand.
         best_E = score_E.detach().sort(descending=True, stable=True).indices
         kept_K = best_E[:num_kept].sort().values

@@ -143,11 +143,11 @@ def test_what_it_wrote_scores_as_it_was_written(by_hand, model) -> None:
     )
 
 
-def test_after_the_warm_up_slots_are_like_new(by_hand, alone, model) -> None:
-    driver = by_hand(model, options=EngineOptions(num_slots=4))
+def test_after_the_warm_up_and_on_two_threads_it_writes_the_same(by_hand, alone, model) -> None:
+    driver = by_hand(model, options=EngineOptions(num_slots=32))
     driver.engine.runner.warm_up()
-    driver.engine.runner.share_rows(2)
-    opened = {driver.open(prompt, max_new_tokens=NUM_NEW): prompt for prompt in prompts(4)}
+    driver.engine.runner.share_rows(2)  # so many rows that both have some
+    opened = {driver.open(prompt, max_new_tokens=NUM_NEW): prompt for prompt in prompts(32)}
     driver.run()
     for one, prompt in opened.items():
         assert driver.told[one].tokens == alone(model, prompt, [((), NUM_NEW)])

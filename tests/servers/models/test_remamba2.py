@@ -2,6 +2,8 @@
 ended it is in test_models.py.
 """
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor
@@ -80,6 +82,16 @@ def test_it_is_trained_on_what_the_equations_say(remamba2, prompts) -> None:
     with torch.no_grad():
         logits_TV = remamba2(tokens, is_wanted)
     torch.testing.assert_close(logits_TV, torch.cat(expected), **CLOSE)
+
+
+def test_it_is_trained_in_chunks_too_as_on_a_gpu(remamba2) -> None:
+    tokens = torch.tensor([TOKENS, TOKENS[::-1]])
+    is_wanted = torch.zeros_like(tokens, dtype=torch.bool)
+    is_wanted[0, 30:] = is_wanted[1, 50:] = True
+    with torch.no_grad():
+        expected = remamba2(tokens, is_wanted)
+        found = copy.deepcopy(remamba2).double()(tokens, is_wanted)
+    torch.testing.assert_close(found.float(), expected, **CLOSE)
 
 
 def test_rows_that_nothing_is_wanted_of_change_nothing(remamba2) -> None:
