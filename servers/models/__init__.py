@@ -20,6 +20,7 @@ MODELS: Final[dict[str, str]] = {
     "mamba": "harness_servers.models.mamba:MambaModel",
     "mamba2": "harness_servers.models.mamba2:Mamba2Model",
     "recurrent_gemma": "harness_servers.models.recurrent_gemma:RecurrentGemmaModel",
+    "remamba2": "harness_servers.models.remamba2:ReMamba2Model",
     "rwkv7": "harness_servers.models.rwkv7:Rwkv7Model",
     "samba": "harness_servers.models.samba:SambaModel",
     "scripted": "harness_servers.models.scripted:ScriptedModel",

@@ -23,6 +23,16 @@ def positive_float(config: Mapping[str, Any], key: str, default: float) -> float
     return float(value)
 
 
+def share(config: Mapping[str, Any], key: str, default: float | None = None) -> float:
+    """A number from 0 to 1 under `key`. Raises ConfigError."""
+    if default is None and key not in config:
+        raise ConfigError(f"config.json has no {key!r}")
+    value = config.get(key, default)
+    if not is_number(value) or not 0 <= value <= 1:
+        raise ConfigError(f"config.json: {key} is {value!r}; a number from 0 to 1 was expected")
+    return float(value)
+
+
 def require_value(config: Mapping[str, Any], key: str, only: object) -> None:
     """Raises ConfigError where `key` is there and is not the one value that is known."""
     value = config.get(key, only)

@@ -27,6 +27,10 @@ from harness_servers.models.packed_linear import PackedLinear
 # As in transformers: wide enough for tied embeddings to tell words apart from the start.
 INITIAL_EMBEDDING_STD: Final = 0.1
 
+# What the projected time steps are multiplied by and what is added to them, before their bias: for
+# every token, (..., 1) and (..., H).
+Adaptation = tuple[Tensor, Tensor]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MixerShape:
@@ -146,10 +150,12 @@ class Mamba2Mixer(nn.Module):
         )
         self.out_proj = nn.Linear(shape.inner_size, shape.hidden_size, bias=shape.use_bias)
 
-    def forward(self, hidden_BLD: Tensor) -> Tensor:
+    def forward(self, hidden_BLD: Tensor, adaptation: Adaptation | None = None) -> Tensor:
         """Reads whole rows from empty states, with gradients: (B, L, D)."""
         shape = self.shape
         gate_BLI, rest_BLW = self.in_proj(hidden_BLD).tensor_split([shape.inner_size], -1)
+        if adaptation is not None:
+            rest_BLW = self._adapt(rest_BLW, adaptation)
         # Compiled loops are a CPU's, and of float32; a GPU is kept busy by matrix products.
         is_compiled = rest_BLW.device.type == "cpu" and rest_BLW.dtype == torch.float32
         recur = self._recur_by_token if is_compiled else self._recur_in_chunks
@@ -177,7 +183,14 @@ class Mamba2Mixer(nn.Module):
         return (y_BLHP + self.D[:, None] * given.x_BLHP).flatten(2)
 
     def read(
-        self, hidden_TD: Tensor, conv_SJX: Tensor, state_SHPN: Tensor, rows: Rows, *, to_last: bool
+        self,
+        hidden_TD: Tensor,
+        conv_SJX: Tensor,
+        state_SHPN: Tensor,
+        rows: Rows,
+        *,
+        to_last: bool,
+        adaptation: Adaptation | None = None,
     ) -> Tensor:
         """Reads packed tokens into both states, which are changed in place; without gradients.
 
@@ -186,6 +199,8 @@ class Mamba2Mixer(nn.Module):
         """
         constants = self._constants
         rest_TW = constants.project_rest(hidden_TD)
+        if adaptation is not None:
+            rest_TW = self._adapt(rest_TW, adaptation)
         wanted_OD = rows.last(hidden_TD) if to_last else hidden_TD
         y_OI = torch.empty(len(wanted_OD), self.shape.inner_size)
         self._recur(rest_TW.numpy(), conv_SJX.numpy(), state_SHPN.numpy(), rows, y_OI.numpy())
@@ -222,6 +237,12 @@ class Mamba2Mixer(nn.Module):
         """Some channels of the input projection: first the gate, then what else there is."""
         weight, bias = self.in_proj.weight, self.in_proj.bias
         return PackedLinear(weight[channels], None if bias is None else bias[channels])
+
+    def _adapt(self, rest_W: Tensor, adaptation: Adaptation) -> Tensor:
+        """The same channels, with other time steps."""
+        scale_1, shift_H = adaptation
+        convolved_X, dt_H = rest_W.tensor_split([self.shape.conv_size], -1)
+        return torch.cat([convolved_X, dt_H * scale_1 + shift_H], -1)
 
     def _time_steps(self, rest_W: Tensor) -> Tensor:
         """From the channels behind those that are convolved."""

@@ -30,6 +30,23 @@ CAUSAL_RN: Final = {
     "intermediate_size": 48,
 }
 
+REMAMBA2: Final = {
+    "model_type": "remamba2",
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "expand": 2,
+    "num_heads": 4,
+    "head_dim": 16,
+    "state_size": 8,
+    "n_groups": 2,
+    "conv_kernel": 4,
+    "chunk_size": 8,
+    "selection_rank": 6,
+    "kept_share": 0.3,
+    "stretch_start": 0.1,
+    "stretch_share": 0.6,
+}
+
 GRIFFIN: Final = {
     "model_type": "recurrent_gemma",
     "hidden_size": 32,
@@ -99,6 +116,7 @@ CONFIGS: Final[dict[str, dict[str, Any]]] = {
         "tie_embeddings": False,
         "lm_head_bias": True,
     },
+    "remamba2": REMAMBA2,
     "falcon_mamba": {**MAMBA, "model_type": "falcon_mamba"},
     "xlstm": XLSTM,
     "xlstm with sLSTM": {

@@ -10,9 +10,12 @@ from torch import Tensor
 
 from harness_servers.engine.pool import StatePool
 from harness_servers.models.cached_attention import find_runs
+from harness_servers.models.protocol import PromptModel
 
 TOKENS = [(7 * i * i + 3 * i + 5) % 800 for i in range(40)]
 CLOSE = {"atol": 1e-4, "rtol": 1e-4}
+# Of a state: what reading more does not change, but the end of a prompt.
+CHANGED_BY_ENDS = {"is_over"}
 
 
 @pytest.fixture
@@ -41,6 +44,8 @@ def test_decode_says_what_the_equations_say(model, reference) -> None:
 
 
 def test_training_says_what_the_equations_say(model, reference) -> None:
+    if isinstance(model, PromptModel):
+        pytest.skip("where it is trained its prompts end: see test_remamba2.py")
     tokens = torch.tensor([TOKENS, TOKENS[::-1]])
     is_wanted = torch.zeros_like(tokens, dtype=torch.bool)
     is_wanted[0, ::3] = is_wanted[1, 5:9] = True
@@ -87,9 +92,10 @@ def test_slots_that_are_not_named_stay_as_they_are(model) -> None:
     model.decode(torch.tensor([3, 4]), state, torch.tensor([0, 2]))
     for name, tensor in state.items():
         assert torch.equal(tensor[[1, 3]], before[name][[1, 3]])
-        if not name.startswith("has_begun."):  # which no second token changes
-            assert not torch.equal(tensor[0], before[name][0])
-            assert not torch.equal(tensor[2], before[name][2])
+        if name in CHANGED_BY_ENDS or name.startswith("has_begun."):  # no second token does
+            continue
+        assert not torch.equal(tensor[0], before[name][0])
+        assert not torch.equal(tensor[2], before[name][2])
 
 
 @pytest.mark.parametrize("slots", [[0, 1, 2, 3, 4], [2, 3, 5, 6, 7], [7, 1, 4, 0, 2]])
