@@ -27,7 +27,7 @@ class ModelShape(Protocol):
 
     @property
     def context_limit(self) -> int | None:
-        """Tokens that a sequence may have in all; None where its state does not grow."""
+        """Tokens that a sequence may have in all; None: as many as it likes."""
         ...
 
     def state_bytes(self) -> int:
