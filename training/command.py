@@ -71,7 +71,7 @@ def train_command(
       harness train checkpoints/rnn/recipe.toml --out /tmp/rnn --threads 2
       harness train checkpoints/rnn/recipe.toml --count 26825
       harness train checkpoints/frontier/recipe.toml --model gru --seed 2 --no-card
-      harness train checkpoints/rnn/chains/recipe.toml --seed 2 --out /tmp/rnn-2 --no-card
+      harness train checkpoints/rnn/rnn-chains/recipe.toml --seed 2 --out /tmp/rnn-2 --no-card
 
     \b
     Exit status: 0 done; 2 the recipe is wrong; 4 stopped, the same command goes on.
