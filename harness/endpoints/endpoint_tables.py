@@ -1,12 +1,13 @@
-"""The tables of an endpoints.toml, each read into an Endpoint."""
+"""The tables of an endpoints.toml, each read into an Endpoint, or into many of one folder."""
 
 import tomllib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from harnessapi.rpc.targets import TargetError, parse_target
 
+from harness.endpoints.checkpoint_groups import CheckpointGroup
 from harness.endpoints.endpoint import Endpoint, check_request
 from harness.endpoints.engines import KEYS as ENGINE_KEYS
 from harness.endpoints.engines import SHARED_KEYS, parse_engine, refuse_engine_keys
@@ -18,7 +19,6 @@ from harness.endpoints.serving import KEYS as SERVING_KEYS
 from harness.endpoints.serving import parse_serving
 from harness.errors import InputError, unknown_name
 
-_CONFIG: Final = "config.json"
 _KEYS: Final = (
     "checkpoint",
     "checkpoints",
@@ -31,8 +31,16 @@ _KEYS: Final = (
 )
 
 
-def read_tables(path: Path, folders: tuple[Path, ...]) -> tuple[Endpoint, ...]:
-    """The endpoints of a file, in its order; `folders`: where relative checkpoints are looked for.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EndpointTables:
+    """What a file holds, in its order; `groups` are there too where no checkpoint is."""
+
+    endpoints: tuple[Endpoint, ...]
+    groups: tuple[CheckpointGroup, ...]
+
+
+def read_tables(path: Path, folders: tuple[Path, ...]) -> EndpointTables:
+    """The endpoints of a file; `folders`: where relative checkpoints are looked for.
 
     Raises InputError naming the file, the key and the value that is wrong.
     """
@@ -42,32 +50,34 @@ def read_tables(path: Path, folders: tuple[Path, ...]) -> tuple[Endpoint, ...]:
         raise InputError(f"{path}: {error}") from None
     except RecursionError:
         raise InputError(f"{path}: its values are nested too deeply") from None
-    return tuple(
-        endpoint
-        for name, table in tables.items()
-        for endpoint in _parse_table(path, name, table, folders)
-    )
+    endpoints: list[Endpoint] = []
+    groups: list[CheckpointGroup] = []
+    for name, table in tables.items():
+        if isinstance(table, dict) and "checkpoints" in table:
+            group, members = _parse_group(path, name, table, folders)
+            groups.append(group)
+            endpoints += members
+        else:
+            endpoints.append(_parse(path, name, table, folders))
+    return EndpointTables(endpoints=tuple(endpoints), groups=tuple(groups))
 
 
-def _parse_table(
-    path: Path, name: str, table: Any, folders: tuple[Path, ...]
-) -> tuple[Endpoint, ...]:
-    """One endpoint, or one for each checkpoint of a folder, named by table and checkpoint."""
-    if not isinstance(table, dict) or "checkpoints" not in table:
-        return (_parse(path, name, table, folders),)
+def _parse_group(
+    path: Path, name: str, table: dict[str, Any], folders: tuple[Path, ...]
+) -> tuple[CheckpointGroup, list[Endpoint]]:
     where = f"{path}: [{name}]"
     if both := [key for key in ("checkpoint", "address") if key in table]:
         raise InputError(f"{where} has checkpoints and {both[0]}: it is one or the other")
-    shared = {key: value for key, value in table.items() if key != "checkpoints"}
     within = _value(where, table, "checkpoints", str)
+    shared = {key: value for key, value in table.items() if key != "checkpoints"}
     # Read like any other table, so that what is wrong with it is said though nothing is there yet.
     example = _parse(path, name, {**shared, "checkpoint": within}, folders)
-    found = next((folder / within for folder in folders if (folder / within).is_dir()), None)
-    names = sorted(one.parent.name for one in found.glob(f"*/{_CONFIG}")) if found else []
-    return tuple(
+    group = CheckpointGroup(name=name, checkpoints=within, folders=folders)
+    members = [
         replace(example, name=f"{name}-{one}", checkpoint=f"{within}/{one}", group=name)
-        for one in names
-    )
+        for one in group.found()
+    ]
+    return group, members
 
 
 def _parse(path: Path, name: str, table: Any, folders: tuple[Path, ...]) -> Endpoint:

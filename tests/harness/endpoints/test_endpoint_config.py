@@ -307,8 +307,33 @@ def test_what_is_wrong_with_a_folder_of_checkpoints_is_named(
         load_endpoints(path, tmp_path)
 
 
-def test_a_folder_without_checkpoints_has_no_endpoint(tmp_path: Path) -> None:
-    path = tmp_path / "endpoints.toml"
-    path.write_text('[one]\ncheckpoint = "one"\n[lab]\ncheckpoints = "many"\n')
-    with pytest.raises(HarnessError, match="lab"):
-        load_endpoints(path, tmp_path).select(["lab"])
+@pytest.mark.parametrize(
+    ("name", "folder", "words"),
+    [
+        ("lab", None, r"endpoint 'lab': no folder of checkpoints at .*many"),
+        ("lab", [], r"endpoint 'lab': no checkpoint in .*many \(there: none yet\); harness train"),
+        ("lab-gru", [], r"endpoint 'lab-gru': no checkpoint 'gru' in .*many \(there: none yet\)"),
+        ("lab-gru", ["lstm"], r"no checkpoint 'gru' in .*many \(there: lstm\); harness train"),
+        ("label", ["lstm"], r"unknown endpoint 'label'; did you mean lab-lstm"),
+    ],
+)
+def test_a_checkpoint_that_a_folder_does_not_have_yet_is_named(
+    tmp_path: Path, name: str, folder: list[str] | None, words: str
+) -> None:
+    for one in folder or ():
+        (tmp_path / "many" / one).mkdir(parents=True)
+        (tmp_path / "many" / one / "config.json").write_text("{}")
+    if folder is not None:
+        (tmp_path / "many").mkdir(exist_ok=True)
+        (tmp_path / "many" / "recipe.toml").touch()
+    path = write(tmp_path, '[one]\ncheckpoint = "one"\n[lab]\ncheckpoints = "many"\n')
+    file = load_endpoints(path, tmp_path)
+    assert [endpoint.name for endpoint in file.select(["all"])] == ["one"]
+    with pytest.raises(HarnessError, match=words):
+        file.select([name])
+
+
+def test_a_file_of_nothing_but_an_empty_folder_says_so(tmp_path: Path) -> None:
+    path = write(tmp_path, '[lab]\ncheckpoints = "many"\n')
+    with pytest.raises(HarnessError, match="endpoint 'lab': no folder of checkpoints at"):
+        load_endpoints(path, tmp_path)
