@@ -9,12 +9,23 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 
 from harness.tasks import vocabulary as words
 
-# What transformers and vLLM call our models; an LSTM is none of theirs.
+# What transformers, vLLM and flash-linear-attention call models of their layouts. What is in none
+# of theirs (lstm, gru, taipan, ...) has no such name.
 ARCHITECTURES: Final = {
-    "mamba2": "Mamba2ForCausalLM",
     "bamba": "BambaForCausalLM",
+    "falcon_mamba": "FalconMambaForCausalLM",
+    "gated_deltanet": "GatedDeltaNetForCausalLM",
+    "gsa": "GSAForCausalLM",
     "llama": "LlamaForCausalLM",
+    "mamba": "MambaForCausalLM",
+    "mamba2": "Mamba2ForCausalLM",
+    "recurrent_gemma": "RecurrentGemmaForCausalLM",
+    "rwkv7": "RWKV7ForCausalLM",
+    "samba": "SambaForCausalLM",
+    "xlstm": "xLSTMForCausalLM",
 }
+# Keys of our own: what has them is not computed as theirs is.
+_OUR_KEYS: Final = {"llama": "cache_policy", "xlstm": "slstm_at"}
 
 
 def build_tokenizer() -> Tokenizer:
@@ -37,9 +48,8 @@ def build_tokenizer() -> Tokenizer:
 
 def checkpoint_config(model: dict[str, Any], tokenizer: Tokenizer) -> dict[str, Any]:
     """config.json of a checkpoint with this tokenizer: the model's shape and how to talk to it."""
-    architecture = ARCHITECTURES.get(model.get("model_type", ""))
     return {
-        **({"architectures": [architecture]} if architecture else {}),
+        **_architectures(model),
         **model,
         "vocab_size": tokenizer.get_vocab_size(),
         "eos_token_id": tokenizer.token_to_id(words.EOS),
@@ -55,3 +65,10 @@ def checkpoint_config(model: dict[str, Any], tokenizer: Tokenizer) -> dict[str, 
             "passage_separator": words.SEPARATOR,
         },
     }
+
+
+def _architectures(model: dict[str, Any]) -> dict[str, list[str]]:
+    model_type = model.get("model_type", "")
+    if model_type not in ARCHITECTURES or model.get(_OUR_KEYS.get(model_type, "")):
+        return {}
+    return {"architectures": [ARCHITECTURES[model_type]]}

@@ -1,8 +1,8 @@
-"""A tiny config of each architecture of the literature, and of each of its variants."""
+"""Tiny configs of the architectures of the literature: each with all its options, and variants."""
 
 from typing import Any, Final
 
-from .fla_architectures import FLA_CONFIGS
+from .fla_architectures import FLA_ARCHITECTURES, FLA_VARIANTS
 
 MAMBA: Final = {
     "model_type": "mamba",
@@ -102,46 +102,60 @@ TAIPAN: Final = {
     "mamba_chunk_size": 8,
 }
 
-CONFIGS: Final[dict[str, dict[str, Any]]] = {
-    "gru": {"model_type": "gru", "hidden_size": 32, "num_hidden_layers": 2},
-    "griffin": GRIFFIN,
-    "hawk": {**GRIFFIN, "block_types": ["recurrent"], "num_hidden_layers": 2, "lru_width": 40},
-    "mamba": MAMBA,
+# By model_type, read in every way that there is.
+ARCHITECTURES: Final[dict[str, dict[str, Any]]] = {
     "causal_rn": CAUSAL_RN,
-    "causal_rn, linear": {**CAUSAL_RN, "normed_relations": False},
-    "llamba": LLAMBA,
-    "llamba, grouped": {
+    "falcon_mamba": {**MAMBA, "model_type": "falcon_mamba"},
+    "gru": {"model_type": "gru", "hidden_size": 32, "num_hidden_layers": 2},
+    "llama": {**LLAMA, "cache_policy": "tova=6,full=1"},
+    "llamba": {
         **LLAMBA,
         "ssm_cfg": {"d_state": 6, "n_v_heads": 4, "n_qk_heads": 2, "expand": 2, "bias": True},
         "tie_embeddings": False,
         "lm_head_bias": True,
     },
+    "mamba": {**MAMBA, "use_bias": True, "conv_kernel": 3},
+    "recurrent_gemma": GRIFFIN,
     "remamba2": REMAMBA2,
-    "falcon_mamba": {**MAMBA, "model_type": "falcon_mamba"},
-    "xlstm": XLSTM,
-    "xlstm with sLSTM": {
+    "samba": {
+        **SAMBA,
+        "num_hidden_layers": 2,
+        "use_bias": True,
+        "attn": {**SAMBA["attn"], "layers": [0], "qkv_bias": True},
+    },
+    "taipan": {
+        **TAIPAN,
+        "num_hidden_layers": 2,
+        "attention_bias": True,
+        "mamba_n_groups": 2,
+    },
+    "xlstm": {
         **XLSTM,
         "slstm_at": [0],
         "slstm_num_heads": 4,
         "use_bias": True,
         "gate_soft_cap": 3.0,
     },
-    **FLA_CONFIGS,
+    **FLA_ARCHITECTURES,
+}
+# Held to their equations alone.
+VARIANTS: Final[dict[str, dict[str, Any]]] = {
+    "causal_rn, linear": {**CAUSAL_RN, "normed_relations": False},
+    "hawk": {**GRIFFIN, "block_types": ["recurrent"], "num_hidden_layers": 2, "lru_width": 40},
     "llama": LLAMA,
-    "llama, tova": {**LLAMA, "cache_policy": "tova=6"},
     "llama, windows and all": {**LLAMA, "cache_policy": "window=5,full=1"},
-    "samba": SAMBA,
-    "samba, biases, a window of two": {
+    "llamba": LLAMBA,
+    "mamba": MAMBA,
+    "samba, a window of two": {
         **SAMBA,
-        "use_bias": True,
-        "attn": {"layers": [0], "num_heads": 2, "qkv_bias": True, "window_size": 2},
+        "attn": {"layers": [1, 3], "num_heads": 2, "window_size": 2},
     },
-    "taipan": TAIPAN,
-    "taipan, biases, attention on top": {
+    "taipan, attention first": {
         **TAIPAN,
-        "attn_layer_indices": [0, 2],
+        "num_hidden_layers": 2,
+        "attn_layer_indices": [0],
         "num_key_value_heads": None,
-        "attention_bias": True,
-        "mamba_n_groups": 2,
     },
+    "xlstm, mLSTM alone": XLSTM,
+    **FLA_VARIANTS,
 }

@@ -1,4 +1,4 @@
-"""A tiny config of each architecture in the layouts of flash-linear-attention, and of variants."""
+"""Tiny configs in the layouts of flash-linear-attention; see architectures.py."""
 
 from typing import Any, Final
 
@@ -31,18 +31,15 @@ RWKV7: Final = {
     "gate_low_rank_dim": 7,
 }
 
-FLA_CONFIGS: Final[dict[str, dict[str, Any]]] = {
-    "gated_deltanet": GATED_DELTANET,
-    "gated_deltanet, shared keys, wide strengths": {
+FLA_ARCHITECTURES: Final[dict[str, dict[str, Any]]] = {
+    "gated_deltanet": {
         **GATED_DELTANET,
         "num_v_heads": 4,
         "expand_v": 1.5,
         "conv_size": 3,
         "allow_neg_eigval": True,
     },
-    "gated_deltanet, bare": {**GATED_DELTANET, "use_short_conv": False, "use_gate": False},
-    "gsa": GSA,
-    "gsa, shared slots, narrow keys, convolutions": {
+    "gsa": {
         **GSA,
         "num_kv_heads": 2,
         "expand_k": 0.5,
@@ -50,13 +47,16 @@ FLA_CONFIGS: Final[dict[str, dict[str, Any]]] = {
         "use_short_conv": True,
         "feature_map": "t2r",
     },
-    "rwkv7": RWKV7,
-    "rwkv7, wide values, few norms": {
+    "rwkv7": {**RWKV7, "value_dim": [64, 64]},
+}
+FLA_VARIANTS: Final[dict[str, dict[str, Any]]] = {
+    "gated_deltanet": GATED_DELTANET,
+    "gated_deltanet, bare": {**GATED_DELTANET, "use_short_conv": False, "use_gate": False},
+    "gsa": GSA,
+    "rwkv7, two heads, few norms": {
         **RWKV7,
         "head_dim": None,
         "num_heads": 2,
-        "value_dim": [64, 64, 64],
-        "num_hidden_layers": 3,
         "norm_first": False,
         "norm_bias": False,
     },

@@ -7,8 +7,9 @@ import pytest
 from harness_servers.models import model_class
 from harness_servers.models.protocol import ConfigError
 
-from .fla_architectures import FLA_CONFIGS
+from .fla_architectures import FLA_ARCHITECTURES, GATED_DELTANET, GSA, RWKV7
 
+CONFIGS = {"gated_deltanet": GATED_DELTANET, "gsa": GSA, "rwkv7": RWKV7}
 WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("gated_deltanet", {"num_v_heads": 3}, "num_heads 2 does not divide num_v_heads 3"),
     ("gated_deltanet", {"expand_v": 1.3}, "expand_v 1.3 of head_dim 8 is 10.4"),
@@ -40,7 +41,7 @@ def test_a_value_that_no_model_can_have_is_named(
     name: str, change: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConfigError) as raised:
-        model_class(name).from_config({**FLA_CONFIGS[name], "vocab_size": 10, **change})
+        model_class(name).from_config({**CONFIGS[name], "vocab_size": 10, **change})
     assert message in str(raised.value)
 
 
@@ -53,7 +54,7 @@ NAMES = {
         *("attn.A_log", "attn.dt_bias", "attn.o_norm.weight"),
         *(QKV | MLP | NORMS),
     },
-    "gsa, shared slots, narrow keys, convolutions": {
+    "gsa": {
         *("attn.f_proj.weight", "attn.o_proj.weight", "attn.g_norm.weight"),
         *("attn.feature_map.layer.weight",),
         *(QKV | MLP | NORMS),
@@ -73,8 +74,8 @@ NAMES = {
 
 @pytest.mark.parametrize("name", NAMES)
 def test_weights_have_the_names_of_the_library(name: str) -> None:
-    config = {**FLA_CONFIGS[name], "vocab_size": 10}
-    model = model_class(config["model_type"]).from_config(config)
+    config = {**FLA_ARCHITECTURES[name], "vocab_size": 10}
+    model = model_class(name).from_config(config)
     names = {key: weight.shape for key, weight in model.state_dict().items()}
     last = f"model.layers.{config['num_hidden_layers'] - 1}."
     assert {key.removeprefix(last) for key in names if key.startswith(last)} == NAMES[name]

@@ -9,8 +9,12 @@ import torch
 from torch import Tensor
 
 from harness_servers.engine.pool import StatePool
+from harness_servers.models import model_class
 from harness_servers.models.cached_attention import find_runs
-from harness_servers.models.protocol import PromptModel
+from harness_servers.models.protocol import PromptModel, SequenceModel, State
+
+from ..conftest import make_random
+from .architectures import VARIANTS
 
 TOKENS = [(7 * i * i + 3 * i + 5) % 800 for i in range(40)]
 CLOSE = {"atol": 1e-4, "rtol": 1e-4}
@@ -18,16 +22,36 @@ CLOSE = {"atol": 1e-4, "rtol": 1e-4}
 CHANGED_BY_ENDS = {"is_over"}
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def reference(model) -> Callable[[list[int]], Tensor]:
-    """The equations of an architecture stand beside it, in a module of its name."""
+    """The equations of a model; they are slow, and many tests ask the same."""
+    equations = equations_of(model)
+    known: dict[tuple[int, ...], Tensor] = {}
+
+    def ask(tokens: list[int]) -> Tensor:
+        key = tuple(tokens)
+        if key not in known:
+            known[key] = equations(tokens)
+        return known[key]
+
+    return ask
+
+
+@pytest.fixture(scope="session")
+def decoded(model) -> tuple[Tensor, State]:
+    """What it says token by token, and its state after the last."""
+    return decode_all(model, TOKENS)
+
+
+def equations_of(model: SequenceModel) -> Callable[[list[int]], Tensor]:
+    """They stand beside an architecture, in a module of its name."""
     equations = importlib.import_module(f"{type(model).__module__}_reference")
     return partial(equations.reference_logits, model)
 
 
-def decode_all(model, tokens: list[int], slot: int = 0, num_slots: int = 1):
-    state = model.init_state(num_slots)
-    rows = [model.decode(torch.tensor([token]), state, torch.tensor([slot]))[0] for token in tokens]
+def decode_all(model: SequenceModel, tokens: list[int]) -> tuple[Tensor, State]:
+    state, slot = model.init_state(1), torch.tensor([0])
+    rows = [model.decode(torch.tensor([token]), state, slot)[0] for token in tokens]
     return torch.stack(rows), state
 
 
@@ -38,14 +62,7 @@ def read(model, state, slots: list[int], rows: list[list[int]]) -> Tensor:
     return model.prefill(tokens, lengths, state, torch.tensor(slots))
 
 
-def test_decode_says_what_the_equations_say(model, reference) -> None:
-    decoded, _ = decode_all(model, TOKENS)
-    torch.testing.assert_close(decoded, reference(TOKENS), **CLOSE)
-
-
-def test_training_says_what_the_equations_say(model, reference) -> None:
-    if isinstance(model, PromptModel):
-        pytest.skip("where it is trained its prompts end: see test_remamba2.py")
+def check_training(model, reference: Callable[[list[int]], Tensor]) -> None:
     tokens = torch.tensor([TOKENS, TOKENS[::-1]])
     is_wanted = torch.zeros_like(tokens, dtype=torch.bool)
     is_wanted[0, ::3] = is_wanted[1, 5:9] = True
@@ -55,20 +72,43 @@ def test_training_says_what_the_equations_say(model, reference) -> None:
     torch.testing.assert_close(logits, expected, **CLOSE)
 
 
-@pytest.mark.parametrize("chunks", [[40], [1] * 40, [13, 27], [39, 1], [5, 30, 5]])
-def test_prefill_in_any_chunks_says_what_the_equations_say(
-    model, reference, chunks: list[int]
-) -> None:
-    expected = reference(TOKENS)
+def check_chunks(model, expected: Tensor, last_state: State, chunks: list[int]) -> None:
     state = model.init_state(1)
     start = 0
     for length in chunks:
         logits = read(model, state, [0], [TOKENS[start : start + length]])
         start += length
         torch.testing.assert_close(logits[0], expected[start - 1], **CLOSE)
-    _, decoded_state = decode_all(model, TOKENS)
     for name, tensor in state.items():
-        torch.testing.assert_close(tensor, decoded_state[name], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(tensor, last_state[name], atol=1e-5, rtol=1e-4)
+
+
+def test_decode_says_what_the_equations_say(decoded, reference) -> None:
+    torch.testing.assert_close(decoded[0], reference(TOKENS), **CLOSE)
+
+
+def test_training_says_what_the_equations_say(model, reference) -> None:
+    if isinstance(model, PromptModel):
+        pytest.skip("where it is trained its prompts end: see test_remamba2.py")
+    check_training(model, reference)
+
+
+@pytest.mark.parametrize("chunks", [[40], [1, 1, 1, 37], [13, 27], [39, 1], [5, 30, 5]])
+def test_prefill_in_any_chunks_says_what_the_equations_say(
+    model, reference, decoded, chunks: list[int]
+) -> None:
+    check_chunks(model, reference(TOKENS), decoded[1], chunks)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_variant_says_what_the_equations_say(variant: str, tokenizer) -> None:
+    kind = model_class(VARIANTS[variant]["model_type"])
+    model = make_random(kind, VARIANTS[variant], tokenizer.get_vocab_size())
+    reference = equations_of(model)
+    expected, (decoded, state) = reference(TOKENS), decode_all(model, TOKENS)
+    torch.testing.assert_close(decoded, expected, **CLOSE)
+    check_chunks(model, expected, state, [13, 27])
+    check_training(model, reference)
 
 
 def test_what_stands_behind_a_rows_length_changes_nothing(model, reference) -> None:

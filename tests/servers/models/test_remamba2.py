@@ -46,8 +46,7 @@ def read(model, state, slots: list[int], rows: list[list[int]]) -> Tensor:
     return model.prefill(tokens, lengths, state, torch.tensor(slots))
 
 
-@pytest.mark.parametrize("num_prompt", [1, 2, 3, 10, 41])
-@pytest.mark.parametrize("chunks", [1, 7, 60])
+@pytest.mark.parametrize(("num_prompt", "chunks"), [(1, 1), (2, 60), (10, 1), (41, 7)])
 def test_after_a_prompt_it_says_what_the_equations_say(remamba2, num_prompt, chunks) -> None:
     expected = reference_logits(remamba2, TOKENS, num_prompt)
     state, slot = remamba2.init_state(1), torch.tensor([0])
@@ -70,7 +69,7 @@ def test_the_end_of_a_prompt_changes_what_follows(remamba2) -> None:
     assert (plain[40:] - read_again[40:]).abs().amax() > 0.01
 
 
-@pytest.mark.parametrize("prompts", [[13, 41], [1, 60], [30, 2]])
+@pytest.mark.parametrize("prompts", [[1, 41], [60, 2]])
 def test_it_is_trained_on_what_the_equations_say(remamba2, prompts) -> None:
     tokens = torch.tensor([TOKENS, TOKENS[::-1]])
     is_wanted = torch.zeros_like(tokens, dtype=torch.bool)
@@ -145,13 +144,14 @@ def test_nothing_is_kept_of_a_prompt_that_has_ended(remamba2) -> None:
     assert all(torch.equal(tensor, fresh[name]) for name, tensor in pool.state.items())
 
 
-def test_prompts_grow_beyond_the_first_room(remamba2) -> None:
-    tokens = TOKENS * 6
-    state = remamba2.init_state(3)
+def test_prompts_grow_beyond_the_first_room(tokenizer) -> None:
+    model = make_random(ReMamba2Model, REMAMBA2, tokenizer.get_vocab_size())
+    tokens = TOKENS * 5
+    state = model.init_state(3)
     for start in range(0, len(tokens), 100):
-        read(remamba2, state, [2], [tokens[start : start + 100]])
-    logits_BV = remamba2.end_prompts(state, torch.tensor([2]))
-    expected = reference_logits(remamba2, tokens, len(tokens))
+        read(model, state, [2], [tokens[start : start + 100]])
+    logits_BV = model.end_prompts(state, torch.tensor([2]))
+    expected = reference_logits(model, tokens, len(tokens))
     torch.testing.assert_close(logits_BV[0], expected[-1], **CLOSE)
 
 

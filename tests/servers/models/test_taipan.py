@@ -52,8 +52,8 @@ def test_a_training_draws_the_same_whatever_else_draws() -> None:
 @pytest.mark.parametrize("share", [0.15, 0.6])
 def test_a_training_draws_the_share_of_those_who_attend_to_the_wanted_one(share: float) -> None:
     layer = selective(attention_share=share)
-    optimizer = torch.optim.Adam(layer.gate.parameters(), lr=0.03)
-    for _ in range(300):
+    optimizer = torch.optim.Adam(layer.gate.parameters(), lr=0.1)
+    for _ in range(80):
         optimizer.zero_grad()
         (0.0 * layer(HIDDEN)).sum().backward()
         optimizer.step()
