@@ -9,8 +9,9 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 
 from harness.tasks import vocabulary as words
 
-# What transformers, vLLM and flash-linear-attention call models of their layouts. What is in none
-# of theirs (lstm, gru, taipan, ...) has no such name.
+# What transformers, vLLM and flash-linear-attention call models of their layouts. What they do not
+# compute as we do has no such name: lstm, gru, taipan and others, and an xlstm, whose head
+# transformers does not tie.
 ARCHITECTURES: Final = {
     "bamba": "BambaForCausalLM",
     "falcon_mamba": "FalconMambaForCausalLM",
@@ -22,10 +23,9 @@ ARCHITECTURES: Final = {
     "recurrent_gemma": "RecurrentGemmaForCausalLM",
     "rwkv7": "RWKV7ForCausalLM",
     "samba": "SambaForCausalLM",
-    "xlstm": "xLSTMForCausalLM",
 }
-# Keys of our own: what has them is not computed as theirs is.
-_OUR_KEYS: Final = {"llama": "cache_policy", "xlstm": "slstm_at"}
+# A key of our own: a model that has it is not computed as theirs is.
+_CACHE_POLICY: Final = "cache_policy"
 
 
 def build_tokenizer() -> Tokenizer:
@@ -68,7 +68,5 @@ def checkpoint_config(model: dict[str, Any], tokenizer: Tokenizer) -> dict[str, 
 
 
 def _architectures(model: dict[str, Any]) -> dict[str, list[str]]:
-    model_type = model.get("model_type", "")
-    if model_type not in ARCHITECTURES or model.get(_OUR_KEYS.get(model_type, "")):
-        return {}
-    return {"architectures": [ARCHITECTURES[model_type]]}
+    name = ARCHITECTURES.get(model.get("model_type", ""))
+    return {} if name is None or _CACHE_POLICY in model else {"architectures": [name]}

@@ -3,11 +3,9 @@
 Shapes: B sequences in the batch, L tokens, V vocabulary.
 """
 
-import ctypes
 import itertools
-import platform
 from collections.abc import Callable
-from typing import Final, cast
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -23,24 +21,6 @@ from harness_servers.engine.slot_sequence import SlotSequence
 from harness_servers.engine.threads import choose_threads
 from harness_servers.generation import TokenLogProb
 from harness_servers.models.protocol import PromptModel, SequenceModel, State
-
-# mallopt's names for its parameters, in glibc's malloc.h.
-_M_TRIM_THRESHOLD: Final = -1
-_M_MMAP_THRESHOLD: Final = -3
-_KEPT_BYTES: Final = 2**30
-
-
-def keep_freed_memory() -> None:
-    """Blocks of up to a gibibyte are reused from now on; elsewhere than on glibc it does nothing.
-
-    The intermediate tensors of a prefill are a few megabytes each, and by default each is mapped
-    and given back at every operation, which costs page faults.
-    """
-    if platform.libc_ver()[0] != "glibc":
-        return
-    libc = ctypes.CDLL(None)
-    for parameter in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
-        libc.mallopt(parameter, _KEPT_BYTES)
 
 
 class ModelRunner:

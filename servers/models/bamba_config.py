@@ -14,7 +14,7 @@ from harness_servers.models.config_values import (
     require_value,
     time_step_limit,
 )
-from harness_servers.models.mamba2_mixer import MixerShape
+from harness_servers.models.mamba2_shape import MixerShape
 from harness_servers.models.protocol import ConfigError, positive_int
 
 _MAX_LAYERS: Final = 1024

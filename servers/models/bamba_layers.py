@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from harness_servers.models.attention import Attention
 from harness_servers.models.bamba_config import HybridConfig
 from harness_servers.models.feed_forward import GatedFeedForward
-from harness_servers.models.mamba2_mixer import INITIAL_EMBEDDING_STD, Mamba2Mixer
+from harness_servers.models.initial_weights import INITIAL_EMBEDDING_STD
+from harness_servers.models.mamba2_mixer import Mamba2Mixer
 from harness_servers.models.rms_norm import RmsNorm
 
 # What a layer does between its norm and its residual.

@@ -24,7 +24,7 @@ from torch.nn import functional as F  # noqa: N812
 from harness_servers.models.caches import FIRST_CAPACITY, NUM_READ
 from harness_servers.models.config_values import flag
 from harness_servers.models.feed_forward import GatedFeedForward
-from harness_servers.models.mamba2_mixer import INITIAL_EMBEDDING_STD
+from harness_servers.models.initial_weights import INITIAL_EMBEDDING_STD
 from harness_servers.models.protocol import ConfigError, positive_int
 from harness_servers.models.rms_norm import RmsNorm
 from harness_servers.models.stacked_model import StackedModel

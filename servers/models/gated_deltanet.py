@@ -10,7 +10,6 @@ Shapes: B sequences, L tokens, D width, G heads of keys and queries, H heads of 
 V values.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Self
@@ -23,6 +22,7 @@ from harness_servers.models.chunked_mixer import is_read
 from harness_servers.models.config_values import flag, positive_float, require_divisor
 from harness_servers.models.fla_layout import MixerModel, optional_int, whole_share
 from harness_servers.models.gated_delta_rule import DeltaInputs, delta_rows, delta_step
+from harness_servers.models.initial_weights import initial_step_bias
 from harness_servers.models.protocol import positive_int
 from harness_servers.models.qkv_mixer import QkvMixer
 from harness_servers.models.rms_norm import RmsNorm
@@ -123,11 +123,9 @@ class GatedDeltaNet(QkvMixer):
 
     @torch.no_grad()
     def _initialise(self) -> None:
-        """Rates up to 16, and time steps between 0.001 and 0.1, evenly in their logarithm."""
+        """Rates up to 16."""
         self.A_log.uniform_(0.01, 16).log_()
-        low, high = math.log(0.001), math.log(0.1)
-        step_H = torch.exp(torch.rand(self.shape.num_value_heads) * (high - low) + low)
-        self.dt_bias.copy_(step_H + torch.log(-torch.expm1(-step_H)))
+        self.dt_bias.copy_(initial_step_bias(self.shape.num_value_heads))
 
 
 class GatedDeltaNetModel(MixerModel):

@@ -21,8 +21,8 @@ from harness_servers.models.attention import Attention
 from harness_servers.models.cached_attention import attend_cached, find_places
 from harness_servers.models.caches import FIRST_CAPACITY, NUM_READ, cache_name, is_cache
 from harness_servers.models.feed_forward import GatedFeedForward
+from harness_servers.models.initial_weights import INITIAL_EMBEDDING_STD
 from harness_servers.models.llama_config import LlamaShape, check_policy, parse_llama
-from harness_servers.models.mamba2_mixer import INITIAL_EMBEDDING_STD
 from harness_servers.models.protocol import State
 from harness_servers.models.rms_norm import RmsNorm
 from harness_servers.models.stacked_model import StackedModel

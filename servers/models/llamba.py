@@ -20,7 +20,7 @@ from harness_servers.models import ssd
 from harness_servers.models.causal_convolution import convolve_rows, convolve_token
 from harness_servers.models.config_values import flag, positive_float, require_value
 from harness_servers.models.feed_forward import GatedFeedForward
-from harness_servers.models.mamba2_mixer import INITIAL_EMBEDDING_STD
+from harness_servers.models.initial_weights import INITIAL_EMBEDDING_STD
 from harness_servers.models.mixer_gradients import trained_scan
 from harness_servers.models.protocol import ConfigError, positive_int
 from harness_servers.models.rms_norm import RmsNorm

@@ -22,7 +22,7 @@ from harness_servers.models.causal_convolution import convolve_more, convolve_to
 from harness_servers.models.chunked_mixer import ChunkedMixer
 from harness_servers.models.config_values import flag, positive_float, require_value
 from harness_servers.models.diagonal_scan import scan_diagonal
-from harness_servers.models.mamba2_mixer import INITIAL_EMBEDDING_STD
+from harness_servers.models.initial_weights import INITIAL_EMBEDDING_STD, initial_step_bias
 from harness_servers.models.protocol import positive_int
 from harness_servers.models.rms_norm import RmsNorm
 from harness_servers.models.stacked_model import StackedModel
@@ -119,12 +119,9 @@ class MambaMixer(ChunkedMixer):
 
     @torch.no_grad()
     def _initialise(self) -> None:
-        """Time steps between 0.001 and 0.1, evenly in their logarithm, before the softplus."""
         bound = self.shape.time_step_rank**-0.5
         self.dt_proj.weight.uniform_(-bound, bound)
-        low, high = math.log(0.001), math.log(0.1)
-        dt_I = torch.exp(torch.rand(self.shape.inner_size) * (high - low) + low)
-        self.dt_proj.bias.copy_(dt_I + torch.log(-torch.expm1(-dt_I)))
+        self.dt_proj.bias.copy_(initial_step_bias(self.shape.inner_size))
 
 
 class _MambaBackbone(nn.Module):

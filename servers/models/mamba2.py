@@ -18,14 +18,11 @@ from harness_servers.models.config_values import (
     require_value,
     time_step_limit,
 )
-from harness_servers.models.mamba2_mixer import (
-    INITIAL_EMBEDDING_STD,
-    Adaptation,
-    Mamba2Mixer,
-    MixerShape,
-    Rows,
-)
+from harness_servers.models.initial_weights import INITIAL_EMBEDDING_STD
+from harness_servers.models.mamba2_mixer import Adaptation, Mamba2Mixer
+from harness_servers.models.mamba2_shape import MixerShape
 from harness_servers.models.packed_linear import PackedLinear
+from harness_servers.models.packed_rows import Rows
 from harness_servers.models.protocol import ConfigError, State, positive_int
 from harness_servers.models.rms_norm import RmsNorm
 

@@ -16,9 +16,8 @@ from torch import Tensor
 from harness_servers.models.protocol import SequenceModel, State
 from harness_servers.models.state_code import StateCode
 
-# Tensors of a state that hold its last few tokens as they came, of convolutions and of token shifts:
-# the same before every question of a task, but for the last of its values. What is kept of them is
-# their mean.
+# Tensors of a state that hold its last few tokens as they came (convolutions, token shifts): the
+# same before every question of a task, but for the last of its values. Their mean is kept of them.
 _SHORT_TERM: Final = ("conv.", "shift.", "channel_shift.")
 # Contexts that are read at once to fit a code.
 _BATCH: Final = 32

@@ -26,7 +26,7 @@ from torch.nn.utils.rnn import pad_sequence
 from harness_servers.models.caches import FIRST_CAPACITY, NUM_READ, is_cache, reserve_for
 from harness_servers.models.config_values import flag
 from harness_servers.models.mamba2 import MAX_LAYERS, Mamba2Model, mixer_shape
-from harness_servers.models.mamba2_mixer import Rows
+from harness_servers.models.packed_rows import Rows
 from harness_servers.models.protocol import State, positive_int
 from harness_servers.models.remamba2_selection import Compressed, Selection, SelectionShape
 

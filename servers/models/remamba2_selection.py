@@ -20,7 +20,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from harness_servers.models.config_values import share
-from harness_servers.models.mamba2_mixer import INITIAL_EMBEDDING_STD, Adaptation, MixerShape
+from harness_servers.models.initial_weights import INITIAL_EMBEDDING_STD
+from harness_servers.models.mamba2_mixer import Adaptation
+from harness_servers.models.mamba2_shape import MixerShape
 from harness_servers.models.protocol import ConfigError, positive_int
 
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from harness_servers.models.attention_config import parse_heads
 from harness_servers.models.bamba_config import parse_mixer
 from harness_servers.models.config_values import flag, layer_numbers, positive_float, require_value
-from harness_servers.models.mamba2_mixer import INITIAL_EMBEDDING_STD
+from harness_servers.models.initial_weights import INITIAL_EMBEDDING_STD
 from harness_servers.models.protocol import ConfigError, positive_int
 from harness_servers.models.rms_norm import RmsNorm
 from harness_servers.models.stacked_model import StackedModel

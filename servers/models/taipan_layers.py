@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from harness_servers.models.attention import AttentionShape
 from harness_servers.models.feed_forward import GatedFeedForward
-from harness_servers.models.mamba2_mixer import Mamba2Mixer, MixerShape, Rows
+from harness_servers.models.mamba2_mixer import Mamba2Mixer
+from harness_servers.models.mamba2_shape import MixerShape
+from harness_servers.models.packed_rows import Rows
 from harness_servers.models.rms_norm import RmsNorm
 from harness_servers.models.token_mixer import RowState, TokenMixer
 from harness_servers.models.window_attention import WindowAttention

@@ -163,6 +163,7 @@ SHAPES: dict[str, Any] = {
 # Another shape of their kind writes as many tokens as transformers, whose steps take seconds.
 NOT_WRITTEN = {
     "griffin, attention first, biases, own head",
+    "hawk, a wider state, own head",
     "llama, grouped queries, wide heads, tied",
     "llama, biases, another base of positions",
     "mamba, biases turned about, own head",
@@ -314,7 +315,6 @@ SAVED = {
     "recurrent_gemma": {"model_type": "recurrent_gemma", **GRIFFIN},
     "ssm": SSM_SHAPE,
     "hybrid": HYBRID_SHAPE,
-    "xlstm": {"model_type": "xlstm", **XLSTM},
 }
 
 
