@@ -95,7 +95,7 @@ def _policy(_: click.Context, __: click.Parameter, value: str | None) -> str | N
     type=click.IntRange(min=8),
     callback=_whole_bytes,
     help="All that a question finds of its context: so many bits, a multiple of 8, in the place of "
-    "the whole state. For lstm and mamba2, without search.",
+    "the whole state. For RNNs and SSMs on our own engine, without search.",
 )
 @click.option(
     "--cache-policy",

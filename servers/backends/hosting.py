@@ -45,7 +45,7 @@ _ON_CPU_ALONE: Final = (
 )
 
 _NO_STATE_BITS: Final = (
-    "--state-bits needs a state of constant size on our own engine, as lstm and mamba2 have it: "
+    "--state-bits needs a state of constant size on our own engine, as RNNs and SSMs have it: "
     "what attention keeps grows with the context, and no number of bits is all that it carries"
 )
 

@@ -129,7 +129,8 @@ class NarrowModel:
         sums = {name: torch.zeros(()) for name in self._dropped}
         for first in range(0, len(contexts), _BATCH):
             state = self._read(contexts[first : first + _BATCH])
-            kept.append(torch.cat([state[name].flatten(1) for name in self._kept], dim=1))
+            rows = [state[name].reshape(len(state[name]), -1) for name in self._kept]
+            kept.append(torch.cat(rows, dim=1))
             sums = {name: total + state[name].sum(0) for name, total in sums.items()}
         code = StateCode.fit(torch.cat(kept), self._num_bits)
         return code, {name: total / len(contexts) for name, total in sums.items()}
