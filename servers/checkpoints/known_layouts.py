@@ -12,7 +12,7 @@ _LAYOUTS: Final = (
         "served here",
     ),
     (
-        r"model\.layers\.\d+\.attn\.x_x|.*\.mlp\.gate_up_proj\.weight",
+        r"model\.layers\.\d+\.attn\.x_x$",
         "those of an older flash-linear-attention, or of a fork: load it there in a version that "
         "reads it, and save it with a newer one",
     ),
