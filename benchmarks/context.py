@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from harness_servers.checkpoints.checkpoint import load_checkpoint
-from harness_servers.engine.model_runner import keep_freed_memory
+from harness_servers.engine.freed_memory import keep_freed_memory
 from harness_servers.engine.pool import StatePool, state_bytes
 from harness_servers.models.protocol import SequenceModel
 

@@ -28,7 +28,7 @@ from benchmarks.random_mamba2 import write_random_130m
 from benchmarks.serving import Measured, Row, summarize, through_grpc
 from harness_servers.checkpoints.checkpoint import load_checkpoint
 from harness_servers.checkpoints.checkpoint_files import TOKENIZER
-from harness_servers.engine.model_runner import keep_freed_memory
+from harness_servers.engine.freed_memory import keep_freed_memory
 
 DEFAULT_CHECKPOINT = Path("checkpoints/ssm")
 GRPC = "engine through gRPC"

@@ -17,7 +17,7 @@ from benchmarks.serving import Measured
 from harness_servers.checkpoints.checkpoint import load_checkpoint
 from harness_servers.engine.engine import Engine
 from harness_servers.engine.engine_options import EngineOptions
-from harness_servers.engine.model_runner import keep_freed_memory
+from harness_servers.engine.freed_memory import keep_freed_memory
 from harness_servers.generation import Sampling
 from harness_servers.models.protocol import SequenceModel
 from harness_servers.token_source import Closing, Opening

@@ -35,7 +35,7 @@ from harness_retrieval.local import LocalRetriever
 from harness_servers.backends.in_process import backend_in_process
 from harness_servers.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from harness_servers.engine.engine_options import EngineOptions
-from harness_servers.engine.model_runner import keep_freed_memory
+from harness_servers.engine.freed_memory import keep_freed_memory
 from harness_servers.generation import Finished, Job, Retrieval, Sampling, Stopping
 from harness_servers.models.protocol import SequenceModel
 

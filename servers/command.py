@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 
 import click
+from harnessapi.cache_policy import CachePolicyError, parse_cache_policy
 from harnessapi.devices import AUTO as ON_ANY
 from harnessapi.devices import CPU, DEVICES, DeviceError
 from harnessapi.observing.logs import say_listening
@@ -35,6 +36,15 @@ _POSITIVE: Final = click.IntRange(min=1)
 def _whole_bytes(_: click.Context, __: click.Parameter, value: int | None) -> int | None:
     if value is not None and value % 8:
         raise click.BadParameter(f"{value} is not a multiple of 8.")
+    return value
+
+
+def _policy(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    try:
+        if value is not None:
+            parse_cache_policy(value)
+    except CachePolicyError as error:
+        raise click.BadParameter(f"{error}.") from error
     return value
 
 
@@ -98,7 +108,15 @@ def _whole_bytes(_: click.Context, __: click.Parameter, value: int | None) -> in
     type=click.IntRange(min=8),
     callback=_whole_bytes,
     help="All that a question finds of its context: so many bits, a multiple of 8, in the place of "
-    "the whole state. For lstm and mamba2, without search.",
+    "the whole state. For RNNs and SSMs on our own engine, without search.",
+)
+@click.option(
+    "--cache-policy",
+    metavar="POLICY",
+    callback=_policy,
+    help="Which tokens attention keeps: full; tova=64, where of 65 the one with the least of the "
+    "newest token's attention is dropped; window=64, the last; window=64,full=1+3, where layers 1 "
+    "and 3 (from 0) keep all. For llama, on our own engine.  [default: full]",
 )
 @click.option("--name", help="What GetModel calls it.  [default: the folder's name]")
 @listening_options
@@ -120,6 +138,7 @@ def model_command(
     threads: int | None,
     styles: str | None,
     state_bits: int | None,
+    cache_policy: str | None,
     name: str | None,
     listening: ListeningChoice,
     observing: ObservingChoice,
@@ -133,6 +152,7 @@ def model_command(
       harness serve model checkpoints/rnn --retrieval 127.0.0.1:50052
       harness serve model FOLDER --backend transformers --device cuda
       harness serve model checkpoints/rnn --state-bits 64
+      harness serve model FOLDER --cache-policy tova=64
       harness serve model checkpoints/rnn --listen 0.0.0.0:50051 \\
         --tls-cert cert.pem --tls-key key.pem --token-file tokens
 
@@ -165,6 +185,7 @@ def model_command(
             name=name,
             styles=None if styles is None else tuple(styles.split(",")),
             state_bits=state_bits,
+            cache_policy=cache_policy,
         )
         with observing.observing() as observed:
             was_told_to_stop = host(

@@ -44,7 +44,8 @@ def write_card(recipe: Recipe, folder: Path, state_path: Path) -> None:
     progress = read_progress(state_path)
     measured = MeasuredCells(state_path.with_suffix(".measured"), folder / "model.safetensors")
     parts = [_heading(recipe, folder, progress)]
-    for arguments in recipe.evaluations:
+    for evaluation in recipe.evaluations:
+        arguments = evaluation.replace("{checkpoint}", folder.resolve().name)
         cells = measured.of(arguments)
         if cells is None:
             print(f"train: measuring: harness eval {arguments}", file=sys.stderr)
@@ -66,13 +67,16 @@ def _heading(recipe: Recipe, folder: Path, progress: Progress) -> str:
     with safe_open(folder / "model.safetensors", framework="pt") as weights:
         num_parameters = sum(weights.get_tensor(name).numel() for name in weights.keys())  # noqa: SIM118
     shape = ", ".join(f"{name} {value}" for name, value in recipe.model.items())
+    command = f"harness train checkpoints/{recipe.name}/recipe.toml"
+    if recipe.variant is not None:
+        command += f" --model {recipe.variant} --seed {recipe.seed}"
     return (
         f"""{front_matter(recipe, progress.step)}
-# {recipe.name}
+# {recipe.name if recipe.variant is None else folder.resolve().name}
 
 {shape}; {num_parameters:,} parameters, float32.
 
-Trained by `harness train checkpoints/{recipe.name}/recipe.toml` (seed {recipe.seed}):
+Trained by `{command}` (seed {recipe.seed}):
 {progress.step:,} steps of at most {recipe.batch_size} contexts, \
 {progress.num_tokens / 1e6:.0f}M tokens, {progress.seconds / 60:.0f} minutes of training
 on {machine()}. The contexts come from the train split alone; everything below is of the test split,

@@ -15,7 +15,7 @@ from harness_training.trained_contexts import budget_lines, trained_on
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
-    help="[default: the recipe's folder]",
+    help="[default: the recipe's folder; of one for several models, NAME-SEED in it]",
 )
 @click.option(
     "--state",
@@ -25,6 +25,12 @@ from harness_training.trained_contexts import budget_lines, trained_on
     help="Folder of what a stopped training goes on from.",
 )
 @click.option("--restart", is_flag=True, help="Forget an earlier stopped training.")
+@click.option(
+    "--model",
+    "variant",
+    metavar="NAME",
+    help="Which of a recipe's models, where it is for several.",
+)
 @click.option(
     "--seed",
     type=click.IntRange(min=0),
@@ -51,6 +57,7 @@ def train_command(
     state: Path,
     restart: bool,
     seed: int | None,
+    variant: str | None,
     threads: int,
     count: int | None,
     no_card: bool,
@@ -63,6 +70,7 @@ def train_command(
       harness train checkpoints/rnn/recipe.toml
       harness train checkpoints/rnn/recipe.toml --out /tmp/rnn --threads 2
       harness train checkpoints/rnn/recipe.toml --count 26825
+      harness train checkpoints/frontier/recipe.toml --model gru --seed 2 --no-card
       harness train checkpoints/rnn/rnn-chains/recipe.toml --seed 2 --out /tmp/rnn-2 --no-card
 
     \b
@@ -70,7 +78,7 @@ def train_command(
     """
     if count is not None:
         with refusing(RecipeError):
-            click.echo(budget_lines(trained_on(load_recipe(recipe), count)), nl=False)
+            click.echo(budget_lines(trained_on(load_recipe(recipe, variant), count)), nl=False)
         return
     with refusing(MissingExtraError):
         require_extra("servers", "training")
@@ -79,12 +87,15 @@ def train_command(
     from harness_training.trainer import train  # noqa: PLC0415
 
     with refusing(RecipeError):
-        read = load_recipe(recipe)
-        folder = out or recipe.resolve().parent
-        state_path = state / f"{read.name}.safetensors"
+        read = load_recipe(recipe, variant)
+        folder, name = recipe.resolve().parent, read.name
         if seed is not None:
             read = replace(read, seed=seed)
-            state_path = state / f"{read.name}-seed{seed}.safetensors"
+        if variant is not None:
+            # All of a recipe's models learn from the same batches, each into a folder of its own.
+            folder, name = folder / f"{variant}-{read.seed}", f"{name}-{variant}"
+        folder = out or folder
+        state_path = state / f"{name}{'' if seed is None else f'-seed{seed}'}.safetensors"
         if restart:
             state_path.unlink(missing_ok=True)
         is_done = train(read, folder, state_path, threads)

@@ -59,7 +59,8 @@ class Recipe:
     path: Path
     model: dict[str, Any]
     stages: tuple[Stage, ...]
-    # Arguments of `harness eval`, a line of the model card each.
+    # Arguments of `harness eval`, a line of the model card each; `{checkpoint}` in them is the
+    # name of the folder.
     evaluations: tuple[str, ...]
     seed: int
     batch_size: int
@@ -69,6 +70,8 @@ class Recipe:
     gradient_clip: float = 1.0
     # What the card should say of the run besides its figures.
     note: str = ""
+    # Which of a recipe's models this is; None where it has one.
+    variant: str | None = None
 
     @property
     def trained_tasks(self) -> tuple[str, ...]:
@@ -82,16 +85,23 @@ class Recipe:
         return self.path.resolve().parent.name
 
 
-def load_recipe(path: Path) -> Recipe:
-    """Reads a recipe. Raises RecipeError, naming the file and what is wrong with it."""
+def load_recipe(path: Path, variant: str | None = None) -> Recipe:
+    """Reads a recipe; where it is one for several models, that of the model of this name.
+
+    Raises RecipeError, naming the file and what is wrong with it.
+    """
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw["model"] = _choose_model(raw, variant)
         stages = tuple(_stage(stage) for stage in raw.pop("stage"))
         evaluations = tuple(raw.pop("evaluations", []))
-        recipe = Recipe(path=path, stages=stages, evaluations=evaluations, **raw)
+        recipe = Recipe(path=path, stages=stages, evaluations=evaluations, variant=variant, **raw)
         model_type = recipe.model.get("model_type")
-        if model_type != "llama" and any(stage.num_identity_layers for stage in stages):
-            raise RecipeError(f"num_identity_layers is for llama, not for {model_type!r}")
+        is_plain_llama = model_type == "llama" and "cache_policy" not in recipe.model
+        if not is_plain_llama and any(stage.num_identity_layers for stage in stages):
+            raise RecipeError(
+                f"num_identity_layers is for llama without a cache_policy, not for {model_type!r}"
+            )
         for part in (part for stage in stages for part in stage.mixture):
             if part.batch_size is not None and not 1 <= part.batch_size <= recipe.batch_size:
                 raise RecipeError(
@@ -105,6 +115,21 @@ def load_recipe(path: Path) -> Recipe:
         raise RecipeError(f"{path}: {error} is missing") from error
     except (HarnessError, OSError, TypeError, ValueError) as error:
         raise RecipeError(f"{path}: {error}") from error
+
+
+def _choose_model(raw: dict[str, Any], variant: str | None) -> dict[str, Any]:
+    """Takes `models` out of a recipe that has several: they learn from the same batches."""
+    models = raw.pop("models", None)
+    if models is None:
+        if variant is not None:
+            raise ValueError(f"it has one model, none of the name {variant!r}")
+        return dict(raw["model"])
+    if "model" in raw:
+        raise ValueError("it has model and models: it is one or the other")
+    if variant not in models:
+        said = "say which" if variant is None else f"none is {variant!r}"
+        raise ValueError(f"it is for several models, {said}: {', '.join(models)}")
+    return dict(models[variant])
 
 
 def _stage(raw: dict[str, Any]) -> Stage:

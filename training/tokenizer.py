@@ -9,12 +9,23 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 
 from harness.tasks import vocabulary as words
 
-# What transformers and vLLM call our models; an LSTM is none of theirs.
+# What transformers, vLLM and flash-linear-attention call models of their layouts. What they do not
+# compute as we do has no such name: lstm, gru, taipan and others, and an xlstm, whose head
+# transformers does not tie.
 ARCHITECTURES: Final = {
-    "mamba2": "Mamba2ForCausalLM",
     "bamba": "BambaForCausalLM",
+    "falcon_mamba": "FalconMambaForCausalLM",
+    "gated_deltanet": "GatedDeltaNetForCausalLM",
+    "gsa": "GSAForCausalLM",
     "llama": "LlamaForCausalLM",
+    "mamba": "MambaForCausalLM",
+    "mamba2": "Mamba2ForCausalLM",
+    "recurrent_gemma": "RecurrentGemmaForCausalLM",
+    "rwkv7": "RWKV7ForCausalLM",
+    "samba": "SambaForCausalLM",
 }
+# A key of our own: a model that has it is not computed as theirs is.
+_CACHE_POLICY: Final = "cache_policy"
 
 
 def build_tokenizer() -> Tokenizer:
@@ -37,9 +48,8 @@ def build_tokenizer() -> Tokenizer:
 
 def checkpoint_config(model: dict[str, Any], tokenizer: Tokenizer) -> dict[str, Any]:
     """config.json of a checkpoint with this tokenizer: the model's shape and how to talk to it."""
-    architecture = ARCHITECTURES.get(model.get("model_type", ""))
     return {
-        **({"architectures": [architecture]} if architecture else {}),
+        **_architectures(model),
         **model,
         "vocab_size": tokenizer.get_vocab_size(),
         "eos_token_id": tokenizer.token_to_id(words.EOS),
@@ -55,3 +65,8 @@ def checkpoint_config(model: dict[str, Any], tokenizer: Tokenizer) -> dict[str, 
             "passage_separator": words.SEPARATOR,
         },
     }
+
+
+def _architectures(model: dict[str, Any]) -> dict[str, list[str]]:
+    name = ARCHITECTURES.get(model.get("model_type", ""))
+    return {} if name is None or _CACHE_POLICY in model else {"architectures": [name]}

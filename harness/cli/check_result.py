@@ -96,6 +96,8 @@ def _state(model: ModelDescription) -> str:
     state = f"{model.state_bytes:,} bytes a sequence"
     if model.state_bits:
         state = f"{model.state_bits:,} bits of its context, for each question"
+    if model.cache_policy:
+        state += f" (--cache-policy {model.cache_policy})"
     if model.state_bytes_per_token:
         state += f" and {model.state_bytes_per_token:,} for each token of its context"
     return state

@@ -36,6 +36,9 @@ def list_command(endpoints_file: Path | None) -> None:
         kind = "served here" if endpoint.checkpoint else "connects to"
         channel = "  with its search channel" if endpoint.retrieval else ""
         click.echo(f"  {endpoint.name:<{width}}  {kind}: {endpoint.place}{channel}")
+    for group in file.groups:
+        if not group.found():
+            click.echo(f"  {group.name:<{width}}  no checkpoint in {group.checkpoints} yet")
     for name, one in installed_endpoints().items():
         click.echo(f"{name}: brought by {package_of(one)}")
 

@@ -88,7 +88,8 @@ def _endpoint_names(ctx: click.Context) -> tuple[str, ...]:
     try:
         file = load_endpoints(ctx.params.get("endpoints_file"), Path.cwd())
         names = [endpoint.name for endpoint in file.endpoints]
-        return (*names, *(one for one in installed_endpoints() if one not in names), "all")
+        groups = dict.fromkeys(one.group for one in file.endpoints if one.group is not None)
+        return (*names, *groups, *(one for one in installed_endpoints() if one not in names), "all")
     except HarnessError:
         return ()
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from harness.endpoints.checkpoint_groups import CheckpointGroup
 from harness.endpoints.endpoint import Endpoint
 from harness.endpoints.endpoint_tables import read_tables
 from harness.endpoints.installed import FILE_NAME, installed_endpoints, read_installed
@@ -22,30 +23,40 @@ class EndpointFile:
 
     path: Path
     endpoints: tuple[Endpoint, ...]
+    groups: tuple[CheckpointGroup, ...] = ()
 
     def select(self, names: Iterable[str]) -> tuple[Endpoint, ...]:
-        """The endpoints of these names; `all` are those of the file.
+        """The endpoints of these names; of a folder of checkpoints, all by the name of its table.
+
+        `all` are those of the file that have a table of their own.
 
         Raises InputError for unknown ones, and for a name that the file and a package have.
         """
-        by_name = {endpoint.name: endpoint for endpoint in self.endpoints}
-        installed = installed_endpoints()
         chosen: dict[str, Endpoint] = {}
         for name in names:
-            if name == "all":
-                chosen.update(by_name)
-            elif name in by_name and name in installed:
-                raise InputError(
-                    f"endpoint '{name}' is in {self.path}, and {package_of(installed[name])} "
-                    "brings one of that name: rename one, or uninstall the package"
-                )
-            elif name in by_name:
-                chosen[name] = by_name[name]
-            elif name in installed:
-                chosen[name] = read_installed(name, installed[name])
-            else:
-                raise unknown_name("endpoint", name, (*by_name, *installed))
+            chosen.update({endpoint.name: endpoint for endpoint in self._named(name)})
         return tuple(chosen.values())
+
+    def _named(self, name: str) -> list[Endpoint]:
+        by_name = {endpoint.name: endpoint for endpoint in self.endpoints}
+        installed = installed_endpoints()
+        if name == "all":
+            return [one for one in self.endpoints if one.group is None]
+        if name in by_name and name in installed:
+            raise InputError(
+                f"endpoint '{name}' is in {self.path}, and {package_of(installed[name])} "
+                "brings one of that name: rename one, or uninstall the package"
+            )
+        if name in by_name:
+            return [by_name[name]]
+        if members := [one for one in self.endpoints if one.group == name]:
+            return members
+        if name in installed:
+            return [read_installed(name, installed[name])]
+        for group in self.groups:
+            if f"{name}-".startswith(f"{group.name}-"):
+                raise group.lacks(name)
+        raise unknown_name("endpoint", name, (*by_name, *installed))
 
 
 def require_checkpoints(endpoints: Iterable[Endpoint]) -> None:
@@ -89,7 +100,9 @@ def load_endpoints(path: Path | None, working_directory: Path) -> EndpointFile:
     folders: tuple[Path, ...] = (path.absolute().parent,)
     if path == PACKAGED_FILE:
         folders = (working_directory, *_PACKAGED_FOLDERS)
-    endpoints = read_tables(path, folders)
-    if not endpoints:
+    tables = read_tables(path, folders)
+    if not tables.endpoints:
+        for group in tables.groups:
+            raise group.lacks(group.name)
         raise InputError(f"{path}: no endpoints in it")
-    return EndpointFile(path=path, endpoints=endpoints)
+    return EndpointFile(path=path, endpoints=tables.endpoints, groups=tables.groups)

@@ -40,6 +40,8 @@ class Endpoint:
     # How a gRPC address is dialled; and the variable that holds the token which is shown there.
     dialled: Dialing = IN_THE_CLEAR
     token_env: str = ""
+    # The table whose folder of checkpoints it is of.
+    group: str | None = None
     # Where a relative checkpoint is looked for, in this order.
     folders: tuple[Path, ...] = ()
 

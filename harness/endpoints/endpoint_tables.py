@@ -1,11 +1,13 @@
-"""The tables of an endpoints.toml, each read into an Endpoint."""
+"""The tables of an endpoints.toml, each read into an Endpoint, or into many of one folder."""
 
 import tomllib
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from harnessapi.rpc.targets import TargetError, parse_target
 
+from harness.endpoints.checkpoint_groups import CheckpointGroup
 from harness.endpoints.dialled import KEYS as DIALLED_KEYS
 from harness.endpoints.dialled import parse_dialled
 from harness.endpoints.endpoint import Endpoint, check_request
@@ -21,6 +23,7 @@ from harness.errors import InputError, unknown_name
 
 _KEYS: Final = (
     "checkpoint",
+    "checkpoints",
     "address",
     "retrieval",
     *SERVING_KEYS,
@@ -31,8 +34,16 @@ _KEYS: Final = (
 )
 
 
-def read_tables(path: Path, folders: tuple[Path, ...]) -> tuple[Endpoint, ...]:
-    """The endpoints of a file, in its order; `folders`: where relative checkpoints are looked for.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EndpointTables:
+    """What a file holds, in its order; `groups` are there too where no checkpoint is."""
+
+    endpoints: tuple[Endpoint, ...]
+    groups: tuple[CheckpointGroup, ...]
+
+
+def read_tables(path: Path, folders: tuple[Path, ...]) -> EndpointTables:
+    """The endpoints of a file; `folders`: where relative checkpoints are looked for.
 
     Raises InputError naming the file, the key and the value that is wrong.
     """
@@ -42,7 +53,34 @@ def read_tables(path: Path, folders: tuple[Path, ...]) -> tuple[Endpoint, ...]:
         raise InputError(f"{path}: {error}") from None
     except RecursionError:
         raise InputError(f"{path}: its values are nested too deeply") from None
-    return tuple(_parse(path, name, table, folders) for name, table in tables.items())
+    endpoints: list[Endpoint] = []
+    groups: list[CheckpointGroup] = []
+    for name, table in tables.items():
+        if isinstance(table, dict) and "checkpoints" in table:
+            group, members = _parse_group(path, name, table, folders)
+            groups.append(group)
+            endpoints += members
+        else:
+            endpoints.append(_parse(path, name, table, folders))
+    return EndpointTables(endpoints=tuple(endpoints), groups=tuple(groups))
+
+
+def _parse_group(
+    path: Path, name: str, table: dict[str, Any], folders: tuple[Path, ...]
+) -> tuple[CheckpointGroup, list[Endpoint]]:
+    where = f"{path}: [{name}]"
+    if both := [key for key in ("checkpoint", "address") if key in table]:
+        raise InputError(f"{where} has checkpoints and {both[0]}: it is one or the other")
+    within = _value(where, table, "checkpoints", str)
+    shared = {key: value for key, value in table.items() if key != "checkpoints"}
+    # Read like any other table, so that what is wrong with it is said though nothing is there yet.
+    example = _parse(path, name, {**shared, "checkpoint": within}, folders)
+    group = CheckpointGroup(name=name, checkpoints=within, folders=folders)
+    members = [
+        replace(example, name=f"{name}-{one}", checkpoint=f"{within}/{one}", group=name)
+        for one in group.found()
+    ]
+    return group, members
 
 
 def _parse(path: Path, name: str, table: Any, folders: tuple[Path, ...]) -> Endpoint:

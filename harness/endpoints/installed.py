@@ -31,9 +31,10 @@ def read_installed(name: str, one: EntryPoint) -> Endpoint:
         raise InputError(f"{where}: {one.value} is no package with an {FILE_NAME} in it")
     folder = Path(found.submodule_search_locations[0])
     try:
-        own = {endpoint.name: endpoint for endpoint in read_tables(folder / FILE_NAME, (folder,))}
+        tables = read_tables(folder / FILE_NAME, (folder,))
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
+    own = {endpoint.name: endpoint for endpoint in tables.endpoints}
     if name not in own:
         raise InputError(f"{where}: {folder / FILE_NAME} has no table [{name}]")
     return own[name]

@@ -4,12 +4,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from harnessapi.cache_policy import CachePolicyError, parse_cache_policy
 from harnessapi.devices import DEVICES
 
 from harness.errors import InputError, unknown_name
 from harness.way import Style
 
-KEYS: Final = ("backend", "device", "styles", "threads", "state_bits", "start_timeout_s")
+KEYS: Final = (
+    "backend",
+    "device",
+    "styles",
+    "threads",
+    "state_bits",
+    "cache_policy",
+    "start_timeout_s",
+)
 # What `harness serve model --backend` takes.
 BACKENDS: Final = ("auto", "engine", "vllm", "transformers")
 START_TIMEOUT_S: Final = 120.0
@@ -28,6 +37,8 @@ class Serving:
     threads: int | None = None
     # Of the state that a question finds.
     state_bits: int | None = None
+    # Which tokens its caches keep.
+    cache_policy: str | None = None
     start_timeout_s: float = START_TIMEOUT_S
 
     @property
@@ -39,6 +50,7 @@ class Serving:
             "--styles": ",".join(self.styles) if self.styles else None,
             "--threads": self.threads,
             "--state-bits": self.state_bits,
+            "--cache-policy": self.cache_policy,
         }
         return tuple(
             str(part) for name, value in told.items() if value is not None for part in (name, value)
@@ -56,6 +68,7 @@ def parse_serving(table: Mapping[str, Any]) -> Serving:
         styles=_styles(table["styles"]) if "styles" in table else None,
         threads=_threads(table.get("threads")),
         state_bits=_state_bits(table),
+        cache_policy=_cache_policy(table.get("cache_policy")),
         start_timeout_s=_seconds(table.get("start_timeout_s", START_TIMEOUT_S)),
     )
 
@@ -90,6 +103,16 @@ def _state_bits(table: Mapping[str, Any]) -> int | None:
             "the bits have not kept"
         )
     return value
+
+
+def _cache_policy(value: object) -> str | None:
+    if value is None:
+        return None
+    try:
+        parse_cache_policy(str(value))
+    except CachePolicyError as error:
+        raise InputError(f"cache_policy = {error}") from error
+    return str(value)
 
 
 def _seconds(value: object) -> float:

@@ -60,6 +60,7 @@ class Script:
     never_listens: bool = False
     version: int = 1
     state_bits: int = 0
+    cache_policy: str = ""
     max_prompt_tokens: int = 10_000
     trained_tasks: tuple[str, ...] = ()
     # (task, way, contexts).
@@ -120,6 +121,7 @@ class FakeModel(inference_pb2_grpc.InferenceServiceServicer):
                 num_parameters=1234,
                 state_bytes=512,
                 state_bits=self.script.state_bits,
+                cache_policy=self.script.cache_policy,
                 dtype="float32",
                 device="cpu",
                 num_slots=64,

@@ -11,7 +11,7 @@ from harness.runs.manifest import EndpointRecord, Manifest
 from harness.tasks.foreign import TaskSource
 
 # What decides an answer of a server of ours.
-_SERVED: Final = ("checkpoint_digest", "tokenizer_digest", "state_bits")
+_SERVED: Final = ("checkpoint_digest", "tokenizer_digest", "state_bits", "cache_policy")
 # What there is to compare of a server that has no digests.
 _NAMES: Final = ("name", "engine")
 

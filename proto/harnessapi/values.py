@@ -96,6 +96,9 @@ class ModelDescription:
     # Where a question begins all that is known of its context are so many bits, and `state_bytes`
     # are these; 0: the whole state goes on.
     state_bits: int = 0
+    # Which tokens its attention layers keep, as cache_policy.py reads it; empty: not told otherwise
+    # than the checkpoint has it.
+    cache_policy: str = ""
     context_limit: int | None = None
     # What is computed in, and how the weights are stored.
     dtype: str = ""

@@ -23,6 +23,7 @@ def describe(
     device: str = "cpu",
     decoding: str = IN_BATCHES,
     state_bits: int = 0,
+    cache_policy: str = "",
 ) -> ModelDescription:
     """`distribution` is the installed package whose engine runs the model, in float32.
 
@@ -40,6 +41,7 @@ def describe(
         state_bytes=model.state_bytes(),
         state_bytes_per_token=model.state_bytes_per_token(),
         state_bits=state_bits,
+        cache_policy=cache_policy,
         context_limit=model.context_limit,
         engine=distribution,
         engine_version=_version(distribution),

@@ -32,6 +32,7 @@ def backend_on_engine(hosting: Hosting, load: str, options: EngineOptions) -> Ba
         styles=hosting.styles,
         state_bits=hosting.state_bits,
         log_format=hosting.log_format,
+        cache_policy=hosting.cache_policy,
     )
     source = EngineProcess.launch(spec)
     return Backend(

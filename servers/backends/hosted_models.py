@@ -7,6 +7,7 @@ import torch
 from harnessapi.devices import choose_device
 from harnessapi.values import IN_BATCHES, ROW_BY_ROW
 
+from harness_servers.backends.cache_policies import with_policy
 from harness_servers.backends.description import OWN_DISTRIBUTION, describe
 from harness_servers.backends.narrowing import narrowed
 from harness_servers.checkpoints.checkpoint import Checkpoint, load_checkpoint
@@ -24,7 +25,9 @@ _WITHOUT_CUDA: Final = (
 
 def load_own(spec: EngineSpec) -> HostedModel:
     """One of our models. Raises CheckpointError."""
-    checkpoint = load_checkpoint(spec.folder)
+    checkpoint: Checkpoint[SequenceModel] = load_checkpoint(spec.folder)
+    if spec.cache_policy is not None:
+        checkpoint = with_policy(checkpoint, spec.cache_policy)
     if not reads_in_pieces(checkpoint.model):
         raise CheckpointError(
             f"checkpoint {spec.folder}: a text read in pieces gives other logits than read at "
@@ -66,6 +69,7 @@ def _hosted(
         name=spec.name or checkpoint.name,
         styles=spec.styles,
         state_bits=spec.state_bits or 0,
+        cache_policy=spec.cache_policy or "",
     )
     return HostedModel(
         model=checkpoint.model,

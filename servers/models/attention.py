@@ -14,7 +14,10 @@ from torch.nn import functional as F  # noqa: N812
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AttentionShape:
-    """The sizes of one attention layer; `rotary_size` of each head's P channels are rotated."""
+    """The sizes of one attention layer; `rotary_size` of each head's P channels are rotated.
+
+    0 of them: it knows the order of its tokens from elsewhere.
+    """
 
     hidden_size: int
     num_heads: int
@@ -22,7 +25,9 @@ class AttentionShape:
     head_dim: int
     rotary_size: int
     rope_theta: float
+    # Of queries, keys and values.
     use_bias: bool = False
+    use_output_bias: bool = False
 
 
 class Attention(nn.Module):
@@ -36,7 +41,7 @@ class Attention(nn.Module):
         self.q_proj = nn.Linear(shape.hidden_size, query_size, bias=shape.use_bias)
         self.k_proj = nn.Linear(shape.hidden_size, key_size, bias=shape.use_bias)
         self.v_proj = nn.Linear(shape.hidden_size, key_size, bias=shape.use_bias)
-        self.o_proj = nn.Linear(query_size, shape.hidden_size, bias=shape.use_bias)
+        self.o_proj = nn.Linear(query_size, shape.hidden_size, bias=shape.use_output_bias)
 
     def forward(self, hidden_BLD: Tensor) -> Tensor:
         """Attends within whole sequences: (B, L, D)."""
@@ -51,6 +56,8 @@ class Attention(nn.Module):
         query_BLHP = self.q_proj(hidden_BLD).unflatten(-1, by_head)
         key_BLGP = self.k_proj(hidden_BLD).unflatten(-1, by_head)
         value_BLGP = self.v_proj(hidden_BLD).unflatten(-1, by_head)
+        if not self.shape.rotary_size:
+            return query_BLHP, key_BLGP, value_BLGP
         cos_BLR, sin_BLR = self._rotation(positions_BL)
         return (
             _rotate(query_BLHP, cos_BLR, sin_BLR),
@@ -76,7 +83,13 @@ def attend(
 ) -> Tensor:
     """Each query gathers from the tokens up to its own position: (B, L, H, P)."""
     places_T = torch.arange(key_BTGP.shape[1], device=key_BTGP.device)
-    is_seen_BLT = places_T <= positions_BL[..., None]
+    return attend_where(query_BLHP, key_BTGP, value_BTGP, places_T <= positions_BL[..., None])
+
+
+def attend_where(
+    query_BLHP: Tensor, key_BTGP: Tensor, value_BTGP: Tensor, is_seen_BLT: Tensor
+) -> Tensor:
+    """Each query gathers from the tokens that it sees, of which there is one: (B, L, H, P)."""
     mixed_BHLP = F.scaled_dot_product_attention(
         query_BLHP.transpose(1, 2),
         key_BTGP.transpose(1, 2),

@@ -17,8 +17,8 @@ from harness_servers.models.bamba_config import HybridConfig, parse_hybrid
 from harness_servers.models.bamba_layers import Backbone, Layer
 from harness_servers.models.cached_attention import attend_cached, find_places
 from harness_servers.models.caches import FIRST_CAPACITY, NUM_READ, cache_name, is_cache
-from harness_servers.models.mamba2_mixer import Rows
 from harness_servers.models.packed_linear import PackedLinear
+from harness_servers.models.packed_rows import Rows
 from harness_servers.models.protocol import State
 
 

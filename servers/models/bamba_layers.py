@@ -8,28 +8,16 @@ from collections.abc import Callable, Iterable
 from typing import cast
 
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
 
 from harness_servers.models.attention import Attention
 from harness_servers.models.bamba_config import HybridConfig
-from harness_servers.models.mamba2_mixer import INITIAL_EMBEDDING_STD, Mamba2Mixer
+from harness_servers.models.feed_forward import GatedFeedForward
+from harness_servers.models.initial_weights import INITIAL_EMBEDDING_STD
+from harness_servers.models.mamba2_mixer import Mamba2Mixer
 from harness_servers.models.rms_norm import RmsNorm
 
 # What a layer does between its norm and its residual.
 Mix = Callable[[int, "Layer", Tensor], Tensor]
-
-
-class _FeedForward(nn.Module):
-    def __init__(self, hidden_size: int, inner_size: int, *, use_bias: bool) -> None:
-        super().__init__()
-        self.gate_proj = nn.Linear(hidden_size, inner_size, bias=use_bias)
-        self.up_proj = nn.Linear(hidden_size, inner_size, bias=use_bias)
-        self.down_proj = nn.Linear(inner_size, hidden_size, bias=use_bias)
-
-    def forward(self, hidden_D: Tensor) -> Tensor:
-        inner = F.silu(self.gate_proj(hidden_D)) * self.up_proj(hidden_D)
-        output_D: Tensor = self.down_proj(inner)
-        return output_D
 
 
 class Layer(nn.Module):
@@ -41,7 +29,7 @@ class Layer(nn.Module):
         size, epsilon = config.mixer.hidden_size, config.mixer.norm_epsilon
         self.input_layernorm = RmsNorm(size, eps=epsilon)
         self.pre_ff_layernorm = RmsNorm(size, eps=epsilon)
-        self.feed_forward = _FeedForward(size, config.inner_size, use_bias=config.use_mlp_bias)
+        self.feed_forward = GatedFeedForward(size, config.inner_size, use_bias=config.use_mlp_bias)
         if attends:
             self.self_attn = Attention(config.attention)
         else:

@@ -23,17 +23,48 @@ def positive_float(config: Mapping[str, Any], key: str, default: float) -> float
     return float(value)
 
 
-def require_value(config: Mapping[str, Any], key: str, only: str) -> None:
+def share(config: Mapping[str, Any], key: str, default: float | None = None) -> float:
+    """A number from 0 to 1 under `key`. Raises ConfigError."""
+    if default is None and key not in config:
+        raise ConfigError(f"config.json has no {key!r}")
+    value = config.get(key, default)
+    if not is_number(value) or not 0 <= value <= 1:
+        raise ConfigError(f"config.json: {key} is {value!r}; a number from 0 to 1 was expected")
+    return float(value)
+
+
+def require_value(config: Mapping[str, Any], key: str, only: object) -> None:
     """Raises ConfigError where `key` is there and is not the one value that is known."""
     value = config.get(key, only)
     if value != only:
         raise ConfigError(f"config.json: {key} is {value!r}; only {only!r} is known")
 
 
+def require_tied(config: Mapping[str, Any]) -> None:
+    """Raises ConfigError where embedding and head are not one matrix."""
+    value = config.get("tie_word_embeddings", True)
+    if value is not True:
+        raise ConfigError(
+            f"config.json: tie_word_embeddings is {value!r}; {config.get('model_type')} ties them"
+        )
+
+
 def require_divisor(config: Mapping[str, Any], divisor: str, key: str, whole: int) -> None:
     """Raises ConfigError where the number under `divisor` does not divide `whole`, named `key`."""
     if whole % config[divisor]:
         raise ConfigError(f"config.json: {divisor} {config[divisor]} does not divide {key} {whole}")
+
+
+def layer_numbers(config: Mapping[str, Any], key: str, num_layers: int) -> tuple[int, ...]:
+    """The layers, from 0, that a list under `key` names; none without it. Raises ConfigError."""
+    numbers = config.get(key)
+    if numbers is None:
+        numbers = []
+    if not isinstance(numbers, list) or not all(
+        isinstance(number, int) and 0 <= number < num_layers for number in numbers
+    ):
+        raise ConfigError(f"config.json: {key} is {numbers!r}; layers are 0 to {num_layers - 1}")
+    return tuple(sorted(set(numbers)))
 
 
 def time_step_limit(config: Mapping[str, Any]) -> tuple[float, float]:

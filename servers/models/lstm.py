@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from harness_servers.models.protocol import ConfigError, State, positive_int
+from harness_servers.models.config_values import require_tied
+from harness_servers.models.protocol import State, positive_int
 
 _MAX_LAYERS: Final = 1024
 
@@ -49,9 +50,7 @@ class LstmModel(nn.Module):
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
         """See CheckpointModel.from_config."""
-        if config.get("tie_word_embeddings", True) is not True:
-            value = config["tie_word_embeddings"]
-            raise ConfigError(f"config.json: tie_word_embeddings is {value!r}; lstm ties them")
+        require_tied(config)
         return cls(
             LstmConfig(
                 vocab_size=positive_int(config, "vocab_size"),

@@ -3,7 +3,7 @@
 Shapes: B sequences, L tokens, D width, V vocabulary, S slots; see mamba2_mixer.py for the rest.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar, Final, Self, cast
 
@@ -18,12 +18,15 @@ from harness_servers.models.config_values import (
     require_value,
     time_step_limit,
 )
-from harness_servers.models.mamba2_mixer import INITIAL_EMBEDDING_STD, Mamba2Mixer, MixerShape, Rows
+from harness_servers.models.initial_weights import INITIAL_EMBEDDING_STD
+from harness_servers.models.mamba2_mixer import Adaptation, Mamba2Mixer
+from harness_servers.models.mamba2_shape import MixerShape
 from harness_servers.models.packed_linear import PackedLinear
+from harness_servers.models.packed_rows import Rows
 from harness_servers.models.protocol import ConfigError, State, positive_int
 from harness_servers.models.rms_norm import RmsNorm
 
-_MAX_LAYERS: Final = 1024
+MAX_LAYERS: Final = 1024
 
 
 class _Block(nn.Module):
@@ -33,7 +36,7 @@ class _Block(nn.Module):
         self.mixer = Mamba2Mixer(shape)
 
 
-class _Backbone(nn.Module):
+class _Mamba2Backbone(nn.Module):
     def __init__(self, shape: MixerShape, num_layers: int, vocabulary_size: int) -> None:
         super().__init__()
         self.embeddings = nn.Embedding(vocabulary_size, shape.hidden_size)
@@ -58,25 +61,32 @@ class Mamba2Model(nn.Module):
         super().__init__()
         self.shape = shape
         self.vocabulary_size = vocabulary_size
-        self.backbone = _Backbone(shape, num_layers, vocabulary_size)
+        self.backbone = _Mamba2Backbone(shape, num_layers, vocabulary_size)
         self.lm_head = None if tied else nn.Linear(shape.hidden_size, vocabulary_size, bias=False)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
         """A model of the shape of a Hugging Face config. Raises ConfigError."""
         return cls(
-            _mixer_shape(config),
-            positive_int(config, "num_hidden_layers", at_most=_MAX_LAYERS),
+            mixer_shape(config),
+            positive_int(config, "num_hidden_layers", at_most=MAX_LAYERS),
             positive_int(config, "vocab_size"),
             tied=flag(config, "tie_word_embeddings", False),
         )
 
     def forward(self, tokens_BL: Tensor, is_wanted_BL: Tensor) -> Tensor:
         """Logits (T, V) at the T wanted positions, row by row, from an empty state: training."""
-        hidden_BLD = self.backbone.embeddings(tokens_BL)
-        for _, block in self.backbone.blocks():
-            hidden_BLD = hidden_BLD + block.mixer(block.norm(hidden_BLD))
-        return F.linear(self.backbone.norm_f(hidden_BLD[is_wanted_BL]), self._head_weight)
+        hidden_BLD = self.train_layers(self.backbone.embeddings(tokens_BL))
+        return F.linear(self.backbone.norm_f(hidden_BLD[is_wanted_BL]), self.head_weight)
+
+    def train_layers(
+        self, hidden_BLD: Tensor, adaptations: Sequence[Adaptation] | None = None
+    ) -> Tensor:
+        """All layers over whole rows from an empty state; adaptations are by layer."""
+        for layer, block in self.backbone.blocks():
+            adaptation = None if adaptations is None else adaptations[layer]
+            hidden_BLD = hidden_BLD + block.mixer(block.norm(hidden_BLD), adaptation)
+        return hidden_BLD
 
     def init_state(self, num_slots: int) -> State:
         """By layer: the convolution's last inputs (S, J, X) and the scan's state (S, H, P, N)."""
@@ -104,15 +114,37 @@ class Mamba2Model(nn.Module):
         return self._read(tokens_BL, state, rows, to_last=False)
 
     def _read(self, tokens_BL: Tensor, state: State, rows: Rows, *, to_last: bool) -> Tensor:
-        hidden = self.backbone.embeddings(rows.pack(tokens_BL))
+        embedded_TD = self.backbone.embeddings(rows.pack(tokens_BL))
+        return self.say(self.read_layers(embedded_TD, state, rows, to_last=to_last))
+
+    def read_layers(
+        self,
+        hidden: Tensor,
+        state: State,
+        rows: Rows,
+        *,
+        to_last: bool,
+        adaptations: Sequence[Adaptation] | None = None,
+    ) -> Tensor:
+        """Reads packed tokens into all layers' states; see Mamba2Mixer.read."""
         top = len(self.backbone.layers) - 1
         for layer, block in self.backbone.blocks():
             states = state[f"conv.{layer}"], state[f"scan.{layer}"]
             # Nothing is above the top layer: of what it says the last may be all that is wanted.
             ends = to_last and layer == top
-            mixed = block.mixer.read(block.norm(hidden), *states, rows, to_last=ends)
+            mixed = block.mixer.read(
+                block.norm(hidden),
+                *states,
+                rows,
+                to_last=ends,
+                adaptation=None if adaptations is None else adaptations[layer],
+            )
             hidden = (rows.last(hidden) if ends else hidden) + mixed
-        return self._head(self.backbone.norm_f(hidden))
+        return hidden
+
+    def say(self, hidden_TD: Tensor) -> Tensor:
+        """Logits (T, V) of what the layers gave; without gradients."""
+        return self._head(self.backbone.norm_f(hidden_TD))
 
     @torch.inference_mode()
     def decode(self, tokens_B: Tensor, state: State, slots_B: Tensor) -> Tensor:
@@ -128,17 +160,19 @@ class Mamba2Model(nn.Module):
         return 0
 
     @property
-    def _head_weight(self) -> Tensor:
+    def head_weight(self) -> Tensor:
+        """(V, D)."""
         head = self.backbone.embeddings if self.lm_head is None else self.lm_head
         return head.weight
 
     @cached_property
     def _head(self) -> PackedLinear:
         """Made at the first read, as a mixer's constants are."""
-        return PackedLinear(self._head_weight)
+        return PackedLinear(self.head_weight)
 
 
-def _mixer_shape(config: Mapping[str, Any]) -> MixerShape:
+def mixer_shape(config: Mapping[str, Any]) -> MixerShape:
+    """Of a Hugging Face config. Raises ConfigError."""
     hidden_size = positive_int(config, "hidden_size")
     inner_size = int(positive_float(config, "expand", 2) * hidden_size)
     num_heads = positive_int(config, "num_heads")

@@ -10,7 +10,6 @@ W = X + H, S slots.
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
 
 import numpy as np
 import torch
@@ -18,95 +17,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from harness_servers.models import ssd
-from harness_servers.models.compiled import Floats, Integers
+from harness_servers.models.compiled import Floats
 from harness_servers.models.gated_norm import GatedRmsNorm
+from harness_servers.models.initial_weights import initial_step_bias
+from harness_servers.models.mamba2_shape import MixerShape
 from harness_servers.models.mixer_gradients import trained_convolution, trained_scan
 from harness_servers.models.mixer_loops import convolve, scan, time_steps
 from harness_servers.models.packed_linear import PackedLinear
+from harness_servers.models.packed_rows import Rows
 
-# As in transformers: wide enough for tied embeddings to tell words apart from the start.
-INITIAL_EMBEDDING_STD: Final = 0.1
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MixerShape:
-    """The sizes of one mixer."""
-
-    hidden_size: int
-    inner_size: int
-    num_heads: int
-    state_size: int
-    num_groups: int
-    conv_kernel: int
-    chunk_size: int
-    norm_epsilon: float
-    use_bias: bool = False
-    use_conv_bias: bool = True
-    time_step_limit: tuple[float, float] = (0.0, math.inf)
-    # The gated norm is over the whole inner width, as transformers has it; by group is how the
-    # authors' own code (mamba_ssm) trains models of several groups.
-    norm_by_group: bool = False
-
-    @property
-    def num_normed(self) -> int:
-        """Parts of the inner width that are normalized apart."""
-        return self.num_groups if self.norm_by_group else 1
-
-    @property
-    def head_dim(self) -> int:
-        """P."""
-        return self.inner_size // self.num_heads
-
-    @property
-    def conv_size(self) -> int:
-        """X."""
-        return self.inner_size + 2 * self.num_groups * self.state_size
-
-    def init_state(self, num_rows: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """The convolution's last inputs (B, J, X) and the scan's state (B, H, P, N), zero.
-
-        The state is float32: what a rounder format loses at a token is lost for all that follow.
-        """
-        conv = (num_rows, self.conv_kernel - 1, self.conv_size)
-        scan = (num_rows, self.num_heads, self.head_dim, self.state_size)
-        return (
-            torch.zeros(conv, dtype=torch.float32, device=device),
-            torch.zeros(scan, dtype=torch.float32, device=device),
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rows:
-    """Where rows of tokens belong: a slot and a length (at least 1) for each."""
-
-    slots_B: Tensor
-    lengths_B: Tensor
-
-    @cached_property
-    def arrays(self) -> tuple[Integers, Integers]:
-        """Slots and lengths as the compiled loops of every layer take them."""
-        return self.slots_B.numpy(), self.lengths_B.numpy()
-
-    def pack(self, padded_BL: Tensor) -> Tensor:
-        """The tokens of all rows one after another, without what pads them: (T, ...)."""
-        length = padded_BL.shape[1]
-        if length == 1:
-            return padded_BL[:, 0]
-        return padded_BL[torch.arange(length) < self.lengths_B[:, None]]
-
-    def unpack(self, values_T: Tensor, length: int) -> Tensor:
-        """The rows of packed values, zero behind their lengths: (B, L, ...)."""
-        if length == 1:
-            return values_T[:, None]
-        padded_BL = values_T.new_zeros(len(self.lengths_B), length, *values_T.shape[1:])
-        padded_BL[torch.arange(length) < self.lengths_B[:, None]] = values_T
-        return padded_BL
-
-    def last(self, values_T: Tensor) -> Tensor:
-        """What stands at each row's last token: (B, ...) of (T, ...)."""
-        if len(values_T) == len(self.lengths_B):
-            return values_T
-        return values_T[self.lengths_B.cumsum(0) - 1]
+# What the projected time steps are multiplied by and what is added to them, before their bias: for
+# every token, (..., 1) and (..., H).
+Adaptation = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,7 +60,7 @@ class Mamba2Mixer(nn.Module):
             groups=shape.conv_size,
             bias=shape.use_conv_bias,
         )
-        self.dt_bias = nn.Parameter(_initial_dt_bias(shape.num_heads))
+        self.dt_bias = nn.Parameter(initial_step_bias(shape.num_heads))
         self.A_log = nn.Parameter(torch.log(torch.arange(1.0, shape.num_heads + 1)))
         self.D = nn.Parameter(torch.ones(shape.num_heads))
         self.norm = GatedRmsNorm(
@@ -146,10 +68,12 @@ class Mamba2Mixer(nn.Module):
         )
         self.out_proj = nn.Linear(shape.inner_size, shape.hidden_size, bias=shape.use_bias)
 
-    def forward(self, hidden_BLD: Tensor) -> Tensor:
+    def forward(self, hidden_BLD: Tensor, adaptation: Adaptation | None = None) -> Tensor:
         """Reads whole rows from empty states, with gradients: (B, L, D)."""
         shape = self.shape
         gate_BLI, rest_BLW = self.in_proj(hidden_BLD).tensor_split([shape.inner_size], -1)
+        if adaptation is not None:
+            rest_BLW = self._adapt(rest_BLW, adaptation)
         # Compiled loops are a CPU's, and of float32; a GPU is kept busy by matrix products.
         is_compiled = rest_BLW.device.type == "cpu" and rest_BLW.dtype == torch.float32
         recur = self._recur_by_token if is_compiled else self._recur_in_chunks
@@ -177,7 +101,14 @@ class Mamba2Mixer(nn.Module):
         return (y_BLHP + self.D[:, None] * given.x_BLHP).flatten(2)
 
     def read(
-        self, hidden_TD: Tensor, conv_SJX: Tensor, state_SHPN: Tensor, rows: Rows, *, to_last: bool
+        self,
+        hidden_TD: Tensor,
+        conv_SJX: Tensor,
+        state_SHPN: Tensor,
+        rows: Rows,
+        *,
+        to_last: bool,
+        adaptation: Adaptation | None = None,
     ) -> Tensor:
         """Reads packed tokens into both states, which are changed in place; without gradients.
 
@@ -186,6 +117,8 @@ class Mamba2Mixer(nn.Module):
         """
         constants = self._constants
         rest_TW = constants.project_rest(hidden_TD)
+        if adaptation is not None:
+            rest_TW = self._adapt(rest_TW, adaptation)
         wanted_OD = rows.last(hidden_TD) if to_last else hidden_TD
         y_OI = torch.empty(len(wanted_OD), self.shape.inner_size)
         self._recur(rest_TW.numpy(), conv_SJX.numpy(), state_SHPN.numpy(), rows, y_OI.numpy())
@@ -223,6 +156,12 @@ class Mamba2Mixer(nn.Module):
         weight, bias = self.in_proj.weight, self.in_proj.bias
         return PackedLinear(weight[channels], None if bias is None else bias[channels])
 
+    def _adapt(self, rest_W: Tensor, adaptation: Adaptation) -> Tensor:
+        """The same channels, with other time steps."""
+        scale_1, shift_H = adaptation
+        convolved_X, dt_H = rest_W.tensor_split([self.shape.conv_size], -1)
+        return torch.cat([convolved_X, dt_H * scale_1 + shift_H], -1)
+
     def _time_steps(self, rest_W: Tensor) -> Tensor:
         """From the channels behind those that are convolved."""
         low, high = self.shape.time_step_limit
@@ -244,10 +183,3 @@ class Mamba2Mixer(nn.Module):
             b_BLGN=torch.unflatten(b_BLGN, -1, by_group),
             c_BLGN=torch.unflatten(c_BLGN, -1, by_group),
         )
-
-
-def _initial_dt_bias(num_heads: int) -> Tensor:
-    """Time steps between 0.001 and 0.1, evenly in their logarithm, before the softplus."""
-    low, high = math.log(0.001), math.log(0.1)
-    dt_H = torch.exp(torch.rand(num_heads) * (high - low) + low)
-    return dt_H + torch.log(-torch.expm1(-dt_H))

@@ -11,7 +11,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from harness_servers.models import ssd
 from harness_servers.models.mamba2 import Mamba2Model
-from harness_servers.models.mamba2_mixer import Mamba2Mixer
+from harness_servers.models.mamba2_mixer import Adaptation, Mamba2Mixer
 
 
 @torch.inference_mode()
@@ -25,11 +25,16 @@ def reference_logits(model: Mamba2Model, tokens: Sequence[int]) -> Tensor:
     return logits_LV
 
 
-def reference_mix(mixer: Mamba2Mixer, hidden_LD: Tensor) -> Tensor:
+def reference_mix(
+    mixer: Mamba2Mixer, hidden_LD: Tensor, adaptation: Adaptation | None = None
+) -> Tensor:
     """One mixer over a whole sequence, (L, D)."""
     shape = mixer.shape
     sizes = [shape.inner_size, shape.conv_size, shape.num_heads]
     gate_LI, mixed_LX, dt_LH = torch.split(mixer.in_proj(hidden_LD), sizes, -1)
+    if adaptation is not None:
+        scale_L1, shift_LH = adaptation
+        dt_LH = dt_LH * scale_L1 + shift_LH
     dt_LH = F.softplus(dt_LH + mixer.dt_bias).clamp(*shape.time_step_limit)
     x_LI, b_LX, c_LX = torch.split(
         F.silu(_convolve(mixer, mixed_LX)),

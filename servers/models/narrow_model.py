@@ -16,9 +16,9 @@ from torch import Tensor
 from harness_servers.models.protocol import SequenceModel, State
 from harness_servers.models.state_code import StateCode
 
-# Tensors of a state that hold its last few tokens as they came: the same before every question of a
-# task, but for the last of its values. What is kept of them is their mean.
-_SHORT_TERM: Final = "conv."
+# Tensors of a state that hold its last few tokens as they came (convolutions, token shifts): the
+# same before every question of a task, but for the last of its values. Their mean is kept of them.
+_SHORT_TERM: Final = ("conv.", "shift.", "channel_shift.")
 # Contexts that are read at once to fit a code.
 _BATCH: Final = 32
 
@@ -129,7 +129,8 @@ class NarrowModel:
         sums = {name: torch.zeros(()) for name in self._dropped}
         for first in range(0, len(contexts), _BATCH):
             state = self._read(contexts[first : first + _BATCH])
-            kept.append(torch.cat([state[name].flatten(1) for name in self._kept], dim=1))
+            rows = [state[name].reshape(len(state[name]), -1) for name in self._kept]
+            kept.append(torch.cat(rows, dim=1))
             sums = {name: total + state[name].sum(0) for name, total in sums.items()}
         code = StateCode.fit(torch.cat(kept), self._num_bits)
         return code, {name: total / len(contexts) for name, total in sums.items()}

@@ -1,7 +1,7 @@
 """What the engine needs of a model: state that it owns by slot, prefill and decode."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 from torch import Tensor
 
@@ -27,7 +27,7 @@ class ModelShape(Protocol):
 
     @property
     def context_limit(self) -> int | None:
-        """Tokens that a sequence may have in all; None where its state does not grow."""
+        """Tokens that a sequence may have in all; None: as many as it likes."""
         ...
 
     def state_bytes(self) -> int:
@@ -69,6 +69,23 @@ class SequenceModel(ModelShape, Protocol):
 
     def decode(self, tokens_B: Tensor, state: State, slots_B: Tensor) -> Tensor:
         """Reads one token each; the same as prefill with length 1, and faster. Logits (B, V)."""
+        ...
+
+
+@runtime_checkable
+class PromptModel(Protocol):
+    """What a SequenceModel may have besides: it does something where a prompt ends.
+
+    Until then it reads a prompt in any pieces, and a slot that was begun is that of a prompt; what
+    is read afterwards, whoever wrote it, is none.
+    """
+
+    def end_prompts(self, state: State, slots_B: Tensor) -> Tensor:
+        """Ends prompts of at least a token that these slots have read, each of them once.
+
+        Writes the slots in place, leaves all others as they are. Returns the logits (B, V) after
+        each prompt, in place of those that reading its last token gave. Without gradients.
+        """
         ...
 
 

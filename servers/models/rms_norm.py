@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 
 from harness_servers.models.compiled import Floats, compiled
 
@@ -34,6 +35,19 @@ class RmsNorm(nn.RMSNorm):
         """A view (D,), made once: conversions took a third of a step of one sequence."""
         weight_D: Floats = self.weight.detach().numpy()
         return weight_D
+
+
+class OffsetRmsNorm(nn.Module):
+    """RMS norm as Gemma has it: what is learnt is how far each channel's weight lies from 1."""
+
+    def __init__(self, width: int, *, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(width))
+        self._epsilon = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any leading dimensions."""
+        return F.rms_norm(x, self.weight.shape, 1 + self.weight, self._epsilon)
 
 
 @compiled

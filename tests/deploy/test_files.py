@@ -102,7 +102,8 @@ def test_the_harness_knows_every_endpoint_of_the_fleet_and_where_it_listens(
 ) -> None:
     tables = tomllib.loads((root / "deploy" / "endpoints.toml").read_text())
     packaged = tomllib.loads((root / "harness" / "endpoints.toml").read_text())
-    assert packaged.keys() <= tables.keys()
+    # Not the many of a folder of checkpoints: a service each would be too many.
+    assert {name for name in packaged if "checkpoint" in packaged[name]} <= tables.keys()
     for name, table in tables.items():
         service = name.removesuffix("-rag")
         listen = services[service]["command"][2]

@@ -54,7 +54,7 @@ def test_a_wheel_has_every_checkpoint_that_its_endpoints_name_and_stays_small(
     root: Path, wheel: zipfile.ZipFile, wheel_file: Path
 ) -> None:
     tables = tomllib.loads((root / "harness" / "endpoints.toml").read_text())
-    for folder in {table["checkpoint"] for table in tables.values()}:
+    for folder in {table["checkpoint"] for table in tables.values() if "checkpoint" in table}:
         for name in ("config.json", "model.safetensors", "tokenizer.json", "README.md"):
             assert wheel.read(f"harness/{folder}/{name}") == (root / folder / name).read_bytes()
     assert wheel_file.stat().st_size < 10_000_000

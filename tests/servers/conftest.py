@@ -268,7 +268,9 @@ def make_random(kind, shape: Mapping[str, object], vocab_size: int, seed: int = 
         torch.manual_seed(seed)
         model = kind.from_config({**shape, "vocab_size": vocab_size, "tie_word_embeddings": True})
         for name, weight in model.named_parameters():
-            if name.endswith("proj.weight"):
+            if not weight.any():  # some begin at zero, and so would pass nothing on
+                torch.nn.init.normal_(weight, std=0.3)
+            elif name.endswith("proj.weight"):
                 weight.data *= 3
     model.eval()
     return model

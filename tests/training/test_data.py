@@ -1,3 +1,4 @@
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -143,4 +144,5 @@ def test_the_shipped_recipes_are_readable():
     recipes = sorted(Path("checkpoints").rglob("recipe.toml"))
     assert recipes
     for path in recipes:
-        assert load_recipe(path).name == path.parent.name
+        models = tomllib.loads(path.read_text()).get("models", [None])
+        assert {load_recipe(path, model).name for model in models} == {path.parent.name}

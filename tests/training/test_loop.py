@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from harness_servers.checkpoints.checkpoint import save_checkpoint
+from harness_servers.models.llama_model import LlamaModel
 from harness_training.loop import (
     learning_rate,
     make_optimizer,
@@ -171,3 +172,24 @@ def test_a_trained_llama_is_the_one_that_transformers_loads(tmp_path) -> None:
         expected = loaded(tokens).logits.flatten(0, 1)
         logits = model(tokens, torch.ones_like(tokens, dtype=torch.bool))
     torch.testing.assert_close(logits, expected)
+
+
+def test_a_llama_that_forgets_is_trained_as_our_engine_serves_it():
+    shape = {
+        "model_type": "llama",
+        "hidden_size": 16,
+        "intermediate_size": 24,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "cache_policy": "window=4,full=1",
+    }
+    model = make_model(checkpoint_config(shape, TOKENIZER), 1, "cpu")
+    assert isinstance(model, LlamaModel)
+    tokens = torch.arange(12)[None]
+    logits = model(tokens, torch.ones_like(tokens, dtype=torch.bool))
+    logits.square().sum().backward()
+    assert all(weight.grad.abs().sum() > 0 for weight in model.parameters())
+    model.eval()
+    state = model.init_state(1)
+    read = model.read_all(tokens, torch.tensor([12]), state, torch.tensor([0]))
+    torch.testing.assert_close(read, logits.detach(), atol=1e-5, rtol=1e-4)

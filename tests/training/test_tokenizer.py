@@ -10,7 +10,8 @@ from harness.tasks import vocabulary as words
 from harness.tasks.prompts import render
 from harness.tasks.symbolic import write
 from harness.way import Prompting, Way
-from harness_training.tokenizer import build_tokenizer
+from harness_servers.models import MODELS
+from harness_training.tokenizer import ARCHITECTURES, build_tokenizer, checkpoint_config
 
 TOKENIZER = build_tokenizer()
 
@@ -77,3 +78,12 @@ def test_a_prompt_has_a_token_for_every_word(name):
     task = make_task(name, size=16)
     prompt = render(task, task.sample(Split.TEST, 0, 0), Way())
     assert len(TOKENIZER.encode(prompt).ids) == len(prompt.split())
+
+
+def test_a_config_names_the_class_of_those_who_compute_the_same():
+    assert ARCHITECTURES.keys() < MODELS.keys()
+    for model_type in MODELS:
+        named = checkpoint_config({"model_type": model_type}, TOKENIZER).get("architectures", [])
+        assert named == [ARCHITECTURES[model_type]] * (model_type in ARCHITECTURES)
+    own = {"model_type": "llama", "cache_policy": "tova=6"}
+    assert "architectures" not in checkpoint_config(own, TOKENIZER)

@@ -42,3 +42,27 @@ def test_another_seed_is_another_training_with_a_state_of_its_own(recipe: Path) 
     assert train("four", "--seed", "4") != weights
     states = {path.name for path in root.glob("*.safetensors")}
     assert states == {"tiny.safetensors", "tiny-seed3.safetensors", "tiny-seed4.safetensors"}
+
+
+def test_models_of_one_recipe_have_their_own_folders_and_learn_from_the_same(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(recipe.parent.parent)
+    one = 'model_type = "lstm"\nhidden_size = 8\nnum_hidden_layers = 1\n'
+    head, stages = recipe.read_text().split("[model]\n" + one)
+    recipe.write_text(f"{head}[models.a]\n{one}[models.b]\n{one}{stages}")
+    for name in ("a", "b"):
+        result = CliRunner().invoke(train_command, [str(recipe), "--model", name, "--no-card"])
+        assert result.exit_code == 0, result.output
+    weights = [load_file(recipe.parent / f"{name}-3" / "model.safetensors") for name in ("a", "b")]
+    assert all((weights[0][name] == weights[1][name]).all() for name in weights[0])
+    for arguments in ([], ["--model", "c"]):
+        result = CliRunner().invoke(train_command, [str(recipe), *arguments])
+        assert result.exit_code == 2
+        assert "a, b" in result.output
+
+
+def test_a_recipe_of_one_model_has_none_to_choose(recipe: Path) -> None:
+    result = CliRunner().invoke(train_command, [str(recipe), "--model", "a"])
+    assert result.exit_code == 2
+    assert "'a'" in result.output

@@ -108,6 +108,13 @@ def test_another_number_of_bits_of_state_is_a_difference(half: Any) -> None:
     assert "endpoint rnn-rag, state_bits: the run has 0, now it is 64" in result.stderr
 
 
+def test_another_cache_policy_is_a_difference(half: Any) -> None:
+    half.script(cache_policy="tova=64")
+    result = half.run("eval", "--resume", half.only_run().name)
+    assert result.exit_code == 2
+    assert "endpoint rnn-rag, cache_policy: the run has , now it is tova=64" in result.stderr
+
+
 def test_another_use_of_the_channel_is_a_difference(half: Any) -> None:
     (half.folder / "endpoints.toml").write_text('[rnn-rag]\ncheckpoint = "rnn"\n')
     result = half.run("eval", "--resume", half.only_run().name)

@@ -152,6 +152,12 @@ def test_a_key_that_is_not_in_the_environment_is_named(
             "state_bits and retrieval = true exclude each other",
         ),
         ("[a]\naddress = 'h:1'\nstate_bits = 64\n", "state_bits is for a checkpoint"),
+        (
+            "[a]\ncheckpoint = 'x'\ncache_policy = 'lru'\n",
+            "cache_policy = 'lru' is no cache policy",
+        ),
+        ("[a]\ncheckpoint = 'x'\ncache_policy = 64\n", "cache_policy = '64' is no cache policy"),
+        ("[a]\naddress = 'h:1'\ncache_policy = 'full'\n", "cache_policy is for a checkpoint"),
         ("[a]\ncheckpoint = 'x'\napi = 'caht'\n", "unknown api 'caht'; did you mean chat"),
         (f"{ENGINE}", 'protocol = "vllm" needs tokenizer = "FOLDER"'),
         (f"{ENGINE}tokenizer = 7\n", "tokenizer has to be a string"),
@@ -202,7 +208,8 @@ def test_how_a_checkpoint_is_served_is_said_in_its_table(tmp_path: Path) -> None
     path = write(
         tmp_path,
         '[mine]\ncheckpoint = "c"\nbackend = "transformers"\nstyles = ["natural", "symbolic"]\n'
-        "device = 'cuda'\nthreads = 2\nstate_bits = 64\nstart_timeout_s = 900\n"
+        "device = 'cuda'\nthreads = 2\nstate_bits = 64\ncache_policy = 'tova=64'\n"
+        "start_timeout_s = 900\n"
         "[plain]\ncheckpoint = 'c'\n",
     )
     (tmp_path / "c").mkdir()
@@ -211,6 +218,7 @@ def test_how_a_checkpoint_is_served_is_said_in_its_table(tmp_path: Path) -> None
         str((tmp_path / "c").resolve()),
         *("--backend", "transformers", "--device", "cuda"),
         *("--styles", "natural,symbolic", "--threads", "2", "--state-bits", "64"),
+        *("--cache-policy", "tova=64"),
     )
     assert model_arguments(plain) == (str((tmp_path / "c").resolve()),)
     assert (mine.start_timeout_s, plain.start_timeout_s) == (900.0, START_TIMEOUT_S)
@@ -254,3 +262,78 @@ def test_who_is_at_an_address_is_not_started_by_us(tmp_path: Path) -> None:
         path = write(tmp_path, f"[mine]\n{told}\nthreads = 2\n")
         with pytest.raises(HarnessError, match="threads is for a checkpoint"):
             load_endpoints(path, tmp_path)
+
+
+def folder_of_checkpoints(tmp_path: Path) -> Path:
+    for name in ("gru-2", "gru-1", "no-checkpoint"):
+        (tmp_path / "many" / name).mkdir(parents=True)
+        if name.startswith("gru"):
+            (tmp_path / "many" / name / "config.json").write_text("{}")
+    path = tmp_path / "endpoints.toml"
+    path.write_text(
+        '[one]\ncheckpoint = "one"\n[lab]\ncheckpoints = "many"\nretrieval = true\nthreads = 2\n'
+    )
+    return path
+
+
+def test_a_folder_of_checkpoints_is_an_endpoint_for_each(tmp_path: Path) -> None:
+    file = load_endpoints(folder_of_checkpoints(tmp_path), tmp_path)
+    assert [endpoint.name for endpoint in file.select(["lab"])] == ["lab-gru-1", "lab-gru-2"]
+    (second,) = file.select(["lab-gru-2"])
+    assert second.checkpoint_folder() == (tmp_path / "many" / "gru-2").resolve()
+    assert (second.retrieval, second.serving.threads) == (True, 2)
+    assert [endpoint.name for endpoint in file.select(["all"])] == ["one"]
+    assert [endpoint.name for endpoint in file.select(["one", "lab", "lab-gru-1"])] == [
+        "one",
+        "lab-gru-1",
+        "lab-gru-2",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('checkpoint = "one"', "has checkpoints and checkpoint"),
+        ('address = "grpc://a:1"', "has checkpoints and address"),
+        ("threads = 0", "threads"),
+    ],
+)
+def test_what_is_wrong_with_a_folder_of_checkpoints_is_named(
+    tmp_path: Path, line: str, words: str
+) -> None:
+    path = tmp_path / "endpoints.toml"
+    path.write_text(f'[lab]\ncheckpoints = "many"\n{line}\n')
+    with pytest.raises(HarnessError, match=words):
+        load_endpoints(path, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "words"),
+    [
+        ("lab", None, r"endpoint 'lab': no folder of checkpoints at .*many"),
+        ("lab", [], r"endpoint 'lab': no checkpoint in .*many \(there: none yet\); harness train"),
+        ("lab-gru", [], r"endpoint 'lab-gru': no checkpoint 'gru' in .*many \(there: none yet\)"),
+        ("lab-gru", ["lstm"], r"no checkpoint 'gru' in .*many \(there: lstm\); harness train"),
+        ("label", ["lstm"], r"unknown endpoint 'label'; did you mean lab-lstm"),
+    ],
+)
+def test_a_checkpoint_that_a_folder_does_not_have_yet_is_named(
+    tmp_path: Path, name: str, folder: list[str] | None, words: str
+) -> None:
+    for one in folder or ():
+        (tmp_path / "many" / one).mkdir(parents=True)
+        (tmp_path / "many" / one / "config.json").write_text("{}")
+    if folder is not None:
+        (tmp_path / "many").mkdir(exist_ok=True)
+        (tmp_path / "many" / "recipe.toml").touch()
+    path = write(tmp_path, '[one]\ncheckpoint = "one"\n[lab]\ncheckpoints = "many"\n')
+    file = load_endpoints(path, tmp_path)
+    assert [endpoint.name for endpoint in file.select(["all"])] == ["one"]
+    with pytest.raises(HarnessError, match=words):
+        file.select([name])
+
+
+def test_a_file_of_nothing_but_an_empty_folder_says_so(tmp_path: Path) -> None:
+    path = write(tmp_path, '[lab]\ncheckpoints = "many"\n')
+    with pytest.raises(HarnessError, match="endpoint 'lab': no folder of checkpoints at"):
+        load_endpoints(path, tmp_path)

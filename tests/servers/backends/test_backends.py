@@ -31,6 +31,11 @@ def test_the_model_type_decides(tmp_path: Path, model_type: str, backend: str) -
     assert choose_backend(write_config(tmp_path, model_type=model_type)) == backend
 
 
+def test_a_llama_whose_config_has_a_cache_policy_is_our_engines(tmp_path: Path) -> None:
+    config = {"model_type": "llama", "cache_policy": "window=64,full=1"}
+    assert choose_backend(write_config(tmp_path, **config)) == ENGINE
+
+
 @pytest.mark.parametrize("model_type", ["gpt2", "lama", [], None])
 def test_what_has_no_engine_of_ours_is_left_to_transformers(
     tmp_path: Path, model_type: object

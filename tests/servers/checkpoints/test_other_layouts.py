@@ -12,16 +12,22 @@ import pytest
 import sentencepiece
 import torch
 import transformers
+from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 from transformers.models.zamba2.modeling_zamba2 import Zamba2RMSNormGated
 
-from harness_servers.backends.hosting import TRANSFORMERS, choose_backend
-from harness_servers.checkpoints.checkpoint import load_checkpoint
+from harness_servers.backends.hosting import ENGINE, choose_backend
+from harness_servers.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from harness_servers.checkpoints.conversion import plain_folder
 from harness_servers.checkpoints.hugging_face import load_transformers_model
 from harness_servers.checkpoints.mamba_ssm import to_hugging_face
+from harness_servers.command import model_command
 from harness_servers.errors import CheckpointError
+from harness_servers.models import model_class
 from harness_servers.models.protocol import ConfigError
+from harness_training.tokenizer import checkpoint_config
+
+from ..models.architectures import ARCHITECTURES
 
 WIDE: dict[str, Any] = {
     "vocab_size": 300,
@@ -264,11 +270,14 @@ def test_mamba2_of_the_authors_is_served_with_a_norm_for_each_group(
     torch.testing.assert_close(logits_of(model, ids), expected, atol=1e-4, rtol=0)
 
 
-def test_mamba_of_the_authors_is_served_by_transformers(tmp_path: Path, tokenizer) -> None:
+@pytest.mark.parametrize("load", [load_checkpoint, load_transformers_model])
+def test_mamba_of_the_authors_is_served_by_our_engine_and_by_transformers(
+    tmp_path: Path, tokenizer, load
+) -> None:
     other = write_mamba_ssm(tmp_path, tokenizer, {})
     with plain_folder(tmp_path) as plain:
-        assert choose_backend(plain) == TRANSFORMERS
-        model = load_transformers_model(plain).model
+        assert choose_backend(plain) == ENGINE
+        model = load(plain).model
     ids = [5, 6, 7, 8]
     with torch.no_grad():
         expected = other(torch.tensor([ids])).logits[0, -1]
@@ -299,6 +308,65 @@ def test_what_that_layout_alone_can_say_is_refused_by_name(
         return
     with pytest.raises(ConfigError, match=words):
         to_hugging_face({**THEIRS, **changes})
+
+
+RWKV_LM = ["emb.weight", "blocks.0.att.receptance.weight", "head.weight"]
+OLDER_FLA = ["model.embeddings.weight", "model.layers.0.attn.x_x"]
+META_LLAMA = ["tok_embeddings.weight", "layers.0.attention.wq.weight"]
+
+
+@pytest.mark.parametrize(
+    ("model_type", "names", "words"),
+    [
+        ("rwkv7", RWKV_LM, "those of RWKV-LM: flash-linear-attention's utils/convert_from_rwkv7"),
+        ("rwkv7", OLDER_FLA, "an older flash-linear-attention"),
+        ("llama", META_LLAMA, "those of Meta's own code"),
+        ("mamba", ["backbone.embedding.weight"], "those of mamba_ssm"),
+        ("gru", ["stack.0.weight_ih_l0"], "model.safetensors: missing:"),
+    ],
+)
+def test_weights_of_another_programs_layout_are_named_by_it(
+    tmp_path: Path, tokenizer, model_type: str, names: list[str], words: str
+) -> None:
+    config = checkpoint_config(ARCHITECTURES[model_type], tokenizer)
+    save_checkpoint(tmp_path, config, {name: torch.zeros(2, 2) for name in names}, tokenizer)
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(tmp_path)
+    assert words in str(caught.value)
+    assert names[-1] in str(caught.value)
+
+
+def test_a_pickled_rwkv_is_refused_with_the_way_to_convert_it(tmp_path: Path) -> None:
+    (tmp_path / "RWKV-x070.pth").write_bytes(b"nothing")
+    result = CliRunner().invoke(model_command, [str(tmp_path)])
+    assert result.exit_code == 2
+    assert "it holds pickled weights (RWKV-x070.pth), which are never loaded" in result.output
+
+
+@pytest.mark.parametrize(
+    ("model_type", "change", "words"),
+    [
+        ("mamba", {"state_size": 0}, "state_size is 0"),
+        ("gsa", {"num_slots": 2.5}, "num_slots is 2.5"),
+        ("rwkv7", {"head_dim": 12}, "head_dim 12 does not divide hidden_size 32"),
+        (
+            "recurrent_gemma",
+            {"lru_width": 30},
+            "num_attention_heads 4 does not divide lru_width 30",
+        ),
+        ("gated_deltanet", {"expand_v": 0.3}, "expand_v 0.3 of head_dim 8 is 2.4"),
+        ("mamba", {"state_size": 9}, "A_log has shape (64, 8); config.json asks for (64, 9)"),
+    ],
+)
+def test_a_state_size_that_a_model_cannot_have_is_named(
+    tmp_path: Path, tokenizer, model_type: str, change: dict[str, Any], words: str
+) -> None:
+    config = checkpoint_config(ARCHITECTURES[model_type], tokenizer)
+    weights = model_class(model_type).from_config(config).state_dict()
+    save_checkpoint(tmp_path, {**config, **change}, weights, tokenizer)
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(tmp_path)
+    assert words in str(caught.value)
 
 
 def test_an_adapter_is_refused_with_the_way_to_merge_it(lstm_folder: Path) -> None:

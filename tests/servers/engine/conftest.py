@@ -12,7 +12,7 @@ from harness_servers.engine.engine_options import EngineOptions
 from harness_servers.engine.likelihoods import token_log_probs
 from harness_servers.engine.sampling import Sampler
 from harness_servers.generation import Sampling, TokenLogProb
-from harness_servers.models.protocol import SequenceModel, State
+from harness_servers.models.protocol import PromptModel, SequenceModel, State
 from harness_servers.token_source import Closing, Extension, News, Opening, TokenChunk
 
 
@@ -108,6 +108,14 @@ def by_hand() -> type[HandDriven]:
     return HandDriven
 
 
+def read_prompt(model: SequenceModel, prompt: Sequence[int], state: State, slot: Tensor) -> Tensor:
+    """Token by token, and to its end: the logits (L, V) after each."""
+    logits = [model.decode(torch.tensor([token]), state, slot) for token in prompt]
+    if isinstance(model, PromptModel):
+        logits[-1] = model.end_prompts(state, slot)
+    return torch.cat(logits)
+
+
 def continue_alone(
     model: SequenceModel,
     prompt: Sequence[int],
@@ -123,7 +131,8 @@ def continue_alone(
     """
     state, slot = model.init_state(1), torch.tensor([0])
     written: list[int] = []
-    pending = list(prompt)
+    logits_BV = read_prompt(model, prompt, state, slot)[-1:]
+    pending: list[int] = []
     for more, max_new_tokens in turns:
         pending += more
         for _ in range(max_new_tokens):
@@ -145,10 +154,12 @@ def alone() -> Callable[..., list[int]]:
 def score_in_one(model: SequenceModel, ids: Sequence[int], first_scored: int) -> list[TokenLogProb]:
     """How likely the tokens from a place on are, read one by one; with two of the likeliest."""
     state, slot = model.init_state(1), torch.tensor([0])
-    logits_LV = torch.cat([model.decode(torch.tensor([one]), state, slot) for one in ids])
     given = list(ids[first_scored:])
     if not given:
         return []
+    prompt_LV = read_prompt(model, ids[:first_scored], state, slot)
+    given_LV = [model.decode(torch.tensor([one]), state, slot) for one in given]
+    logits_LV = torch.cat([prompt_LV, *given_LV])
     return token_log_probs(logits_LV[first_scored - 1 : -1], given, [2] * len(given))
 
 
@@ -201,6 +212,20 @@ class HashModel:
         return 0
 
 
+class EndedHashModel(HashModel):
+    """The same, and what comes next hangs on where the prompt ended too, and that it did once."""
+
+    def end_prompts(self, state: State, slots_B: Tensor) -> Tensor:
+        hashes_B = (state["hash"][slots_B] * 37 + 5) % self._NUM_HASHES
+        state["hash"][slots_B] = hashes_B
+        return self._table_HV[hashes_B % len(self._table_HV)]
+
+
 @pytest.fixture(scope="session")
 def hash_model() -> HashModel:
     return HashModel()
+
+
+@pytest.fixture(scope="session")
+def ended_hash_model() -> EndedHashModel:
+    return EndedHashModel()

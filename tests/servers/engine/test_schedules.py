@@ -40,6 +40,18 @@ class Asked:
 @settings(max_examples=60)
 @given(data=st.data())
 def test_any_schedule(by_hand, alone, score_alone, hash_model, data) -> None:
+    follow_schedule(by_hand, alone, score_alone, hash_model, data)
+
+
+@settings(max_examples=60)
+@given(data=st.data())
+def test_any_schedule_of_a_model_that_is_told_where_prompts_end(
+    by_hand, alone, score_alone, ended_hash_model, data
+) -> None:
+    follow_schedule(by_hand, alone, score_alone, ended_hash_model, data)
+
+
+def follow_schedule(by_hand, alone, score_alone, model, data) -> None:
     now = [0]
 
     def clock() -> int:
@@ -47,20 +59,18 @@ def test_any_schedule(by_hand, alone, score_alone, hash_model, data) -> None:
         return now[0]
 
     driver = by_hand(
-        hash_model, options=OPTIONS, clock=clock, is_interrupted=lambda: data.draw(st.booleans())
+        model, options=OPTIONS, clock=clock, is_interrupted=lambda: data.draw(st.booleans())
     )
     asked: dict[int, Asked] = {}
 
     def check(sequence_id: int) -> None:
         told, one = driver.told[sequence_id], asked[sequence_id]
         if one.first_scored is not None:
-            expected = score_alone(hash_model, one.prompt, one.first_scored)
+            expected = score_alone(model, one.prompt, one.first_scored)
             assert told.log_probs == expected[: len(told.log_probs)]
             assert not told.is_paused or len(told.log_probs) == len(expected)
             return
-        written = alone(
-            hash_model, one.prompt, one.turns, sampling=one.sampling, stop_ids=one.stop_ids
-        )
+        written = alone(model, one.prompt, one.turns, sampling=one.sampling, stop_ids=one.stop_ids)
         assert told.tokens == written[: len(told.tokens)]
         assert not told.is_paused or len(told.tokens) == len(written)
         assert [log_prob.token_id for log_prob in told.log_probs] == told.tokens

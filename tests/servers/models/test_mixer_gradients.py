@@ -6,7 +6,8 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from harness_servers.models import ssd
-from harness_servers.models.mamba2_mixer import Mamba2Mixer, MixerShape
+from harness_servers.models.mamba2_mixer import Mamba2Mixer
+from harness_servers.models.mamba2_shape import MixerShape
 
 LENGTH = 37
 

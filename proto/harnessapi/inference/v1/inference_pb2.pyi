@@ -136,6 +136,7 @@ class GetModelResponse(_message.Message):
     DECODING_FIELD_NUMBER: _builtins.int
     TRAINED_ON_FIELD_NUMBER: _builtins.int
     STATE_BITS_FIELD_NUMBER: _builtins.int
+    CACHE_POLICY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The checkpoint's folder name."""
     family: Global___ModelFamily.ValueType
@@ -179,6 +180,8 @@ class GetModelResponse(_message.Message):
     """Where a question begins, all that is known of what stands before it are so many bits; state_bytes
     are then these. Every prompt needs a question's mark. 0: the whole state goes on.
     """
+    cache_policy: _builtins.str
+    """Which tokens the attention layers keep, where that was told: "tova=64". Empty: as the model has it."""
     @_builtins.property
     def search_channel(self) -> Global___SearchChannel:
         """Not set: this model has no search channel."""
@@ -225,10 +228,11 @@ class GetModelResponse(_message.Message):
         decoding: _builtins.str = ...,
         trained_on: _abc.Iterable[Global___TrainedOn] | None = ...,
         state_bits: _builtins.int = ...,
+        cache_policy: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_context_limit", b"_context_limit", "_max_top_log_probs", b"_max_top_log_probs", "_search_channel", b"_search_channel", "context_limit", b"context_limit", "max_top_log_probs", b"max_top_log_probs", "search_channel", b"search_channel"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_limit", b"_context_limit", "_max_top_log_probs", b"_max_top_log_probs", "_search_channel", b"_search_channel", "checkpoint_digest", b"checkpoint_digest", "context_limit", b"context_limit", "decoding", b"decoding", "device", b"device", "dtype", b"dtype", "engine", b"engine", "engine_version", b"engine_version", "family", b"family", "has_chat_template", b"has_chat_template", "max_new_tokens", b"max_new_tokens", "max_prompt_tokens", b"max_prompt_tokens", "max_top_log_probs", b"max_top_log_probs", "name", b"name", "num_parameters", b"num_parameters", "num_slots", b"num_slots", "search_channel", b"search_channel", "state_bits", b"state_bits", "state_bytes", b"state_bytes", "state_bytes_per_token", b"state_bytes_per_token", "stored_dtype", b"stored_dtype", "styles", b"styles", "tokenizer_digest", b"tokenizer_digest", "trained_on", b"trained_on", "trained_tasks", b"trained_tasks", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_limit", b"_context_limit", "_max_top_log_probs", b"_max_top_log_probs", "_search_channel", b"_search_channel", "cache_policy", b"cache_policy", "checkpoint_digest", b"checkpoint_digest", "context_limit", b"context_limit", "decoding", b"decoding", "device", b"device", "dtype", b"dtype", "engine", b"engine", "engine_version", b"engine_version", "family", b"family", "has_chat_template", b"has_chat_template", "max_new_tokens", b"max_new_tokens", "max_prompt_tokens", b"max_prompt_tokens", "max_top_log_probs", b"max_top_log_probs", "name", b"name", "num_parameters", b"num_parameters", "num_slots", b"num_slots", "search_channel", b"search_channel", "state_bits", b"state_bits", "state_bytes", b"state_bytes", "state_bytes_per_token", b"state_bytes_per_token", "stored_dtype", b"stored_dtype", "styles", b"styles", "tokenizer_digest", b"tokenizer_digest", "trained_on", b"trained_on", "trained_tasks", b"trained_tasks", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__context_limit: _TypeAlias = _typing.Literal["context_limit"]  # noqa: Y015
     _WhichOneofArgType__context_limit: _TypeAlias = _typing.Literal["_context_limit", b"_context_limit"]  # noqa: Y015
