@@ -1,5 +1,6 @@
 """The frontier as SVG: a mark a model without a search, a hollow one with, and their names."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -43,6 +44,15 @@ class _Column:
     @property
     def drawn(self) -> list[tuple[Spot, Place]]:
         return [one for one in (self.closed, self.opened) if one is not None]
+
+
+def frontier_svg(panel: Panel, link: Link) -> Markup:
+    """The frontier within a page, whose style it has."""
+    drawn, height = draw_frontier(panel, link)
+    title = tag("title", f"{panel.title}: recall against bytes of state")
+    return tag(
+        "svg", title, drawn, viewBox=f"0 0 {WIDTH:g} {height:g}", role="img", class_="frontier"
+    )
 
 
 def draw_frontier(panel: Panel, link: Link = lambda _name: None) -> tuple[Markup, float]:
@@ -100,7 +110,9 @@ def _bound_curve(panel: Panel, places: list[Place]) -> Markup:
         return Markup()
     return tag(
         "g",
-        tag("title", f"{panel.bound.label}; all from {bytes_text(round(panel.enough or 0))} on"),
+        tag(
+            "title", f"{panel.bound.label}; all from {bytes_text(math.ceil(panel.enough or 0))} on"
+        ),
         tag("path", d=path_of(places)),
         class_="curve bound",
     )

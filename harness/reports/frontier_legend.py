@@ -1,14 +1,15 @@
 """What stands below the frontier: what its marks and lines mean, and which models are not on it."""
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Final
 
 from markupsafe import Markup
 
 from harness.reports.frontier import Panel
-from harness.reports.label_places import text_width
 from harness.reports.marks import FAMILY_NAMES, family_mark, marker
 from harness.reports.svg import join, tag
+from harness.reports.text_size import folded, text_width
 from harness.reports.units import bytes_text
 
 _SIZE: Final = 12.0
@@ -33,7 +34,7 @@ def legend_lines(
         drawn.append(_entry(swatch, text, x, y))
         x += width + _GAP
     for note in _notes(panel, unnamed):
-        for line in _folded(note, right - left):
+        for line in folded(note, right - left, _SIZE):
             y += _LINE
             drawn.append(tag("text", line, x=left, y=y + 4, class_="label soft"))
     return join(drawn), y + _LINE - top
@@ -76,7 +77,7 @@ def _lines(panel: Panel) -> list[Entry]:
     entries = []
     if panel.bound is not None:
         line = tag("path", d="M-10 0 H10", class_="curve bound")
-        said = f"information bound: 1 from {bytes_text(round(panel.enough or 0))} on"
+        said = f"information bound: 1 from {bytes_text(math.ceil(panel.enough or 0))} on"
         entries.append((line, said))
     if panel.chance is not None:
         entries.append((tag("path", d="M-10 0 H10", class_="curve chance"), "chance"))
@@ -85,6 +86,8 @@ def _lines(panel: Panel) -> list[Entry]:
 
 def _notes(panel: Panel, unnamed: Sequence[str]) -> list[str]:
     notes = []
+    if panel.num_samples is not None:
+        notes.append(f"Each mark: {panel.num_samples} samples a training.")
     if grown := [one.model.name for one in panel.standings if one.model.grows]:
         notes.append(f"State grows with the context, here as it was at its end: {_listed(grown)}.")
     if panel.unknown:
@@ -96,17 +99,6 @@ def _notes(panel: Panel, unnamed: Sequence[str]) -> list[str]:
 
 def _listed(names: Iterable[str]) -> str:
     return ", ".join(names)
-
-
-def _folded(text: str, width: float) -> list[str]:
-    lines = [""]
-    for word in text.split(" "):
-        longer = f"{lines[-1]} {word}".strip()
-        if lines[-1] and text_width(longer, _SIZE) > width:
-            lines.append(word)
-        else:
-            lines[-1] = longer
-    return lines
 
 
 def _point(family: str, kind: str = "") -> Markup:

@@ -92,7 +92,8 @@ def state_scale(
     if high - low < 2:
         low, high = low - 0.5, high + 0.5
     low = max(0.0, low)
-    if enough is None:
+    # Of less than two bytes there is no rise to be seen.
+    if enough is None or enough < 2:
         return StateScale(stretches=(Stretch(low=low, high=high, left=left, right=right),))
     begin, end = max(0.0, math.log2(enough) - _BELOW), math.log2(enough) + _ABOVE
     if low - end <= _MOST_EMPTY:

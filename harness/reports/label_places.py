@@ -5,10 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-# Of a letter, in parts of the size of the type: wide faces, so that a name never is wider.
-_NARROW: Final = frozenset("ijlftr.,:;'|!()[] -")
-_WIDE: Final = frozenset("mwMW@%")
-_WIDTHS: Final = (0.42, 0.64, 0.98)
+from harness.reports.text_size import text_width
+
 # Distances from a mark that are tried, nearest first, and directions: right, then round.
 _DISTANCES: Final = (9, 14, 20, 28, 38, 50, 64, 80, 98, 120, 146, 176, 210, 260)
 _NUM_DIRECTIONS: Final = 24
@@ -53,6 +51,12 @@ class Box:
 
     def is_crossed(self, start: Place, end: Place) -> bool:
         """By the straight line from start to end (Liang and Barsky's clipping)."""
+        (x, y), (end_x, end_y) = start, end
+        # Most lines are far off: this is asked of every place that is tried.
+        if (x < self.left and end_x < self.left) or (x > self.right and end_x > self.right):
+            return False
+        if (y < self.top and end_y < self.top) or (y > self.bottom and end_y > self.bottom):
+            return False
         entry, leaving = 0.0, 1.0
         sides = ((0, self.left, self.right), (1, self.top, self.bottom))
         for axis, low, high in sides:
@@ -79,14 +83,6 @@ class Label:
     def has_leader(self) -> bool:
         """It stands too far off to be seen to belong to its mark."""
         return self.distance >= LEADER_FROM
-
-
-def text_width(text: str, size: float) -> float:
-    """No less than a browser takes, in most faces."""
-    return size * sum(
-        _WIDTHS[0] if letter in _NARROW else _WIDTHS[2] if letter in _WIDE else _WIDTHS[1]
-        for letter in text
-    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -58,13 +58,13 @@ def state_bound(cells: Cells, low: int, high: int) -> list[Curve]:
 
 
 def bytes_enough(size: int, words: int) -> float:
-    """From so many bytes on, two at least, the bound allows everything."""
-    return max(2.0, size * math.log2(max(2, words)) / 8)
+    """From so many bytes on the bound allows everything."""
+    return size * math.log2(max(2, words)) / 8
 
 
 def bound_curve(size: int, words: int, low: float, high: float) -> Curve:
     """Recall of `size` values of so many words against bytes of state, 2^low to 2^high or less."""
-    enough = math.log2(bytes_enough(size, words))
+    enough = math.log2(max(2.0, bytes_enough(size, words)))
     # No lower than a byte.
     start, end = max(0.0, min(low, enough - 6)), high
     powers = [start + (end - start) * k / _NUM_BOUND_POINTS for k in range(_NUM_BOUND_POINTS + 1)]

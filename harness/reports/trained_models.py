@@ -90,6 +90,42 @@ def spread(cells: Iterable[CellResult]) -> Spread | None:
     return Spread(accuracies=tuple(correct / n for correct, n in counts.values()))
 
 
+def has_several_trainings(models: Iterable[TrainedModel]) -> bool:
+    """Some model was trained more than once."""
+    return any(len(model.trainings) > 1 for model in models)
+
+
+def over_trainings(models: Iterable[TrainedModel]) -> list[CellResult]:
+    """A cell for all trainings of a model that were asked alike, under the model's name.
+
+    Its accuracy is their mean and its interval their range; a model of one training keeps its own.
+    """
+    merged: list[CellResult] = []
+    for model in models:
+        if len(model.trainings) == 1:
+            merged += (replace(cell, label=model.name) for cell in model.cells)
+            continue
+        alike: dict[tuple[str, int, str], list[CellResult]] = {}
+        for cell in model.cells:
+            alike.setdefault((cell.asked.task_label, cell.asked.size, cell.way), []).append(cell)
+        merged += [_merged(model.name, cells) for cells in alike.values()]
+    return merged
+
+
+def _merged(name: str, cells: Cells) -> CellResult:
+    found = spread(cells)
+    metrics = cells[0].metrics
+    if found is not None:
+        metrics = replace(
+            metrics,
+            n=sum(cell.metrics.n for cell in cells),
+            correct=sum(cell.metrics.correct for cell in cells),
+            accuracy=found.mean,
+            ci95=(found.low, found.high),
+        )
+    return replace(cells[0], label=name, metrics=metrics)
+
+
 def _identity(cell: CellResult) -> tuple[Any, ...]:
     model = cell.model
     # A recipe that was changed between two seeds makes another model.
