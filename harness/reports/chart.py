@@ -120,7 +120,9 @@ def _places(chart: Chart, across: Callable[[float], float]) -> list[list[Place]]
     moved = [list(series) for series in places]
     for cluster in clusters:
         middle = sum(places[s][i][0] for s, i in cluster) / len(cluster)
-        step = min(_MARK_WIDTH, _MAX_ASIDE * _room(places, middle) / len(cluster))
+        # None over the edge.
+        room = min(2 * _INSET, _MAX_ASIDE * _room(places, middle))
+        step = min(_MARK_WIDTH, room / len(cluster))
         for order, (s, i) in enumerate(cluster if len(cluster) > 1 else []):
             x = middle + (order - (len(cluster) - 1) / 2) * step
             moved[s][i] = (x, places[s][i][1])

@@ -20,7 +20,7 @@ from harness.reports.units import bytes_text
 # User units, which are pixels at the width that it is meant to be seen in.
 WIDTH: Final = 800.0
 # Above accuracy 1 there is room for the names of those that reach it.
-_FRAME: Final = Frame(width=WIDTH, height=470.0, left=56.0, right=18.0, top=62.0, bottom=46.0)
+FRAME: Final = Frame(width=WIDTH, height=470.0, left=56.0, right=18.0, top=62.0, bottom=46.0)
 _LABEL_SIZE: Final = 12.0
 # A hollow mark is a ring around the filled one of the same place.
 _MARK_SIZE: Final = 4.6
@@ -58,16 +58,16 @@ def frontier_svg(panel: Panel, link: Link) -> Markup:
 def draw_frontier(panel: Panel, link: Link = lambda _name: None) -> tuple[Markup, float]:
     """What belongs into an SVG of WIDTH user units, and its height; the legend is in it."""
     states = [spot.state_bytes for one in panel.standings for spot in one.spots]
-    across = state_scale(states, panel.enough, _FRAME.left + 6, _FRAME.end - 6)
+    across = state_scale(states, panel.enough, FRAME.left + 6, FRAME.end - 6)
     columns = _columns(panel, across)
     bound = _bound(panel, across)
     labels = _labels(columns, bound)
     unnamed = [one.model.name for one in panel.standings if one.model.name not in labels]
-    legend, legend_height = legend_lines(panel, unnamed, _FRAME.left, _FRAME.height, _FRAME.end)
+    legend, legend_height = legend_lines(panel, unnamed, FRAME.left, FRAME.height, FRAME.end)
     drawn = tag(
         "g",
-        _FRAME.grid(),
-        _FRAME.x_axis(across.ticks, across, "bytes of state that a sequence holds (log scale)"),
+        FRAME.grid(),
+        FRAME.x_axis(across.ticks, across, "bytes of state that a sequence holds (log scale)"),
         _break(across),
         _chance(panel),
         _bound_curve(panel, bound),
@@ -77,7 +77,7 @@ def draw_frontier(panel: Panel, link: Link = lambda _name: None) -> tuple[Markup
         [_label(label, link) for label in labels.values()],
         legend,
     )
-    return drawn, _FRAME.height + legend_height
+    return drawn, FRAME.height + legend_height
 
 
 def _columns(panel: Panel, across: StateScale) -> list[_Column]:
@@ -88,7 +88,7 @@ def _columns(panel: Panel, across: StateScale) -> list[_Column]:
     def place(spot: Spot | None, aside: float) -> tuple[Spot, Place] | None:
         if spot is None:
             return None
-        return spot, (across(spot.state_bytes) + aside, _FRAME.down(spot.accuracy.mean))
+        return spot, (across(spot.state_bytes) + aside, FRAME.down(spot.accuracy.mean))
 
     return [
         _Column(standing=one, closed=place(one.closed, x - own), opened=place(one.opened, x - own))
@@ -102,7 +102,7 @@ def _bound(panel: Panel, across: StateScale) -> list[Place]:
     shown = [(x, y) for x, y in panel.bound.points if across.holds(x)]
     # To the right edge it goes on as it is.
     ends = [(across.ends[1], y) for _, y in shown[-1:]]
-    return [(across(x), _FRAME.down(y)) for x, y in [*shown, *ends]]
+    return [(across(x), FRAME.down(y)) for x, y in [*shown, *ends]]
 
 
 def _bound_curve(panel: Panel, places: list[Place]) -> Markup:
@@ -121,11 +121,11 @@ def _bound_curve(panel: Panel, places: list[Place]) -> Markup:
 def _chance(panel: Panel) -> Markup:
     if panel.chance is None:
         return Markup()
-    y = _FRAME.down(panel.chance)
+    y = FRAME.down(panel.chance)
     return tag(
         "g",
         tag("title", f"chance: {panel.chance:.3f}, the best simple guess, which finds nothing"),
-        tag("line", x1=_FRAME.left, x2=_FRAME.end, y1=y, y2=y),
+        tag("line", x1=FRAME.left, x2=FRAME.end, y1=y, y2=y),
         class_="curve chance",
     )
 
@@ -134,7 +134,7 @@ def _break(across: StateScale) -> Markup:
     """Two strokes through the axis where states are left out."""
     if (middle := across.break_at) is None:
         return Markup()
-    base = _FRAME.base
+    base = FRAME.base
     strokes = [
         tag("path", d=path_of([(middle + x - 3, base + 6), (middle + x + 3, base - 6)]))
         for x in (-3.0, 3.0)
@@ -164,7 +164,7 @@ def _mark(column: _Column, way: str, spot: Spot, place: Place, *, is_ring: bool)
     bar = Markup()
     told = f"{column.standing.model.name}, {way}: {accuracy.mean:.3f}"
     if accuracy.num_trainings > 1:
-        low, high = _FRAME.down(accuracy.low), _FRAME.down(accuracy.high)
+        low, high = FRAME.down(accuracy.low), FRAME.down(accuracy.high)
         ends = f"M{x - 3:.1f} {low:.1f} h6 M{x - 3:.1f} {high:.1f} h6"
         bar = tag("path", d=f"M{x:.1f} {low:.1f} V{high:.1f} {ends}", class_="bar")
         told += f", mean of {accuracy.num_trainings} trainings"
@@ -192,9 +192,9 @@ def _labels(columns: Iterable[_Column], bound: list[Place]) -> dict[str, Label]:
     for one in columns:
         soft.append(_around([place for _, place in one.drawn], _LINE_ROOM))
         for spot, (x, _) in one.drawn:
-            ends = [(x, _FRAME.down(y)) for y in (spot.accuracy.low, spot.accuracy.high)]
+            ends = [(x, FRAME.down(y)) for y in (spot.accuracy.low, spot.accuracy.high)]
             hard.append(_around(ends, _LINE_ROOM + 1))
-    within = Box(_FRAME.left + 2, 4, _FRAME.end, _FRAME.base - 2)
+    within = Box(FRAME.left + 2, 4, FRAME.end, FRAME.base - 2)
     room = Room(within=within, hard=hard, soft=soft)
     return place_labels(marks, room, _LABEL_SIZE)
 

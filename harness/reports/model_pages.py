@@ -73,6 +73,7 @@ class ModelPage:
         model = self.model.description
         training = model.trained_by
         told = {
+            "model_type": self.config.get("model_type", ""),
             "family": model.family,
             "parameters": f"{model.num_parameters:,}" if model.num_parameters else "",
             "state": _state(model),

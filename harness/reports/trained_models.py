@@ -15,7 +15,7 @@ Cells = Sequence[CellResult]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Spread:
-    """An accuracy over trainings: of each the share of its samples that is right."""
+    """An accuracy over trainings, by seed: of each the share of its samples that is right."""
 
     accuracies: tuple[float, ...]
 
@@ -81,7 +81,7 @@ def training_of(cell: CellResult) -> str:
 def spread(cells: Iterable[CellResult]) -> Spread | None:
     """Of cells of one model that were asked alike; None where none has a sample."""
     counts: dict[str, tuple[int, int]] = {}
-    for cell in cells:
+    for cell in sorted(cells, key=_by_seed):
         if cell.metrics.n:
             correct, n = counts.get(training_of(cell), (0, 0))
             counts[training_of(cell)] = correct + cell.metrics.correct, n + cell.metrics.n
