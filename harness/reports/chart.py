@@ -7,14 +7,14 @@ from typing import Final
 
 from markupsafe import Markup
 
-from harness.reports.frame import Frame
+from harness.reports.frame import ChartFrame
 from harness.reports.marks import Mark, marker, point_class, swatch
 from harness.reports.svg import path_of, tag
 
 # User units; a panel is about as wide on the screen, so letters keep their size.
 WIDTH: Final = 360.0
 HEIGHT: Final = 250.0
-_FRAME: Final = Frame(width=WIDTH, height=HEIGHT, left=52.0, right=8.0, top=10.0, bottom=40.0)
+_FRAME: Final = ChartFrame(width=WIDTH, height=HEIGHT, left=52.0, right=8.0, top=10.0, bottom=40.0)
 # Between an edge and the first mark: room for marks that are moved aside, and for half a tick.
 _INSET: Final = 32.0
 # Marks nearer than this would cover each other; they are moved so far apart.

@@ -12,7 +12,7 @@ _MIN_TICK_DISTANCE: Final = 30.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Frame:
+class ChartFrame:
     """User units: the size of the drawing, and the margins around what is drawn."""
 
     width: float

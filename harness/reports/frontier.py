@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from statistics import pstdev
 from typing import Any, Final
 
 from harness.errors import InputError, unknown_name
@@ -54,6 +55,8 @@ class Panel:
     standings: tuple[Standing, ...]
     # Models that do not tell their state: they are not drawn.
     unknown: tuple[str, ...]
+    # Models that were asked in other ways alone: neither are they.
+    otherwise: tuple[str, ...]
     # Of each cell, where all have as many.
     num_samples: int | None
     chance: float | None
@@ -79,8 +82,7 @@ class Panel:
     def contrast(self) -> float:
         """How far the models are apart without a search: the standard deviation."""
         means = [one.closed.accuracy.mean for one in self.standings if one.closed]
-        middle = sum(means) / max(1, len(means))
-        return math.sqrt(sum((mean - middle) ** 2 for mean in means))
+        return pstdev(means) if means else 0.0
 
 
 def panels(cells: Iterable[CellResult]) -> list[Panel]:
@@ -144,6 +146,7 @@ def _panel(
         opened=opened,
         standings=drawn,
         unknown=tuple(one.model.name for one in standings if not one.spots),
+        otherwise=tuple(dict.fromkeys(m.name for m, _ in asked if m.name not in by_model)),
         num_samples=next(iter(samples)) if len(samples) == 1 else None,
         chance=cells[0].chance,
         bound=bound,

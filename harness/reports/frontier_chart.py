@@ -8,7 +8,7 @@ from typing import Final
 
 from markupsafe import Markup
 
-from harness.reports.frame import Frame
+from harness.reports.frame import ChartFrame
 from harness.reports.frontier import Panel, Spot, Standing
 from harness.reports.frontier_legend import legend_lines
 from harness.reports.frontier_scale import StateScale, side_by_side, state_scale
@@ -20,7 +20,7 @@ from harness.reports.units import bytes_text
 # User units, which are pixels at the width that it is meant to be seen in.
 WIDTH: Final = 800.0
 # Above accuracy 1 there is room for the names of those that reach it.
-FRAME: Final = Frame(width=WIDTH, height=470.0, left=56.0, right=18.0, top=62.0, bottom=46.0)
+FRAME: Final = ChartFrame(width=WIDTH, height=470.0, left=56.0, right=18.0, top=62.0, bottom=46.0)
 _LABEL_SIZE: Final = 12.0
 # A hollow mark is a ring around the filled one of the same place.
 _MARK_SIZE: Final = 4.6

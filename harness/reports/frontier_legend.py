@@ -92,6 +92,8 @@ def _notes(panel: Panel, unnamed: Sequence[str]) -> list[str]:
         notes.append(f"State grows with the context, here as it was at its end: {_listed(grown)}.")
     if panel.unknown:
         notes.append(f"Not drawn, for their state is not known: {_listed(panel.unknown)}.")
+    if panel.otherwise:
+        notes.append(f"Not drawn, for they were asked in other ways: {_listed(panel.otherwise)}.")
     if unnamed:
         notes.append(f"Drawn, but without room for a name: {_listed(unnamed)}.")
     return notes

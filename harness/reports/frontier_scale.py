@@ -24,7 +24,7 @@ _MOST_ASIDE: Final = 26.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Stretch:
+class AxisStretch:
     """An unbroken part of the axis: powers of two, and where they are."""
 
     low: float
@@ -48,7 +48,7 @@ class Stretch:
 class StateScale:
     """One stretch, or two with a break between them."""
 
-    stretches: tuple[Stretch, ...]
+    stretches: tuple[AxisStretch, ...]
 
     def __call__(self, state_bytes: float) -> float:
         """Where a state is; what lies in the break is between its edges."""
@@ -94,17 +94,17 @@ def state_scale(
     low = max(0.0, low)
     # Of less than two bytes there is no rise to be seen.
     if enough is None or enough < 2:
-        return StateScale(stretches=(Stretch(low=low, high=high, left=left, right=right),))
+        return StateScale(stretches=(AxisStretch(low=low, high=high, left=left, right=right),))
     begin, end = max(0.0, math.log2(enough) - _BELOW), math.log2(enough) + _ABOVE
     if low - end <= _MOST_EMPTY:
         low, high = min(low, begin), max(high, end)
-        return StateScale(stretches=(Stretch(low=low, high=high, left=left, right=right),))
+        return StateScale(stretches=(AxisStretch(low=low, high=high, left=left, right=right),))
     width = right - left
     bound_end = left + _BOUND_SHARE * width
     return StateScale(
         stretches=(
-            Stretch(low=begin, high=end, left=left, right=bound_end),
-            Stretch(low=low, high=high, left=bound_end + _BREAK_SHARE * width, right=right),
+            AxisStretch(low=begin, high=end, left=left, right=bound_end),
+            AxisStretch(low=low, high=high, left=bound_end + _BREAK_SHARE * width, right=right),
         )
     )
 

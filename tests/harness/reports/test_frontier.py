@@ -147,8 +147,9 @@ def test_a_picture_without_a_direct_answer_has_the_usual_way_in_its_place(
     chains = [trained_cell(name, 20, prompting=Prompting.COT) for name in ("a", "b")]
     [panel] = panels([*chains, trained_cell("a", 30), trained_cell("b", 30)])
     assert panel.closed == "direct"
-    [panel] = panels([*chains, trained_cell("a", 30)])
+    [panel] = panels([*chains, trained_cell("c", 30)])
     assert panel.closed == "cot"
+    assert "Not drawn, for they were asked in other ways: c." in words(drawn(panel))
     [panel] = panels([*chains, trained_cell("a", 30, reading=Reading.TWICE)])
     assert (panel.closed, panel.opened) == ("cot", "")
 
