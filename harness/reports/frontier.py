@@ -101,14 +101,15 @@ def panels(cells: Iterable[CellResult]) -> list[Panel]:
 def choose(found: Sequence[Panel], name: str | None) -> Panel:
     """That of this name; else of those with most models the one where they are furthest apart.
 
-    Raises InputError where there is none.
+    Tasks of recall, which have a bound, come before others of as many models. Raises
+    InputError where there is none.
     """
     if not found:
         raise InputError(
             "there is no frontier to draw: no model of these runs tells its state and has samples"
         )
     if name is None:
-        return max(found, key=lambda panel: (len(panel.standings), panel.contrast))
+        return max(found, key=lambda p: (len(p.standings), p.bound is not None, p.contrast))
     named = {panel.name: panel for panel in found}
     if name not in named:
         raise unknown_name("panel", name, named)

@@ -159,6 +159,8 @@ def test_the_first_panel_has_most_models_and_sets_them_apart_furthest(trained_ce
         *(trained_cell(name, 200, size=4) for name in ("a", "b", "c")),
         *(trained_cell(name, right, size=8) for name, right in (("a", 0), ("b", 200), ("c", 90))),
         *(trained_cell(name, right, size=32) for name, right in (("a", 0), ("b", 200))),
+        # No task of recall: it has no bound.
+        *(trained_cell(name, r, task="counting") for name, r in (("a", 0), ("b", 200), ("c", 0))),
     ]
     found = panels(cells)
     assert choose(found, None).name == "assoc_recall:8"
