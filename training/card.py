@@ -11,6 +11,8 @@ from typing import Any
 
 from safetensors import safe_open
 
+from harness_servers.checkpoints.model_card import CARD, read_card, training_line
+from harness_servers.errors import CheckpointError
 from harness_training.measured import MeasuredCells
 from harness_training.recipe import Recipe
 from harness_training.state import Progress, read_progress
@@ -33,14 +35,16 @@ _COLUMNS = (
 
 
 class CardError(Exception):
-    """An evaluation for the card failed."""
+    """An evaluation for the card failed, or the card that is there cannot be read."""
 
 
 def write_card(recipe: Recipe, folder: Path, state_path: Path) -> None:
     """Runs the recipe's evaluations and writes README.md into the checkpoint's folder.
 
-    An evaluation that was done for these weights before is not run again.
+    An evaluation that was done for these weights before is not run again. Raises CardError.
     """
+    # Before the measuring: its runs say how the checkpoint was trained too.
+    write_unmeasured_card(recipe, folder, state_path)
     progress = read_progress(state_path)
     measured = MeasuredCells(state_path.with_suffix(".measured"), folder / "model.safetensors")
     parts = [_heading(recipe, folder, progress)]
@@ -52,7 +56,22 @@ def write_card(recipe: Recipe, folder: Path, state_path: Path) -> None:
             cells = _measure(arguments)
             measured.add(arguments, cells)
         parts.append(_section(arguments, cells))
-    (folder / "README.md").write_text("\n".join(parts), encoding="utf-8")
+    (folder / CARD).write_text("\n".join(parts), encoding="utf-8")
+
+
+def write_unmeasured_card(recipe: Recipe, folder: Path, state_path: Path) -> None:
+    """How it was trained, and no figures.
+
+    A card that is there stays, unless it says that another training made the checkpoint: its
+    figures are of weights that are no longer there. Raises CardError for one that cannot be read.
+    """
+    card = folder / CARD
+    try:
+        is_of_another = read_card(card).trained_by not in {None, recipe.trained_by}
+    except CheckpointError as error:
+        raise CardError(f"{folder}: {error}") from error
+    if is_of_another or not card.exists():
+        card.write_text(_heading(recipe, folder, read_progress(state_path)), encoding="utf-8")
 
 
 def _measure(arguments: str) -> list[dict[str, Any]]:
@@ -92,7 +111,7 @@ def front_matter(recipe: Recipe, num_steps: int) -> str:
     """What the card says to programs: the servers read from it what was trained, and how much."""
     return (
         f"---\ntrained_tasks: [{', '.join(recipe.trained_tasks)}]\n"
-        f"{budget_lines(trained_on(recipe, num_steps))}---\n"
+        f"{budget_lines(trained_on(recipe, num_steps))}{training_line(recipe.trained_by)}---\n"
     )
 
 

@@ -46,7 +46,11 @@ from harness_training.trained_contexts import budget_lines, trained_on
     metavar="STEPS",
     help="Train nothing: print about how many contexts of each task and way so many steps read.",
 )
-@click.option("--no-card", is_flag=True, help="Do not measure and write the model card.")
+@click.option(
+    "--no-card",
+    is_flag=True,
+    help="Measure nothing: a card that is there stays, a new one says how it was trained.",
+)
 @click.pass_context
 def train_command(
     ctx: click.Context,
@@ -83,7 +87,11 @@ def train_command(
     with refusing(MissingExtraError):
         require_extra("servers", "training")
     # Torch comes with them: not for --help.
-    from harness_training.card import CardError, write_card  # noqa: PLC0415
+    from harness_training.card import (  # noqa: PLC0415
+        CardError,
+        write_card,
+        write_unmeasured_card,
+    )
     from harness_training.trainer import train  # noqa: PLC0415
 
     with refusing(RecipeError):
@@ -102,10 +110,9 @@ def train_command(
     if not is_done:
         click.echo(f"train: stopped; the same command goes on from {state_path}", err=True)
         ctx.exit(4)
-    if no_card:
-        return
+    write = write_unmeasured_card if no_card else write_card
     try:
-        write_card(read, folder, state_path)
+        write(read, folder, state_path)
     except CardError as error:
         click.echo(f"train: trained, but the card could not be written: {error}", err=True)
         ctx.exit(4)

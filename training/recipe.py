@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harnessapi.values import TrainedBy
+
 from harness.errors import HarnessError
 from harness.tasks import find_task, make_task
 from harness.way import Way
@@ -83,6 +85,11 @@ class Recipe:
     def name(self) -> str:
         """The name of the checkpoint: the folder that the recipe lies in."""
         return self.path.resolve().parent.name
+
+    @property
+    def trained_by(self) -> TrainedBy:
+        """What the card says of the training: of one recipe and model, only seeds differ."""
+        return TrainedBy(recipe=self.name, model=self.variant or "", seed=self.seed)
 
 
 def load_recipe(path: Path, variant: str | None = None) -> Recipe:

@@ -67,6 +67,7 @@ def _model_lines(endpoint: Endpoint, model: ModelDescription) -> list[str]:
         f"styles      {', '.join(model.styles)}",
         f"trained on  {', '.join(model.trained_tasks) or 'not said'}",
         *_budget(model),
+        *_training(model),
         f"engine      {', '.join(_engine(model))}",
     ]
 
@@ -79,6 +80,14 @@ def _budget(model: ModelDescription) -> list[str]:
         + ", ".join(f"{one.way} {one.contexts:,}" for one in model.trained_on if one.task == task)
         for task in tasks
     ]
+
+
+def _training(model: ModelDescription) -> list[str]:
+    """The recipe, which of its models, and the seed, where it says so."""
+    if (training := model.trained_by) is None:
+        return []
+    names = " ".join(name for name in (training.recipe, training.model) if name)
+    return [f"recipe      {names}, seed {training.seed}"]
 
 
 def _engine(model: ModelDescription) -> list[str]:

@@ -2,6 +2,8 @@
 
 import json
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,6 +12,8 @@ import click
 from harness.cli.shared_options import QUIET, RUNS_FOLDER
 from harness.errors import IncompleteError
 from harness.reports.collect import Report, Visitor, read_report
+from harness.reports.frontier import choose, panels
+from harness.reports.frontier_picture import frontier_picture
 from harness.reports.lengths import length_json, lengths
 from harness.reports.page import report_page
 from harness.reports.positions import ByPosition, Positions
@@ -42,6 +46,18 @@ _FILE: Final = click.Path(dir_okay=False, path_type=Path)
     type=click.Choice(["position"]),
     help="Also accuracy by where in its context the answer stood, in fifths.",
 )
+@click.option(
+    "--frontier-svg",
+    "picture_file",
+    type=_FILE,
+    help="Write recall against bytes of state as one picture.",
+)
+@click.option(
+    "--panel",
+    metavar="TASK:SIZE",
+    help="Of the frontier, in the picture and first on the page.  [default: that of most models,"
+    " where they are furthest apart]",
+)
 @QUIET
 @RUNS_FOLDER
 def report_command(runs: tuple[str, ...], **options: Any) -> None:
@@ -55,12 +71,17 @@ def report_command(runs: tuple[str, ...], **options: Any) -> None:
     and at every smaller one, at least 85% of the accuracy at the smallest is left. Searches of
     servers that disagree with the same searches made here are named.
 
+    The frontier is recall against bytes of state: a mark a model, without a search and with one.
+    Checkpoints that differ in the seed of their training alone are one model, of which mean and
+    range are drawn; models that do not tell their state are left out by name.
+
     \b
       harness report 20260101T120000Z-1a2b
       harness report runs/* --html report.html
       harness report runs/* --html report.html --samples-dir samples
       harness report RUN --html one.html --sample \\
           assoc_recall/alphabet=128,size=16/test/seed=0/index=3
+      harness report runs/* --frontier-svg frontier.svg --panel assoc_recall:16
       harness report RUN --json
       harness report RUN --by position
 
@@ -78,13 +99,20 @@ def report_command(runs: tuple[str, ...], **options: Any) -> None:
         raise click.UsageError("--by is of many samples, and --sample of one")
     chosen = [run for run in runs if not is_logs(Path(run))]
     folders = list(dict.fromkeys(_folder(run, options["out"]) for run in chosen))
+    picture_file, panel = options["picture_file"], options["panel"]
+    if options["sample"] is not None and (picture_file or panel):
+        raise click.UsageError("--frontier-svg and --panel are of many samples, --sample of one")
+    if panel is not None and html_file is None and picture_file is None:
+        raise click.UsageError("--panel needs --frontier-svg FILE or --html FILE")
     if options["sample"] is not None:
         report = _write_sample(folders, OneSample(options["sample"]), html_file)
     else:
         positions = ByPosition() if options["by"] else None
-        report = _report(folders, html_file, samples_dir, positions, as_json=as_json)
-        if html_file and report.runs and not (as_json and options["quiet"]):
-            click.echo(f"written to {html_file}", err=as_json)
+        files = _Files(html=html_file, samples=samples_dir, picture=picture_file, panel=panel)
+        report = _report(folders, files, positions, as_json=as_json)
+        for file in (html_file, picture_file):
+            if file and report.runs and not (as_json and options["quiet"]):
+                click.echo(f"written to {file}", err=as_json)
     if report.damaged:
         raise IncompleteError("\n".join(report.damaged))
 
@@ -95,18 +123,35 @@ def _folder(run: str, out: Path) -> Path:
     return folder if folder.is_dir() else find_run(run, out)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Files:
+    """Where what is written goes; None: it is not asked for. `panel`: which of the frontier."""
+
+    html: Path | None
+    samples: Path | None
+    picture: Path | None
+    panel: str | None
+
+    def write(self, report: Report, picks: Picks, positions: Sequence[Positions] | None) -> None:
+        """Both or none: what is wrong with one is found before the other is written."""
+        texts: list[tuple[Path, str]] = []
+        if self.picture:
+            picture = frontier_picture(choose(panels(report.cells), self.panel))
+            texts.append((self.picture, picture))
+        if self.html:
+            at = os.path.relpath(self.samples, self.html.parent) if self.samples else None
+            texts.append((self.html, report_page(report, picks, at, positions, self.panel)))
+        for path, text in texts:
+            _write(path, text)
+
+
 def _report(
-    folders: list[Path],
-    html_file: Path | None,
-    samples_dir: Path | None,
-    positions: ByPosition | None,
-    *,
-    as_json: bool,
+    folders: list[Path], files: _Files, positions: ByPosition | None, *, as_json: bool
 ) -> Report:
     picks = Picks()
     pages = None
-    if samples_dir and html_file:
-        pages = SamplePages(samples_dir, os.path.relpath(html_file, samples_dir))
+    if files.samples and files.html:
+        pages = SamplePages(files.samples, os.path.relpath(files.html, files.samples))
 
     def visitor(manifest: Manifest) -> Visitor:
         visits = [one.visitor(manifest) for one in (picks, pages, positions) if one]
@@ -120,9 +165,8 @@ def _report(
     report = read_report(folders, visitor)
     if pages:
         pages.finish()
-    if html_file and report.runs:
-        at = os.path.relpath(samples_dir, html_file.parent) if samples_dir else None
-        _write(html_file, report_page(report, picks, at, _rows(positions, report)))
+    if report.runs:
+        files.write(report, picks, _rows(positions, report))
     if as_json:
         found = lengths(report.cells)
         for cell in report.cells:

@@ -13,7 +13,7 @@ from harnessapi.inference.v1 import inference_pb2_grpc
 from harnessapi.retrieval.v1 import retrieval_pb2
 from harnessapi.rpc.description import description_to_wire
 from harnessapi.rpc.targets import parse_target
-from harnessapi.values import Markers, Mode, ModelDescription, TrainedOn
+from harnessapi.values import Markers, Mode, ModelDescription, TrainedBy, TrainedOn
 
 from harness.fakes.fake_grpc import start_server
 from harness.fakes.made_up_log_probs import give_log_probs, made_up
@@ -65,6 +65,9 @@ class Script:
     trained_tasks: tuple[str, ...] = ()
     # (task, way, contexts).
     trained_on: tuple[tuple[str, str, int], ...] = ()
+    # (recipe, model, seed).
+    trained_by: tuple[str, str, int] | None = None
+    config_json: str = ""
     # A language model says natural here; with a chat template it may be asked with messages.
     styles: tuple[str, ...] = ("symbolic",)
     has_chat_template: bool = False
@@ -136,10 +139,18 @@ class FakeModel(inference_pb2_grpc.InferenceServiceServicer):
                     TrainedOn(task=task, way=way, contexts=contexts)
                     for task, way, contexts in self.script.trained_on
                 ),
+                trained_by=self._trained_by(),
+                config_json=self.script.config_json,
                 max_top_log_probs=self.script.max_top_log_probs,
                 decoding=self.script.decoding,
             )
         )
+
+    def _trained_by(self) -> TrainedBy | None:
+        if self.script.trained_by is None:
+            return None
+        recipe, model, seed = self.script.trained_by
+        return TrainedBy(recipe=recipe, model=model, seed=seed)
 
     async def Tokenize(  # noqa: N802
         self, request: pb.TokenizeRequest, context: Any

@@ -19,6 +19,23 @@ STATE: Final = (
     "alone; hollow ones have a search. Markers that would cover each other stand side by side "
     "here too. Endpoints whose state is not known are left out."
 )
+FRONTIER: Final = (
+    "How much each model recalls, for how many bytes of state. Filled marks answer without a "
+    "search, hollow ones are the same weights with one. A mark is the mean over trainings that "
+    "differ in the seed alone, a bar reaches from the worst to the best of them; of one training "
+    "there is none. State that grows with the context is what it was at the end of a sample of "
+    "mean length. Models of about the same state stand side by side, moved sideways alone. Point "
+    "at a mark for its figures; a name leads to what is said of the model."
+)
+TRAININGS: Final = (
+    "Of a model that was trained several times: the mean, and whiskers and bands are the range "
+    "over its trainings."
+)
+MODELS: Final = (
+    "Checkpoints of one recipe and shape that differ in the seed of their training alone are one "
+    "model. Mean and range are over trainings, of which each counts alike; a checkpoint that does "
+    "not say how it was trained is a model of its own."
+)
 BOUND: Final = (
     "Long dashes are the bound: n values, each drawn evenly from V words, are recalled with "
     "expected accuracy p from a state of b bits only if n R(p) ≤ b, where "
@@ -31,7 +48,7 @@ BOUND: Final = (
     "of the state as it is stored, or as many as a server was told to leave of it (and 2 for what "
     "the test split tells)."
 )
-NO_BOUND: Final = "No bound is drawn: every state here has room for all that is asked of it."
+NO_BOUND: Final = "No bound is drawn here: every state has room for all that is asked of it."
 BITS: Final = (
     "“bits shown”: by Fano's inequality a model that recalls so many of n values, at the lower "
     "end of the interval, carries at least so many bits of the context in its state."

@@ -7,16 +7,16 @@ from typing import Final
 
 from markupsafe import Markup
 
+from harness.reports.frame import ChartFrame
 from harness.reports.marks import Mark, marker, point_class, swatch
-from harness.reports.svg import join, tag
+from harness.reports.svg import path_of, tag
 
 # User units; a panel is about as wide on the screen, so letters keep their size.
 WIDTH: Final = 360.0
 HEIGHT: Final = 250.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 8.0, 10.0, 40.0
+_FRAME: Final = ChartFrame(width=WIDTH, height=HEIGHT, left=52.0, right=8.0, top=10.0, bottom=40.0)
 # Between an edge and the first mark: room for marks that are moved aside, and for half a tick.
 _INSET: Final = 32.0
-_MIN_TICK_DISTANCE: Final = 30.0
 # Marks nearer than this would cover each other; they are moved so far apart.
 _MARK_WIDTH: Final = 8.0
 # Bands of more series than these would cover each other: the whiskers have to do.
@@ -77,8 +77,8 @@ def draw(chart: Chart, **attributes: float) -> Markup:
     return tag(
         "svg",
         tag("title", chart.title),
-        _grid(),
-        _x_axis(chart, across),
+        _FRAME.grid(),
+        _FRAME.x_axis(chart.ticks, across, chart.x_label),
         [_curve(curve, across) for curve in chart.curves],
         [_band(*one) for one in drawn if one[0].has_line and len(drawn) <= _MAX_BANDS],
         [_series(*one) for one in drawn],
@@ -102,13 +102,13 @@ def _scale(chart: Chart) -> Callable[[float], float]:
     low, high = math.log2(min(values)), math.log2(max(values))
     if high - low < 1:
         low, high = low - 0.5, high + 0.5
-    left, right = _LEFT + _INSET, WIDTH - _RIGHT - _INSET
+    left, right = _FRAME.left + _INSET, _FRAME.end - _INSET
     return lambda x: left + (math.log2(x) - low) / (high - low) * (right - left)
 
 
 def _places(chart: Chart, across: Callable[[float], float]) -> list[list[Place]]:
     """Where the marks of each series stand: side by side where they would cover each other."""
-    places = [[(across(p.x), _down(p.y)) for p in series.points] for series in chart.series]
+    places = [[(across(p.x), _FRAME.down(p.y)) for p in series.points] for series in chart.series]
     clusters: list[list[tuple[int, int]]] = []
     for number, series in enumerate(places):
         for index, place in enumerate(series):
@@ -120,7 +120,9 @@ def _places(chart: Chart, across: Callable[[float], float]) -> list[list[Place]]
     moved = [list(series) for series in places]
     for cluster in clusters:
         middle = sum(places[s][i][0] for s, i in cluster) / len(cluster)
-        step = min(_MARK_WIDTH, _MAX_ASIDE * _room(places, middle) / len(cluster))
+        # None over the edge.
+        room = min(2 * _INSET, _MAX_ASIDE * _room(places, middle))
+        step = min(_MARK_WIDTH, room / len(cluster))
         for order, (s, i) in enumerate(cluster if len(cluster) > 1 else []):
             x = middle + (order - (len(cluster) - 1) / 2) * step
             moved[s][i] = (x, places[s][i][1])
@@ -137,56 +139,13 @@ def _room(places: list[list[Place]], x: float) -> float:
     return min((d for d in distances if d >= _MARK_WIDTH), default=2 * _INSET)
 
 
-def _down(y: float) -> float:
-    return _TOP + (1 - y) * (HEIGHT - _TOP - _BOTTOM)
-
-
-def _grid() -> Markup:
-    right = WIDTH - _RIGHT
-    lines = [
-        join(
-            tag("line", x1=_LEFT, x2=right, y1=_down(y), y2=_down(y), class_="grid"),
-            tag("text", f"{y:.2f}", x=_LEFT - 6, y=_down(y) + 4, class_="tick", text_anchor="end"),
-        )
-        for y in (0.0, 0.25, 0.5, 0.75, 1.0)
-    ]
-    middle = (_TOP + HEIGHT - _BOTTOM) / 2
-    name = tag(
-        "text",
-        "accuracy",
-        class_="axis",
-        text_anchor="middle",
-        transform=f"translate(14 {middle:g}) rotate(-90)",
-    )
-    return join(lines, name)
-
-
-def _x_axis(chart: Chart, across: Callable[[float], float]) -> Markup:
-    shown: list[Markup] = []
-    free_from = 0.0
-    base = HEIGHT - _BOTTOM
-    for value, text in chart.ticks:
-        x = across(value)
-        shown.append(tag("line", x1=x, x2=x, y1=base, y2=base + 4, class_="axis-line"))
-        if x >= free_from:
-            shown.append(tag("text", text, x=x, y=base + 16, class_="tick", text_anchor="middle"))
-            free_from = x + max(_MIN_TICK_DISTANCE, 7.0 * len(text))
-    middle = (_LEFT + WIDTH - _RIGHT) / 2
-    name = tag("text", chart.x_label, x=middle, y=HEIGHT - 6, class_="axis", text_anchor="middle")
-    return join(shown, name)
-
-
-def _path(points: Sequence[tuple[float, float]]) -> str:
-    return "M" + " L".join(f"{x:.1f} {y:.1f}" for x, y in points)
-
-
 def _curve(curve: Curve, across: Callable[[float], float]) -> Markup:
     """The line, under a tooltip that says what it is."""
-    drawn = [(across(x), _down(y)) for x, y in curve.points]
+    drawn = [(across(x), _FRAME.down(y)) for x, y in curve.points]
     mark, shapes = curve.mark, []
     if len(drawn) > 1:
         dash = mark.dash if mark else None
-        shapes.append(tag("path", d=_path(drawn), stroke_dasharray=dash))
+        shapes.append(tag("path", d=path_of(drawn), stroke_dasharray=dash))
     if mark or len(drawn) == 1:
         shape = mark.shape if mark else "dash"
         points = [marker(shape, x, y, size=3.0) for x, y in drawn]
@@ -199,23 +158,23 @@ def _band(series: Series, places: Sequence[Place]) -> Markup:
     if len(places) < 2:
         return Markup()
     moved = list(zip(series.points, places, strict=True))
-    upper = [(x, _down(p.high)) for p, (x, _) in moved]
-    lower = [(x, _down(p.low)) for p, (x, _) in reversed(moved)]
-    return tag("path", d=_path([*upper, *lower]) + " Z", class_=f"band {series.mark.classes}")
+    upper = [(x, _FRAME.down(p.high)) for p, (x, _) in moved]
+    lower = [(x, _FRAME.down(p.low)) for p, (x, _) in reversed(moved)]
+    return tag("path", d=path_of([*upper, *lower]) + " Z", class_=f"band {series.mark.classes}")
 
 
 def _series(series: Series, places: Sequence[Place]) -> Markup:
     mark = series.mark
     shapes = []
     if series.has_line and len(places) > 1:
-        line = _path(places)
+        line = path_of(places)
         shapes.append(tag("path", d=line, class_="line", stroke_dasharray=mark.dash))
     for point, (x, y) in zip(series.points, places, strict=True):
         shapes.append(
             tag(
                 "g",
                 tag("title", point.title),
-                tag("line", x1=x, x2=x, y1=_down(point.low), y2=_down(point.high)),
+                tag("line", x1=x, x2=x, y1=_FRAME.down(point.low), y2=_FRAME.down(point.high)),
                 marker(mark.shape, x, y, size=4.5),
                 class_=point_class(mark),
             )

@@ -87,7 +87,7 @@ def _read_run(folder: Path, manifest: Manifest, number: int, visit: Visitor) -> 
 
 def _ambiguous_names(cells: Iterable[CellResult]) -> set[str]:
     """The endpoint names that need their run beside them: another model, or a cell twice."""
-    known: dict[str, tuple[str, int]] = {}
+    known: dict[str, tuple[str, int, str]] = {}
     seen: set[str] = set()
     ambiguous: set[str] = set()
     for cell in cells:

@@ -11,7 +11,7 @@ from harness.reports.chart import Chart, Point, Series, draw, legend
 from harness.reports.marks import Mark, SeriesKey, marks_of, series_key
 from harness.reports.paper import SIZES
 from harness.reports.references import bound_curves, chance_curve, paper_curves, state_bound
-from harness.reports.units import bytes_text
+from harness.reports.units import bytes_text, short_bytes
 from harness.runs.results import CellResult
 from harness.tasks import TASKS
 
@@ -115,7 +115,7 @@ def _state_chart(title: str, cells: list[CellResult], marks: Marks) -> Chart:
     return Chart(
         title=f"{title}: accuracy against state",
         x_label="state of a sequence at the end of its sample",
-        ticks=tuple((2.0**p, _short_bytes(p)) for p in range(low, high + 1, step)),
+        ticks=tuple((2.0**p, short_bytes(p)) for p in range(low, high + 1, step)),
         series=series,
         curves=tuple(curves),
     )
@@ -141,11 +141,3 @@ def _point(cell: CellResult, x: float) -> Point:
 
 def _size_unit(task: str) -> str:
     return f"size ({TASKS[task].size_unit})" if task in TASKS else "size"
-
-
-def _short_bytes(power: int) -> str:
-    """2**11 is 2K."""
-    units = ("B", "K", "M", "G", "T")
-    if power < 0:
-        return f"{2.0**power:g}B"
-    return f"{2 ** (power % 10)}{units[min(power // 10, 4)]}"

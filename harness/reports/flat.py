@@ -86,6 +86,10 @@ COLUMNS: Final[dict[str, type]] = {
     "majority_rate": float,
     "balanced_accuracy": float,
     "chance": float,
+    # The training that made the checkpoint, where its server says so.
+    "recipe": str,
+    "recipe_model": str,
+    "training_seed": int,
 }
 _OF_MODEL: Final = tuple(f.name for f in fields(ModelDescription) if f.name in COLUMNS)
 _OF_CELL: Final = tuple(f.name for f in fields(Cell) if f.name in COLUMNS)
@@ -120,7 +124,7 @@ def _row(
     cell = result.asked
     address = Address.from_key(record.address)
     model = manifest.model(cell.endpoint)
-    scored, check = record.log_probs, record.search_check
+    scored, check, training = record.log_probs, record.search_check, model.trained_by
     found: dict[str, Any] = {
         **{name: getattr(model, name) for name in _OF_MODEL},
         **{name: getattr(cell, name) for name in _OF_CELL},
@@ -142,6 +146,9 @@ def _row(
         "majority_rate": result.metrics.majority_rate,
         "balanced_accuracy": result.metrics.balanced_accuracy,
         "chance": result.chance,
+        "recipe": training and training.recipe,
+        "recipe_model": training and training.model,
+        "training_seed": training and training.seed,
         "log_probs": None if scored is None else json.encode(scored).decode(),
     }
     return {name: _typed(found[name], kind) for name, kind in COLUMNS.items()}

@@ -23,6 +23,13 @@ _FAMILIES: Final = {
     "HYBRID": ("hybrid", "diamond"),
     "TRANSFORMER": ("transformer", "triangle"),
 }
+# For people, in the order of a legend.
+FAMILY_NAMES: Final = {
+    "RNN": "RNN",
+    "SSM": "state space",
+    "HYBRID": "hybrid",
+    "TRANSFORMER": "Transformer",
+}
 _OTHER: Final = ("other", "cross")
 _DASHES: Final = {Prompting.DIRECT: "2 3", Prompting.COT: None, Prompting.SEARCH: "9 4"}
 _REGEX_DASH: Final = "9 3 2 3"
@@ -65,6 +72,12 @@ def mark_of(family: str, way: Way, shade: int = 0) -> Mark:
         is_hollow=way.retrieval is not None,
         shade=shade % _NUM_SHADES,
     )
+
+
+def family_mark(family: str) -> Mark:
+    """Of a family alone, however it is asked."""
+    colour, shape = _FAMILIES.get(family, _OTHER)
+    return Mark(colour=colour, shape=shape)
 
 
 def marks_of(cells: Iterable[CellResult]) -> dict[SeriesKey, Mark]:

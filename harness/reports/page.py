@@ -5,12 +5,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
+from markupsafe import Markup
+
 from harness.reports import captions, rows
 from harness.reports.collect import Report, ReportRun
 from harness.reports.document import document
 from harness.reports.figures import against_size, against_state
 from harness.reports.finding import finding
+from harness.reports.frontier import choose, panels
+from harness.reports.frontier_chart import frontier_svg
 from harness.reports.lengths import LENGTHS, lengths
+from harness.reports.model_pages import ROWS, ModelPage, model_pages, training_columns
 from harness.reports.notation import notations
 from harness.reports.notes import (
     budget_notes,
@@ -21,10 +26,15 @@ from harness.reports.notes import (
     untrained_notes,
 )
 from harness.reports.paper import CAPTION, CURVES, SIZES, PaperCurve
-from harness.reports.pooling import pool
+from harness.reports.pooling import pool, without_repetitions
 from harness.reports.positions import Positions
 from harness.reports.references import is_bounding
 from harness.reports.sample_pages import MAX_RIGHT, MAX_WRONG, Picks, page_name
+from harness.reports.trained_models import (
+    has_several_trainings,
+    over_trainings,
+    trained_models,
+)
 from harness.runs.metrics import Metrics
 from harness.runs.records import SampleRecord
 
@@ -44,11 +54,16 @@ def report_page(
     picks: Picks,
     samples_at: str | None,
     positions: Sequence[Positions] | None = None,
+    panel: str | None = None,
 ) -> str:
     """`samples_at`: from the page to the folder of sample pages, where there is one.
 
-    `positions`: accuracy by them, where that is asked for.
+    `positions`: accuracy by them, where that is asked for. `panel`: which one of the frontier comes
+    first; see `choose`, whose InputError this raises.
     """
+    models = trained_models(without_repetitions(report.cells))
+    pages = model_pages(models)
+    has_several = has_several_trainings(models)
     tasks = list(dict.fromkeys(cell.asked.task for cell in report.cells))
     return document(
         "report.html",
@@ -56,8 +71,14 @@ def report_page(
         damaged=report.damaged,
         finding=finding(report.cells),
         captions=captions,
-        against_size=against_size(report.cells),
-        against_state=against_state(report.cells),
+        frontier=_frontier(report, panel, pages),
+        has_several_trainings=has_several,
+        against_size=against_size(over_trainings(models) if has_several else report.cells),
+        # Over several trainings the frontier says it, and the names of all have no room here.
+        against_state=[] if has_several else against_state(report.cells),
+        model_pages=pages,
+        model_columns=ROWS,
+        training_columns=training_columns,
         is_bounding=is_bounding(report.cells),
         **_tables(report),
         positions=positions,
@@ -66,6 +87,33 @@ def report_page(
         max_right=MAX_RIGHT,
         samples=_samples(report, picks, samples_at),
     )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DrawnPanel:
+    """A panel of the frontier as SVG, its names linked to what is said of the models."""
+
+    title: str
+    drawing: Markup
+    has_bound: bool
+
+
+def _frontier(report: Report, name: str | None, pages: Sequence[ModelPage]) -> list[DrawnPanel]:
+    """The one that was chosen, then the others; none where no panel has two models."""
+    found = panels(report.cells)
+    several = [one for one in found if len(one.standings) > 1]
+    if not several and name is None:
+        return []
+    first = choose(found, name)
+    anchors = {page.model.name: f"#{page.anchor}" for page in pages}
+    return [
+        DrawnPanel(
+            title=one.title,
+            drawing=frontier_svg(one, anchors.get),
+            has_bound=one.bound is not None,
+        )
+        for one in [first, *(other for other in several if other is not first)]
+    ]
 
 
 def _tables(report: Report) -> Mapping[str, Any]:

@@ -53,17 +53,26 @@ def state_bound(cells: Cells, low: int, high: int) -> list[Curve]:
     """Recall against bits of state at this size, from where it begins to rise."""
     if not is_bounding(cells):
         return []
-    size = cells[0].asked.size
     words = next(words for cell in cells if (words := cell.num_words) is not None)
-    enough = math.log2(max(2.0, size * math.log2(max(2, words)) / 8))
+    return [bound_curve(cells[0].asked.size, words, low, high)]
+
+
+def bytes_enough(size: int, words: int) -> float:
+    """From so many bytes on the bound allows everything."""
+    return size * math.log2(max(2, words)) / 8
+
+
+def bound_curve(size: int, words: int, low: float, high: float) -> Curve:
+    """Recall of `size` values of so many words against bytes of state, 2^low to 2^high or less."""
+    enough = math.log2(max(2.0, bytes_enough(size, words)))
     # No lower than a byte.
-    start, end = max(0.0, min(float(low), enough - 6)), float(high)
+    start, end = max(0.0, min(low, enough - 6)), high
     powers = [start + (end - start) * k / _NUM_BOUND_POINTS for k in range(_NUM_BOUND_POINTS + 1)]
     powers = sorted({*powers, *([enough] if start < enough < end else [])})
     points = tuple((2.0**p, recall_bound(8 * 2.0**p, size, words)) for p in powers)
-    return [
-        Curve(label="bound: no model recalls more from so many bits", kind="bound", points=points)
-    ]
+    return Curve(
+        label="bound: no model recalls more from so many bits", kind="bound", points=points
+    )
 
 
 def paper_curves(cells: Cells) -> list[Curve]:

@@ -151,7 +151,18 @@ POSITIONS: Final[Mapping[str, Callable[[Positions], str]]] = {
     **{name: _by_fifth(place) for place, name in enumerate(_FIFTHS)},
 }
 LEFT: Final = frozenset(
-    {"task", "way", "family", "endpoint", "endpoints", "sizes", "model", "id", "began"}
+    {
+        "task",
+        "way",
+        "family",
+        "endpoint",
+        "endpoints",
+        "sizes",
+        "model",
+        "checkpoint",
+        "id",
+        "began",
+    }
 )
 
 

@@ -38,6 +38,11 @@ def tag(name: str, /, *children: Child, **attributes: str | float | None) -> Mar
     return Markup("<{0}{1}>{2}</{0}>").format(name, written, join(*children))
 
 
+def path_of(points: Iterable[tuple[float, float]]) -> str:
+    """The attribute d of straight lines from point to point."""
+    return "M" + " L".join(f"{x:.1f} {y:.1f}" for x, y in points)
+
+
 def _attribute_name(key: str) -> str:
     return key if key == "viewBox" else key.rstrip("_").replace("_", "-")
 

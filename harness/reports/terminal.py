@@ -8,6 +8,7 @@ from rich.console import Console
 from harness.reports import captions, rows
 from harness.reports.collect import Report
 from harness.reports.lengths import LENGTHS, lengths
+from harness.reports.model_pages import OVER_TRAININGS, asked_alike
 from harness.reports.notes import (
     budget_notes,
     chance_notes,
@@ -16,9 +17,10 @@ from harness.reports.notes import (
     search_notes,
     untrained_notes,
 )
-from harness.reports.pooling import pool
+from harness.reports.pooling import pool, without_repetitions
 from harness.reports.positions import Positions
 from harness.reports.text_table import TextTable, open_console, print_line, print_table
+from harness.reports.trained_models import has_several_trainings, trained_models
 from harness.runs.results import CellResult
 
 Row = TypeVar("Row")
@@ -53,6 +55,10 @@ def print_report(
         console, "accuracy against state", _without_run(rows.told(rows.STATE, cells), shown), cells
     )
     _print(console, "costs and failures, a sample", _without_run(rows.COSTS, shown), cells)
+    models = trained_models(without_repetitions(report.cells))
+    if has_several_trainings(models):
+        alike = [row for model in models for row in asked_alike(model)]
+        _print(console, "over trainings that differ in the seed", OVER_TRAININGS, alike)
     waited = [cell for cell in cells if cell.metrics.ttft_ms_p50 is not None]
     if waited:
         _print(console, "ms to the first token, then each", _without_run(rows.WAITS, shown), waited)

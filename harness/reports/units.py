@@ -23,3 +23,11 @@ def state_text(state_bytes: int, bytes_per_token: int) -> str:
     if not bytes_per_token:
         return bytes_text(state_bytes)
     return f"{bytes_text(state_bytes)}\n+{grows}" if state_bytes else grows
+
+
+def short_bytes(power: int) -> str:
+    """2**11 is 2K."""
+    units = ("B", "K", "M", "G", "T")
+    if power < 0:
+        return f"{2.0**power:g}B"
+    return f"{2 ** (power % 10)}{units[min(power // 10, 4)]}"

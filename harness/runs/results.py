@@ -42,9 +42,13 @@ class CellResult:
         return self.asked.way.name
 
     @property
-    def weights(self) -> tuple[str, int]:
-        """Of the same weights a state of so many bits makes another model; 0: of all of it."""
-        return self.model.checkpoint_digest, self.model.state_bits
+    def weights(self) -> tuple[str, int, str]:
+        """Of the same weights fewer bits of state, or a cache that keeps less, make another model.
+
+        0 bits: of all of it; an empty policy: as the model has it.
+        """
+        model = self.model
+        return model.checkpoint_digest, model.state_bits, model.cache_policy
 
     @property
     def state_bytes(self) -> float | None:
@@ -131,6 +135,7 @@ class CellResult:
             "bits_shown": self.bits_shown,
             "trained_on": self.trained_on,
             "chance": self.chance,
+            "trained_by": self.model.trained_by and asdict(self.model.trained_by),
         }
         return {key: finite(value) for key, value in row.items()}
 

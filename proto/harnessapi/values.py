@@ -78,6 +78,16 @@ class TrainedOn:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class TrainedBy:
+    """The training that made a checkpoint: those that differ in the seed alone made one model."""
+
+    recipe: str
+    # Which of the recipe's models; empty where it has one.
+    model: str = ""
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ModelDescription:
     """What is served; zero, empty and None stand for what a server does not tell, or has not."""
 
@@ -121,6 +131,10 @@ class ModelDescription:
     trained_tasks: tuple[str, ...] = ()
     # How much of each, by way; empty: not said.
     trained_on: tuple[TrainedOn, ...] = ()
+    # None: not said.
+    trained_by: TrainedBy | None = None
+    # Its config.json; empty: not said.
+    config_json: str = ""
     # Whether it can be asked with messages, which its checkpoint's chat template words.
     has_chat_template: bool = False
     # The most likeliest tokens that it gives at a place; None: no log-probabilities, no scores.

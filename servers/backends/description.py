@@ -1,7 +1,9 @@
 """Describes what is served, the same way for every backend."""
 
+import json
+from collections.abc import Mapping
 from importlib import metadata
-from typing import Final
+from typing import Any, Final
 
 from harnessapi.values import IN_BATCHES, Mode, ModelDescription
 
@@ -58,9 +60,16 @@ def describe(
         styles=styles or checkpoint.config.styles or codec.styles,
         trained_tasks=checkpoint.card.trained_tasks,
         trained_on=checkpoint.card.trained_on,
+        trained_by=checkpoint.card.trained_by,
+        config_json=_config_json(checkpoint.config.raw),
         has_chat_template=codec.chat_template is not None,
         max_top_log_probs=MAX_TOP_LOG_PROBS,
     )
+
+
+def _config_json(config: Mapping[str, Any]) -> str:
+    """Some writers leave a path of their own machine under a name with an underscore."""
+    return json.dumps({key: value for key, value in config.items() if not key.startswith("_")})
 
 
 def _version(distribution: str) -> str:

@@ -5,15 +5,18 @@ trained_tasks: [assoc_recall, index]
 trained_on:
   assoc_recall: {direct: 1200, search regex: 340}
   index: {cot: 500}
+trained_by: {"recipe": "frontier", "model": "gru", "seed": 1}
 ---
 """
 
+import json
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from harnessapi.values import TrainedOn
+import msgspec
+from harnessapi.values import TrainedBy, TrainedOn
 
 from harness_servers.errors import CheckpointError
 
@@ -21,6 +24,9 @@ CARD: Final = "README.md"
 _FENCE: Final = "---"
 _TASKS: Final = "trained_tasks:"
 _BUDGET: Final = "trained_on:"
+_TRAINING: Final = "trained_by:"
+# No wire carries a larger one.
+_MAX_SEED: Final = 2**64
 _NAMES: Final = re.compile(r"\[\s*(\w+(?:\s*,\s*\w+)*)?\s*\]")
 _TASK_BUDGET: Final = re.compile(r"\s+(\w+):\s*\{([^{}]*)\}\s*")
 _WAY_BUDGET: Final = re.compile(r"\s*(\w+(?: \w+)*):\s*(\d{1,18})\s*")
@@ -32,6 +38,7 @@ class ModelCard:
 
     trained_tasks: tuple[str, ...] = ()
     trained_on: tuple[TrainedOn, ...] = ()
+    trained_by: TrainedBy | None = None
 
 
 def read_card(path: Path) -> ModelCard:
@@ -42,6 +49,7 @@ def read_card(path: Path) -> ModelCard:
     """
     tasks: tuple[str, ...] = ()
     budget: list[TrainedOn] = []
+    training: TrainedBy | None = None
     is_in_budget = False
     for line in _front_matter(path):
         if not line.startswith((" ", "\t")):
@@ -52,7 +60,15 @@ def read_card(path: Path) -> ModelCard:
             tasks = _names(path, line.removeprefix(_TASKS).strip())
         elif line.startswith(_BUDGET) and not is_in_budget:
             raise CheckpointError(f"{path.name}: a line of its own for each task of trained_on")
-    return ModelCard(trained_tasks=tasks, trained_on=tuple(budget))
+        elif line.startswith(_TRAINING):
+            training = _training(path, line.removeprefix(_TRAINING).strip())
+    return ModelCard(trained_tasks=tasks, trained_on=tuple(budget), trained_by=training)
+
+
+def training_line(training: TrainedBy) -> str:
+    """The line of the front matter that read_card reads it from: JSON, which YAML reads too."""
+    told = {name: value for name, value in asdict(training).items() if value != ""}
+    return f"{_TRAINING} {json.dumps(told)}\n"
 
 
 def _front_matter(path: Path) -> list[str]:
@@ -84,3 +100,16 @@ def _task_budget(path: Path, line: str) -> list[TrainedOn]:
     return [
         TrainedOn(task=task[1], way=way[1], contexts=int(way[2])) for way in ways if way is not None
     ]
+
+
+def _training(path: Path, value: str) -> TrainedBy:
+    try:
+        training = msgspec.json.decode(value, type=TrainedBy)
+        if not 0 <= training.seed < _MAX_SEED:
+            raise ValueError(f"seed {training.seed}")
+    except ValueError as error:
+        raise CheckpointError(
+            f'{path.name}: trained_by is {value!r}; {{"recipe": "name", "seed": 1}} was expected, '
+            f"with a model where the recipe has several ({error})"
+        ) from None
+    return training

@@ -2,8 +2,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from harnessapi.values import TrainedBy
 from safetensors.torch import load_file
 
+from harness_servers.checkpoints.model_card import read_card
 from harness_training.command import train_command
 
 RECIPE = """
@@ -44,6 +46,32 @@ def test_another_seed_is_another_training_with_a_state_of_its_own(recipe: Path) 
     assert states == {"tiny.safetensors", "tiny-seed3.safetensors", "tiny-seed4.safetensors"}
 
 
+def test_a_checkpoint_says_which_training_made_it_and_keeps_the_card_of_that(recipe: Path) -> None:
+    root = recipe.parent.parent
+
+    def train(seed: int) -> Path:
+        arguments = [str(recipe), "--out", str(root / "out"), "--state", str(root), "--no-card"]
+        result = CliRunner().invoke(train_command, [*arguments, "--seed", str(seed)])
+        assert result.exit_code == 0, result.output
+        return root / "out" / "README.md"
+
+    card = train(5)
+    assert read_card(card).trained_by == TrainedBy(recipe="tiny", seed=5)
+    assert read_card(card).trained_tasks == ("assoc_recall",)
+    card.write_text(card.read_text() + "measured: 0.5\n")
+    assert "measured" in train(5).read_text()
+    # Its figures are of weights that are gone.
+    assert "measured" not in train(6).read_text()
+    assert read_card(card).trained_by == TrainedBy(recipe="tiny", seed=6)
+    card.write_text("a card of before, which does not say\n")
+    assert train(6).read_text() == "a card of before, which does not say\n"
+    card.write_text("---\ntrained_by: 1\n---\n")
+    again = [str(recipe), "--out", str(root / "out"), "--state", str(root), "--no-card"]
+    result = CliRunner().invoke(train_command, again)
+    assert result.exit_code == 4
+    assert "trained_by is '1'" in result.output
+
+
 def test_models_of_one_recipe_have_their_own_folders_and_learn_from_the_same(
     recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -55,6 +83,10 @@ def test_models_of_one_recipe_have_their_own_folders_and_learn_from_the_same(
         result = CliRunner().invoke(train_command, [str(recipe), "--model", name, "--no-card"])
         assert result.exit_code == 0, result.output
     weights = [load_file(recipe.parent / f"{name}-3" / "model.safetensors") for name in ("a", "b")]
+    cards = [read_card(recipe.parent / f"{name}-3" / "README.md") for name in ("a", "b")]
+    assert [card.trained_by for card in cards] == [
+        TrainedBy(recipe="tiny", model=name, seed=3) for name in ("a", "b")
+    ]
     assert all((weights[0][name] == weights[1][name]).all() for name in weights[0])
     for arguments in ([], ["--model", "c"]):
         result = CliRunner().invoke(train_command, [str(recipe), *arguments])

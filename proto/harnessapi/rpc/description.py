@@ -5,9 +5,9 @@ from typing import Any, Final
 
 from harnessapi.inference.v1 import inference_pb2 as pb
 from harnessapi.rpc.enums import MODES
-from harnessapi.values import Markers, ModelDescription, TrainedOn
+from harnessapi.values import Markers, ModelDescription, TrainedBy, TrainedOn
 
-_APART: Final = {"family", "markers", "modes", "trained_on"}
+_APART: Final = {"family", "markers", "modes", "trained_on", "trained_by"}
 _TOLD: Final = pb.GetModelResponse.DESCRIPTOR.fields_by_name
 _SAME: Final = tuple(f.name for f in fields(ModelDescription) if f.name in {*_TOLD} - _APART)
 _MAY_MISS: Final = ("context_limit", "max_top_log_probs")
@@ -29,7 +29,14 @@ def description_to_wire(model: ModelDescription) -> pb.GetModelResponse:
         )
     family = pb.ModelFamily.Value(f"{_FAMILY}{model.family}")
     trained_on = [pb.TrainedOn(**asdict(one)) for one in model.trained_on]
-    return pb.GetModelResponse(family=family, search_channel=channel, trained_on=trained_on, **same)
+    trained_by = None if model.trained_by is None else pb.TrainedBy(**asdict(model.trained_by))
+    return pb.GetModelResponse(
+        family=family,
+        search_channel=channel,
+        trained_on=trained_on,
+        trained_by=trained_by,
+        **same,
+    )
 
 
 def description_from_wire(message: pb.GetModelResponse) -> ModelDescription:
@@ -47,9 +54,14 @@ def description_from_wire(message: pb.GetModelResponse) -> ModelDescription:
             TrainedOn(task=one.task, way=one.way, contexts=one.contexts)
             for one in message.trained_on
         ),
+        trained_by=_trained_by(message.trained_by) if message.HasField("trained_by") else None,
         takes_searched_text=channel.takes_searched_text,
         **same,
     )
+
+
+def _trained_by(message: pb.TrainedBy) -> TrainedBy:
+    return TrainedBy(recipe=message.recipe, model=message.model, seed=message.seed)
 
 
 def _markers(channel: pb.SearchChannel) -> Markers | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from harnessapi.rpc.description import description_from_wire, description_to_wire
-from harnessapi.values import ModelDescription, TrainedOn
+from harnessapi.values import ModelDescription, TrainedBy, TrainedOn
 
 from harness.reports.notes import budget_notes
 from harness.reports.rows import trained_on
@@ -84,6 +84,17 @@ def test_a_cell_knows_what_its_model_was_trained_on(arm: Any, stored: Any) -> No
 def test_budgets_travel_with_the_description(arm: Any) -> None:
     model = arm("rnn", 2206, 0.5).model
     assert description_from_wire(description_to_wire(model)) == model
+
+
+def test_what_training_made_a_model_travels_with_its_description(workplace: Any) -> None:
+    training = TrainedBy(recipe="frontier", model="gru", seed=0)
+    model = ModelDescription(name="m", family="RNN", trained_by=training, config_json='{"a": 1}')
+    assert description_from_wire(description_to_wire(model)) == model
+    untold = ModelDescription(name="m", family="RNN")
+    assert description_from_wire(description_to_wire(untold)) == untold
+    assert "recipe" not in workplace.run("endpoints", "check", "rnn").stdout
+    workplace.script(trained_by=["frontier", "gru", 2])
+    assert "recipe      frontier gru, seed 2" in workplace.run("endpoints", "check", "rnn").stdout
 
 
 def test_a_fleets_budgets_are_told_by_check_scoreboard_report_and_page(workplace: Any) -> None:

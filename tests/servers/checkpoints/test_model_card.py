@@ -4,10 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
+from harnessapi.values import TrainedBy
 
 from harness.tasks import TASKS
 from harness_servers.checkpoints.checkpoint import load_checkpoint
-from harness_servers.checkpoints.model_card import ModelCard, read_card
+from harness_servers.checkpoints.model_card import ModelCard, read_card, training_line
 from harness_servers.errors import CheckpointError
 from harness_training.card import front_matter
 from harness_training.recipe import load_recipe
@@ -47,6 +48,9 @@ def test_a_checkpoint_without_a_card_says_nothing(lstm_folder: Path) -> None:
         ("---\ntrained_on: {copy: 1}\n---\n", "a line of its own for each task of trained_on"),
         ("---\ntrained_on:\n  copy: {cot: many}\n---\n", "trained_on has 'copy: {cot: many}'"),
         ("---\ntrained_on:\n  copy: {}\n---\n", "trained_on has 'copy: {}'"),
+        ("---\ntrained_by: gru 1\n---\n", "trained_by is 'gru 1'; {\"recipe\": "),
+        ('---\ntrained_by: {"recipe": "a"}\n---\n', 'trained_by is \'{"recipe": "a"}\''),
+        ('---\ntrained_by: {"recipe": "a", "seed": -1}\n---\n', "trained_by is "),
         ("---\nlicense: mit\n", "its front matter has no end"),
     ],
 )
@@ -79,6 +83,21 @@ def test_budgets_are_read_by_task_and_way_and_other_keys_passed_over(tmp_path: P
     ]
 
 
+@pytest.mark.parametrize(
+    "training",
+    [
+        TrainedBy(recipe="frontier", model="gru", seed=2),
+        TrainedBy(recipe="a folder: of ours", seed=0),
+    ],
+)
+def test_recipe_model_and_seed_are_read_as_they_were_written(
+    tmp_path: Path, training: TrainedBy
+) -> None:
+    card = tmp_path / "README.md"
+    card.write_text(f"---\n{training_line(training)}other: 1\n---\n")
+    assert read_card(card) == ModelCard(trained_by=training)
+
+
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_card_names_the_tasks_and_budgets_of_its_recipe(name: str) -> None:
     recipe = load_recipe(CHECKPOINTS / name / "recipe.toml")
@@ -89,4 +108,5 @@ def test_a_shipped_card_names_the_tasks_and_budgets_of_its_recipe(name: str) -> 
     assert card.read_text().startswith(front_matter(recipe, num_steps))
     assert read_card(card).trained_tasks == recipe.trained_tasks
     assert read_card(card).trained_on == trained_on(recipe, num_steps)
+    assert read_card(card).trained_by == recipe.trained_by
     assert set(recipe.trained_tasks) <= set(TASKS)

@@ -137,6 +137,8 @@ class GetModelResponse(_message.Message):
     TRAINED_ON_FIELD_NUMBER: _builtins.int
     STATE_BITS_FIELD_NUMBER: _builtins.int
     CACHE_POLICY_FIELD_NUMBER: _builtins.int
+    TRAINED_BY_FIELD_NUMBER: _builtins.int
+    CONFIG_JSON_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The checkpoint's folder name."""
     family: Global___ModelFamily.ValueType
@@ -182,6 +184,8 @@ class GetModelResponse(_message.Message):
     """
     cache_policy: _builtins.str
     """Which tokens the attention layers keep, where that was told: "tova=64". Empty: as the model has it."""
+    config_json: _builtins.str
+    """The checkpoint's config.json, without what begins with an underscore. Empty: not said."""
     @_builtins.property
     def search_channel(self) -> Global___SearchChannel:
         """Not set: this model has no search channel."""
@@ -199,6 +203,10 @@ class GetModelResponse(_message.Message):
         """How much of each task and way the checkpoint was trained on, as its model card says; what is not
         listed it was not trained on at all. Empty: it does not say.
         """
+
+    @_builtins.property
+    def trained_by(self) -> Global___TrainedBy:
+        """The training that made the checkpoint, as its model card says. Not set: it does not say."""
 
     def __init__(
         self,
@@ -229,10 +237,12 @@ class GetModelResponse(_message.Message):
         trained_on: _abc.Iterable[Global___TrainedOn] | None = ...,
         state_bits: _builtins.int = ...,
         cache_policy: _builtins.str = ...,
+        trained_by: Global___TrainedBy | None = ...,
+        config_json: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_context_limit", b"_context_limit", "_max_top_log_probs", b"_max_top_log_probs", "_search_channel", b"_search_channel", "context_limit", b"context_limit", "max_top_log_probs", b"max_top_log_probs", "search_channel", b"search_channel"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_context_limit", b"_context_limit", "_max_top_log_probs", b"_max_top_log_probs", "_search_channel", b"_search_channel", "_trained_by", b"_trained_by", "context_limit", b"context_limit", "max_top_log_probs", b"max_top_log_probs", "search_channel", b"search_channel", "trained_by", b"trained_by"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_limit", b"_context_limit", "_max_top_log_probs", b"_max_top_log_probs", "_search_channel", b"_search_channel", "cache_policy", b"cache_policy", "checkpoint_digest", b"checkpoint_digest", "context_limit", b"context_limit", "decoding", b"decoding", "device", b"device", "dtype", b"dtype", "engine", b"engine", "engine_version", b"engine_version", "family", b"family", "has_chat_template", b"has_chat_template", "max_new_tokens", b"max_new_tokens", "max_prompt_tokens", b"max_prompt_tokens", "max_top_log_probs", b"max_top_log_probs", "name", b"name", "num_parameters", b"num_parameters", "num_slots", b"num_slots", "search_channel", b"search_channel", "state_bits", b"state_bits", "state_bytes", b"state_bytes", "state_bytes_per_token", b"state_bytes_per_token", "stored_dtype", b"stored_dtype", "styles", b"styles", "tokenizer_digest", b"tokenizer_digest", "trained_on", b"trained_on", "trained_tasks", b"trained_tasks", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_limit", b"_context_limit", "_max_top_log_probs", b"_max_top_log_probs", "_search_channel", b"_search_channel", "_trained_by", b"_trained_by", "cache_policy", b"cache_policy", "checkpoint_digest", b"checkpoint_digest", "config_json", b"config_json", "context_limit", b"context_limit", "decoding", b"decoding", "device", b"device", "dtype", b"dtype", "engine", b"engine", "engine_version", b"engine_version", "family", b"family", "has_chat_template", b"has_chat_template", "max_new_tokens", b"max_new_tokens", "max_prompt_tokens", b"max_prompt_tokens", "max_top_log_probs", b"max_top_log_probs", "name", b"name", "num_parameters", b"num_parameters", "num_slots", b"num_slots", "search_channel", b"search_channel", "state_bits", b"state_bits", "state_bytes", b"state_bytes", "state_bytes_per_token", b"state_bytes_per_token", "stored_dtype", b"stored_dtype", "styles", b"styles", "tokenizer_digest", b"tokenizer_digest", "trained_by", b"trained_by", "trained_on", b"trained_on", "trained_tasks", b"trained_tasks", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__context_limit: _TypeAlias = _typing.Literal["context_limit"]  # noqa: Y015
     _WhichOneofArgType__context_limit: _TypeAlias = _typing.Literal["_context_limit", b"_context_limit"]  # noqa: Y015
@@ -240,14 +250,46 @@ class GetModelResponse(_message.Message):
     _WhichOneofArgType__max_top_log_probs: _TypeAlias = _typing.Literal["_max_top_log_probs", b"_max_top_log_probs"]  # noqa: Y015
     _WhichOneofReturnType__search_channel: _TypeAlias = _typing.Literal["search_channel"]  # noqa: Y015
     _WhichOneofArgType__search_channel: _TypeAlias = _typing.Literal["_search_channel", b"_search_channel"]  # noqa: Y015
+    _WhichOneofReturnType__trained_by: _TypeAlias = _typing.Literal["trained_by"]  # noqa: Y015
+    _WhichOneofArgType__trained_by: _TypeAlias = _typing.Literal["_trained_by", b"_trained_by"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__context_limit) -> _WhichOneofReturnType__context_limit | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_top_log_probs) -> _WhichOneofReturnType__max_top_log_probs | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__search_channel) -> _WhichOneofReturnType__search_channel | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__trained_by) -> _WhichOneofReturnType__trained_by | None: ...
 
 Global___GetModelResponse: _TypeAlias = GetModelResponse  # noqa: Y015
+
+@_typing.final
+class TrainedBy(_message.Message):
+    """Checkpoints that differ in the seed alone are trainings of one model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECIPE_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    recipe: _builtins.str
+    model: _builtins.str
+    """Which of the recipe's models. Empty: it has one."""
+    seed: _builtins.int
+    def __init__(
+        self,
+        *,
+        recipe: _builtins.str = ...,
+        model: _builtins.str = ...,
+        seed: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "recipe", b"recipe", "seed", b"seed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrainedBy: _TypeAlias = TrainedBy  # noqa: Y015
 
 @_typing.final
 class TrainedOn(_message.Message):
