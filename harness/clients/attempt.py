@@ -29,6 +29,11 @@ class Attempt:
         self._streamed_s = 0.0
         self._streams_since_s: float | None = None
 
+    @property
+    def is_silent(self) -> bool:
+        """It was sent, and nothing of an answer came."""
+        return self.last is not None and self._streams_since_s is None and not self._streamed_s
+
     async def sending(self) -> None:
         """See Watch."""
         now_s = self._clock.now_s()

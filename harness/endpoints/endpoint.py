@@ -20,6 +20,10 @@ class Endpoint:
     name: str
     checkpoint: str | None = None
     address: str | None = None
+    # Where the same model is served besides: requests are spread over all of them.
+    more_addresses: tuple[str, ...] = ()
+    # Each address that a name has by DNS is one of them too.
+    resolve: bool = False
     # Whether the model gets its search channel.
     retrieval: bool = False
     # How a checkpoint's server is started.
@@ -43,12 +47,23 @@ class Endpoint:
 
     @property
     def place(self) -> str:
-        """The checkpoint or the address, as the file has it; a web address with its model."""
+        """The checkpoint or the addresses, as the file has them; a web address with its model."""
+        addresses = ", ".join(self.addresses)
         if self.external is not None:
-            return f"{self.address} {self.external.model}"
+            return f"{addresses} {self.external.model}"
         if self.engine is not None:
-            return f"{self.address} {self.engine.protocol}"
-        return self.checkpoint or self.address or ""
+            return f"{addresses} {self.engine.protocol}"
+        return self.checkpoint or addresses
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """All that the file names; none of a checkpoint."""
+        return () if self.address is None else (self.address, *self.more_addresses)
+
+    @property
+    def has_replicas(self) -> bool:
+        """Several processes may answer: each sample says which one did."""
+        return bool(self.more_addresses) or self.resolve
 
     @property
     def is_ours(self) -> bool:

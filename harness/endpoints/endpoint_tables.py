@@ -4,8 +4,9 @@ import tomllib
 from pathlib import Path
 from typing import Any, Final
 
-from harnessapi.rpc.targets import TargetError, parse_target
+from harnessapi.rpc.targets import TargetError
 
+from harness.endpoints.addresses import check_addresses, read_addresses
 from harness.endpoints.endpoint import Endpoint, check_request
 from harness.endpoints.engines import KEYS as ENGINE_KEYS
 from harness.endpoints.engines import SHARED_KEYS, parse_engine, refuse_engine_keys
@@ -20,6 +21,7 @@ from harness.errors import InputError, unknown_name
 _KEYS: Final = (
     "checkpoint",
     "address",
+    "resolve",
     "retrieval",
     *SERVING_KEYS,
     *EXTERNAL_KEYS,
@@ -54,11 +56,14 @@ def _parse(path: Path, name: str, table: Any, folders: tuple[Path, ...]) -> Endp
         if key not in _KEYS:
             raise InputError(f"{where} {unknown_name('key', key, _KEYS)}")
     checkpoint = _value(where, table, "checkpoint", str)
-    address = _value(where, table, "address", str)
-    if (checkpoint is None) == (address is None):
-        raise InputError(f"{where} needs either a checkpoint or an address")
+    resolve = bool(_value(where, table, "resolve", bool))
     external, engine = None, None
     try:
+        addresses = read_addresses(table)
+        address = addresses[0] if addresses else None
+        if (checkpoint is None) == (address is None):
+            raise InputError("needs either a checkpoint or an address")
+        table = {**table, "address": address} if addresses else table
         serving, api = parse_serving(table), parse_api(table)
         if address is not None and is_web_address(address):
             refuse_engine_keys(table, "is for an address that begins with grpc://")
@@ -66,12 +71,10 @@ def _parse(path: Path, name: str, table: Any, folders: tuple[Path, ...]) -> Endp
         elif address is not None and "protocol" in table:
             _refuse_external_keys(table, allowed=SHARED_KEYS)
             engine = parse_engine(table)
-            parse_target(address)
         else:
             _refuse_external_keys(table, allowed=("api",))
             refuse_engine_keys(table, "is for the address of a server of vLLM or SGLang")
-            if address is not None:
-                parse_target(address)
+        check_addresses(addresses, resolve=resolve)
         request = parse_request_options(table)
         check_request(request, external, engine)
     except InputError as error:
@@ -82,6 +85,8 @@ def _parse(path: Path, name: str, table: Any, folders: tuple[Path, ...]) -> Endp
         name=name,
         checkpoint=checkpoint,
         address=address,
+        more_addresses=addresses[1:],
+        resolve=resolve,
         retrieval=bool(_value(where, table, "retrieval", bool)),
         serving=serving,
         api=api,

@@ -95,7 +95,7 @@ async def run_cell(run: CellRun, store: RunStore, listener: Listener) -> None:
     """
     num_done = store.num_done(run.cell.key)
     listener.cell_started(run.cell, total=run.num_asked, done=num_done)
-    run.connection.pace.begin_cell()
+    run.connection.replicas.begin_cell()
     # Samples are made when a worker asks for the next: never more than `concurrency` at once.
     asking = _Asking(run, store, listener)
     try:

@@ -10,6 +10,7 @@ from harness.clients.clock import Clock
 from harness.clients.connection import Connection
 from harness.clients.context_room import ContextRoom
 from harness.clients.pace import FIRST_LIMIT, Pace
+from harness.clients.replica import Replica
 from harness.endpoints.endpoint import Endpoint
 from harness.errors import (
     EndpointLostError,
@@ -203,32 +204,44 @@ def _paced(plan: SessionPlan, opened: Opened, listener: Listener) -> Opened:
 
 
 def _paced_connection(plan: SessionPlan, connection: Connection, listener: Listener) -> Connection:
-    def say(text: str) -> None:
-        listener.say(f"endpoint '{connection.endpoint.name}': {text}", is_warning=True)
+    endpoint = connection.endpoint
+    # What is said of an endpoint holds for all of its addresses.
+    num_addresses = len(connection.replicas.all)
+    a_minute = plan.requests_per_minute and plan.requests_per_minute / num_addresses
 
-    is_ours = connection.endpoint.is_ours
-    pace = Pace(
-        ceiling=plan.concurrency,
-        # Ours say that they are full, and have room for many.
-        first=None if is_ours else FIRST_LIMIT,
-        requests_per_minute=plan.requests_per_minute,
-        clock=plan.clock,
-        say=say,
-    )
+    def say(text: str) -> None:
+        listener.say(f"endpoint '{endpoint.name}': {text}", is_warning=True)
+
+    def prepare(replica: Replica) -> None:
+        def tell(text: str) -> None:
+            say(f"{replica.address}: {text}" if replica.address else text)
+
+        replica.client.say = tell
+        replica.pace = Pace(
+            ceiling=plan.concurrency,
+            # Ours say that they are full, and have room for many.
+            first=None if endpoint.is_ours else FIRST_LIMIT,
+            requests_per_minute=a_minute,
+            clock=plan.clock,
+            say=tell,
+        )
+
+    connection.replicas.prepare(prepare)
     # Ours end a completion where their context does.
-    limit = None if is_ours else connection.model.context_limit
-    connection.client.say = say
-    return replace(connection, pace=pace, room=ContextRoom(limit, say))
+    limit = None if endpoint.is_ours else connection.model.context_limit
+    return replace(connection, room=ContextRoom(limit, say))
 
 
 def _say_pace(connection: Connection, listener: Listener) -> None:
-    pace = connection.pace
-    if pace.is_slowed:
-        listener.say(
-            f"endpoint '{connection.endpoint.name}': {pace.num_requests} requests, "
-            f"{pace.num_turned_away} of them turned away; at most {pace.most_at_once} at once, "
-            f"{int(pace.limit)} at the end"
-        )
+    for replica in connection.replicas.all:
+        pace = replica.pace
+        where = f", {replica.address}" if replica.address else ""
+        if pace.is_slowed:
+            listener.say(
+                f"endpoint '{connection.endpoint.name}'{where}: {pace.num_requests} requests, "
+                f"{pace.num_turned_away} of them turned away; at most {pace.most_at_once} at once, "
+                f"{int(pace.limit)} at the end"
+            )
 
 
 def _cell_run(plan: SessionPlan, cell: Cell, connection: Connection, budget: Budget) -> CellRun:
