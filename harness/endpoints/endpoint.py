@@ -7,6 +7,7 @@ from harnessapi.values import ModelDescription
 
 from harness.endpoints.engines import EngineServer, check_engine_request
 from harness.endpoints.external import Api, External, chosen_api
+from harness.endpoints.prices import Prices
 from harness.endpoints.request_options import DEFAULT_REQUEST, OWN_KEYS, RequestOptions
 from harness.endpoints.serving import Serving
 from harness.errors import InputError
@@ -37,6 +38,8 @@ class Endpoint:
     engine: EngineServer | None = None
     # What it is told besides the text.
     request: RequestOptions = DEFAULT_REQUEST
+    # What its tokens cost; None: the file does not say.
+    prices: Prices | None = None
     # Where a relative checkpoint is looked for, in this order.
     folders: tuple[Path, ...] = ()
 

@@ -12,6 +12,8 @@ from harness.endpoints.engines import KEYS as ENGINE_KEYS
 from harness.endpoints.engines import SHARED_KEYS, parse_engine, refuse_engine_keys
 from harness.endpoints.external import KEYS as EXTERNAL_KEYS
 from harness.endpoints.external import is_web_address, parse_api, parse_external
+from harness.endpoints.prices import KEYS as PRICE_KEYS
+from harness.endpoints.prices import parse_prices
 from harness.endpoints.request_options import KEYS as REQUEST_KEYS
 from harness.endpoints.request_options import parse_request_options
 from harness.endpoints.serving import KEYS as SERVING_KEYS
@@ -26,6 +28,7 @@ _KEYS: Final = (
     *SERVING_KEYS,
     *EXTERNAL_KEYS,
     *ENGINE_KEYS,
+    *PRICE_KEYS,
     *REQUEST_KEYS,
 )
 
@@ -75,7 +78,7 @@ def _parse(path: Path, name: str, table: Any, folders: tuple[Path, ...]) -> Endp
             _refuse_external_keys(table, allowed=("api",))
             refuse_engine_keys(table, "is for the address of a server of vLLM or SGLang")
         check_addresses(addresses, resolve=resolve)
-        request = parse_request_options(table)
+        prices, request = parse_prices(table), parse_request_options(table)
         check_request(request, external, engine)
     except InputError as error:
         raise InputError(f"{where} {error}") from None
@@ -93,6 +96,7 @@ def _parse(path: Path, name: str, table: Any, folders: tuple[Path, ...]) -> Endp
         external=external,
         engine=engine,
         request=request,
+        prices=prices,
         folders=folders,
     )
 

@@ -52,7 +52,8 @@ def print_report(
     _print(
         console, "accuracy against state", _without_run(rows.told(rows.STATE, cells), shown), cells
     )
-    _print(console, "costs and failures, a sample", _without_run(rows.COSTS, shown), cells)
+    costs = _without_run(rows.told(rows.COSTS, cells), shown)
+    _print(console, "costs and failures, a sample", costs, cells)
     waited = [cell for cell in cells if cell.metrics.ttft_ms_p50 is not None]
     if waited:
         _print(console, "ms to the first token, then each", _without_run(rows.WAITS, shown), waited)
