@@ -138,6 +138,15 @@ def test_a_key_that_is_not_in_the_environment_is_named(
         ("[a]\ncheckpoint = 'x'\nretrieval = 'yes'\n", "retrieval = 'yes': .* true or false"),
         ("[a]\n", "either a checkpoint or an address"),
         ("[a]\ncheckpoint = 'x'\naddress = 'h:1'\n", "either a checkpoint or an address"),
+        ("[a]\ncheckpoint = 'x'\nprompt_price = 1\n", "prompt_price needs completion_price"),
+        (
+            "[a]\ncheckpoint = 'x'\nprompt_price = 'free'\ncompletion_price = 0\n",
+            "prompt_price = 'free': it has to be the price of a million tokens",
+        ),
+        (
+            "[a]\ncheckpoint = 'x'\nprompt_price = 0\ncompletion_price = -1\n",
+            "completion_price = -1: it has to be",
+        ),
         ("[a]\naddress = []\n", r"address = \[\]: it has to be a string, or a list of strings"),
         (
             "[a]\naddress = ['h:1', 7]\n",
