@@ -20,8 +20,8 @@ from harness.errors import InputError
 from harness.runner.plan import plan_cells
 from harness.runner.resumption import as_begun, resume_refused, source_differences
 from harness.runner.session import SessionPlan
-from harness.runs.limits import Limits, parse_stop_rule
 from harness.runs.manifest import Manifest, read_manifest
+from harness.runs.run_limits import Limits, parse_stop_rule
 from harness.runs.run_options import RunOptions, option_differences
 from harness.runs.spent import SoFar
 from harness.runs.store import RunStore, create_run, find_run

@@ -30,9 +30,10 @@ class Attempt:
         self._streams_since_s: float | None = None
 
     @property
-    def is_silent(self) -> bool:
-        """It was sent, and nothing of an answer came."""
-        return self.last is not None and self._streams_since_s is None and not self._streamed_s
+    def silent_since_s(self) -> float | None:
+        """When it was sent, where nothing of an answer came; None: something did, or it was not."""
+        is_silent = self._streams_since_s is None and not self._streamed_s
+        return self.last.sent_at_s if self.last is not None and is_silent else None
 
     async def sending(self) -> None:
         """See Watch."""

@@ -206,9 +206,10 @@ class Connection:
             attempt.heard()  # It is there, and answers.
             raise
         except DeadlineError as error:
-            sent = attempt.last
-            is_sent = sent is not None and attempt.is_silent
-            if is_sent and self.replicas.is_silent_alone(replica, sent.sent_at_s):
+            silent_since_s = attempt.silent_since_s
+            if silent_since_s is not None and self.replicas.is_silent_alone(
+                replica, silent_since_s
+            ):
                 raise SilentError(error.code, error.detail) from None
             raise
         finally:

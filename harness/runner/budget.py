@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from harness.errors import IncompleteError
-from harness.runs.limits import Limits
+from harness.runs.run_limits import Limits
 from harness.runs.spent import Spent
 
 

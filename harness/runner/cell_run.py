@@ -13,12 +13,12 @@ from harness.clients.faults import AttemptError, FilteredError, RefusedError, Tr
 from harness.errors import EndpointLostError, IncompleteError, InputError
 from harness.runner.budget import Budget
 from harness.runner.recording import error_record, filtered_completion, sample_record
+from harness.runner.sample_queue import Queued, SampleQueue
 from harness.runner.search_checks import SearchChecks
-from harness.runner.stopping import Asked, Stopping
 from harness.runs.cell import Cell
-from harness.runs.limits import Limits, StopRule
 from harness.runs.records import SampleRecord
-from harness.runs.spent import Spent, Tally, paid, paid_tokens
+from harness.runs.run_limits import Limits, StopRule
+from harness.runs.spent import CellTally, Spent, paid, paid_tokens
 from harness.runs.store import RunStore
 from harness.sample import Prompt, Sample, Split
 from harness.scoring.exact import Verdict
@@ -76,7 +76,7 @@ class CellRun:
     # Samples that are enough; None: all of them are asked.
     stop_when: StopRule | None = None
     # Of those that are stored.
-    tally: Tally = field(default_factory=Tally)
+    tally: CellTally = field(default_factory=CellTally)
     # None: what servers say of their searches is taken as it is.
     search_checks: SearchChecks | None = None
 
@@ -127,13 +127,13 @@ class _Asking:
         self._run = run
         self._store = store
         self._listener = listener
-        self.samples = Stopping(
+        self.samples = SampleQueue(
             self._missing(), run.stop_when, replace(run.tally), repeats=run.repeats
         )
         self._num_refused = 0
         self._num_silent = 0
 
-    def _missing(self) -> Iterator[Asked]:
+    def _missing(self) -> Iterator[Queued]:
         """The samples that are not stored."""
         run, task, done = self._run, self._run.task, self._store.done
         num_stored_ahead = self._store.num_done(run.cell.key)
@@ -148,7 +148,7 @@ class _Asking:
                     num_stored_ahead -= 1
                 else:
                     may_be_left_out = num_stored_ahead <= 0 and repeat == 0
-                    yield Asked(sample, repeat, may_be_left_out)
+                    yield Queued(sample, repeat, may_be_left_out)
 
     async def work(self) -> None:
         """Asks sample after sample. Raises as `run_cell` does."""

@@ -28,11 +28,11 @@ from harness.runner.plan import plan_cells
 from harness.runner.resumption import manifest_changes, spending_changes
 from harness.runner.search_checks import SearchChecks
 from harness.runs.cell import Cell
-from harness.runs.limits import Limits, StopRule
 from harness.runs.manifest import EndpointRecord, Manifest, Session, add_session, write_manifest
 from harness.runs.refused import Refused, nothing_left, refused_lines
+from harness.runs.run_limits import Limits, StopRule
 from harness.runs.run_options import RunOptions
-from harness.runs.spent import SoFar, Tally
+from harness.runs.spent import CellTally, SoFar
 from harness.runs.store import RunStore
 from harness.sample import Sample
 from harness.scoring.sequential import least_samples
@@ -301,7 +301,9 @@ def _cell_run(plan: SessionPlan, cell: Cell, connection: Connection, budget: Bud
         top_log_probs=plan.options.log_probs,
         budget=budget,
         stop_when=None if cell.samples is not None else plan.stop_when,
-        tally=Tally() if plan.so_far is None else plan.so_far.tallies.get(cell.key, Tally()),
+        tally=CellTally()
+        if plan.so_far is None
+        else plan.so_far.tallies.get(cell.key, CellTally()),
     )
 
 

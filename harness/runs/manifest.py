@@ -11,9 +11,9 @@ from harnessapi.values import ModelDescription
 from harness.endpoints.prices import Prices
 from harness.errors import InputError
 from harness.runs.cell import Cell
-from harness.runs.limits import Limits, StopRule
 from harness.runs.lines import is_there
 from harness.runs.refused import Refused
+from harness.runs.run_limits import Limits, StopRule
 from harness.runs.run_options import RunOptions
 from harness.runs.writing import replacing
 from harness.scoring.wording import Wording

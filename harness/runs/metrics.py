@@ -11,10 +11,10 @@ from harness.clients.completion import COUNTS
 from harness.endpoints.prices import Prices
 from harness.runs.checked_searches import CheckedSearches
 from harness.runs.judging import Judge
-from harness.runs.limits import StopRule
 from harness.runs.records import SampleRecord
 from harness.runs.repeats import Repeats
 from harness.runs.reply_facts import ReplyFacts
+from harness.runs.run_limits import StopRule
 from harness.runs.spent import paid_tokens
 from harness.runs.targets import Targets
 from harness.runs.waits import Waits

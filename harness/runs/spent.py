@@ -42,7 +42,7 @@ def paid_tokens(completion: Completion) -> tuple[int, int]:
 
 
 @dataclass(kw_only=True, slots=True)
-class Tally:
+class CellTally:
     """Completions of a cell, and the right ones among them."""
 
     n: int = 0
@@ -58,7 +58,7 @@ class SoFar:
     """Takes the stored samples of a run: a session that resumes it goes on from there."""
 
     def __init__(self, manifest: Manifest) -> None:
-        self.tallies = {cell.key: Tally() for cell in manifest.cells}
+        self.tallies = {cell.key: CellTally() for cell in manifest.cells}
         self._endpoints = {cell.key: cell.endpoint for cell in manifest.cells}
         # By endpoint: read and written.
         self._tokens: dict[str, tuple[int, int]] = {}

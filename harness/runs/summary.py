@@ -10,12 +10,12 @@ from typing import Final
 from harness.errors import HarnessError, IncompleteError
 from harness.runs.cell import Cell
 from harness.runs.judging import lenient_judge, lie_judge
-from harness.runs.limits import Limits
 from harness.runs.manifest import Manifest, read_manifest
 from harness.runs.metrics import Accumulator
 from harness.runs.records import SampleRecord
 from harness.runs.refused import Refused
 from harness.runs.results import CellResult
+from harness.runs.run_limits import Limits
 from harness.runs.stored_samples import read_failed, read_samples
 from harness.runs.writing import replacing
 from harness.sample import Address

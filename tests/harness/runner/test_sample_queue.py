@@ -10,9 +10,9 @@ import pytest
 from harness.endpoints.prices import Prices
 from harness.errors import InputError
 from harness.runner.budget import Budget, BudgetError
-from harness.runner.stopping import Asked, Stopping
-from harness.runs.limits import Limits, StopRule, parse_stop_rule
-from harness.runs.spent import Spent, Tally, paid
+from harness.runner.sample_queue import Queued, SampleQueue
+from harness.runs.run_limits import Limits, StopRule, parse_stop_rule
+from harness.runs.spent import CellTally, Spent, paid
 
 HALF = StopRule(width=0.5)
 RIGHT: Any = SimpleNamespace(is_correct=True)
@@ -20,67 +20,67 @@ WRONG: Any = SimpleNamespace(is_correct=False)
 ENOUGH = next(n for n in range(1, 1000) if HALF.holds(n, n))
 
 
-def samples(*, num_due: int = 0, num: int = 1000) -> Iterator[Asked]:
+def samples(*, num_due: int = 0, num: int = 1000) -> Iterator[Queued]:
     none: Any = None
-    return (Asked(none, 0, number >= num_due) for number in range(num))
+    return (Queued(none, 0, number >= num_due) for number in range(num))
 
 
 async def test_no_more_are_begun_than_are_enough() -> None:
-    stopping = Stopping(samples(), HALF, Tally())
+    queue = SampleQueue(samples(), HALF, CellTally())
     num_asked = 0
-    while await stopping.next() is not None:
+    while await queue.next() is not None:
         num_asked += 1
-        stopping.ended(RIGHT)
-    assert (num_asked, stopping.is_over, stopping.tally.n) == (ENOUGH, True, ENOUGH)
+        queue.ended(RIGHT)
+    assert (num_asked, queue.is_over, queue.tally.n) == (ENOUGH, True, ENOUGH)
 
 
 async def test_without_a_rule_all_are_asked() -> None:
-    stopping = Stopping(samples(num=50), None, Tally())
-    while await stopping.next() is not None:
-        stopping.ended(RIGHT)
-    assert (stopping.tally.n, stopping.is_over) == (50, False)
+    queue = SampleQueue(samples(num=50), None, CellTally())
+    while await queue.next() is not None:
+        queue.ended(RIGHT)
+    assert (queue.tally.n, queue.is_over) == (50, False)
 
 
 async def test_those_under_way_have_their_say_before_it_is_over() -> None:
     """Right answers came first; the wrong ones are slower, and no less of the sample."""
-    stopping = Stopping(samples(), HALF, Tally())
+    queue = SampleQueue(samples(), HALF, CellTally())
     for _ in range(ENOUGH + 5):
-        assert await stopping.next() is not None
+        assert await queue.next() is not None
     for _ in range(ENOUGH):
-        stopping.ended(RIGHT)
-    waiting = asyncio.create_task(stopping.next())
+        queue.ended(RIGHT)
+    waiting = asyncio.create_task(queue.next())
     await asyncio.sleep(0)
     assert not waiting.done()
     for _ in range(5):
-        stopping.ended(WRONG)
+        queue.ended(WRONG)
     assert not HALF.holds(ENOUGH, ENOUGH + 5)
     assert await waiting is not None
-    assert not stopping.is_over
+    assert not queue.is_over
 
 
 async def test_gaps_before_a_stored_sample_are_filled_whatever_the_rule_says() -> None:
-    stopping = Stopping(samples(num_due=3), HALF, Tally(n=100, correct=100))
+    queue = SampleQueue(samples(num_due=3), HALF, CellTally(n=100, correct=100))
     num_asked = 0
-    while await stopping.next() is not None:
+    while await queue.next() is not None:
         num_asked += 1
-        stopping.ended(RIGHT)
+        queue.ended(RIGHT)
     assert num_asked == 3
 
 
 async def test_an_errored_sample_counts_for_nothing() -> None:
-    stopping = Stopping(samples(num=3), HALF, Tally())
-    while await stopping.next() is not None:
-        stopping.ended(None)
-    assert stopping.tally == Tally()
+    queue = SampleQueue(samples(num=3), HALF, CellTally())
+    while await queue.next() is not None:
+        queue.ended(None)
+    assert queue.tally == CellTally()
 
 
 async def test_repeats_of_a_sample_are_one_observation() -> None:
     none: Any = None
-    queue = (Asked(none, repeat, repeat == 0) for _ in range(1000) for repeat in range(3))
-    stopping = Stopping(queue, HALF, Tally(), repeats=3)
-    while await stopping.next() is not None:
-        stopping.ended(RIGHT)
-    assert stopping.tally.n == 3 * ENOUGH
+    samples = (Queued(none, repeat, repeat == 0) for _ in range(1000) for repeat in range(3))
+    queue = SampleQueue(samples, HALF, CellTally(), repeats=3)
+    while await queue.next() is not None:
+        queue.ended(RIGHT)
+    assert queue.tally.n == 3 * ENOUGH
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from harness.runs.limits import StopRule
 from harness.runs.records import SampleRecord
-from harness.runs.spent import Tally
+from harness.runs.run_limits import StopRule
+from harness.runs.spent import CellTally
 from harness.sample import Sample
 
 
-class Asked(NamedTuple):
+class Queued(NamedTuple):
     """One sample, and which time it is asked."""
 
     sample: Sample
@@ -19,7 +19,7 @@ class Asked(NamedTuple):
     may_be_left_out: bool
 
 
-class Stopping:
+class SampleQueue:
     """The rule is held against nothing but whole beginnings of the samples.
 
     Quick answers come first: were it held against those that are there, the rule would choose among
@@ -28,7 +28,7 @@ class Stopping:
     """
 
     def __init__(
-        self, queue: Iterator[Asked], rule: StopRule | None, tally: Tally, *, repeats: int = 1
+        self, queue: Iterator[Queued], rule: StopRule | None, tally: CellTally, *, repeats: int = 1
     ) -> None:
         """`tally`: of the stored samples."""
         self.is_over = False
@@ -40,7 +40,7 @@ class Stopping:
         self._turn = asyncio.Lock()
         self._changed = asyncio.Event()
 
-    async def next(self) -> Asked | None:
+    async def next(self) -> Queued | None:
         """The next sample, which `ended` has to follow; None: there is none, or it is enough."""
         async with self._turn:
             if self.is_over:
