@@ -301,10 +301,14 @@ def _cell_run(plan: SessionPlan, cell: Cell, connection: Connection, budget: Bud
         top_log_probs=plan.options.log_probs,
         budget=budget,
         stop_when=None if cell.samples is not None else plan.stop_when,
-        tally=CellTally()
-        if plan.so_far is None
-        else plan.so_far.tallies.get(cell.key, CellTally()),
+        tally=_tally(plan, cell),
     )
+
+
+def _tally(plan: SessionPlan, cell: Cell) -> CellTally:
+    """Of the stored samples."""
+    stored = {} if plan.so_far is None else plan.so_far.tallies
+    return stored.get(cell.key, CellTally())
 
 
 def _examples(options: RunOptions, cell: Cell) -> tuple[Sample, ...]:
