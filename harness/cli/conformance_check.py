@@ -79,6 +79,10 @@ async def _target(
         raise InputError(
             f"endpoint '{place}' is asked over HTTP; the promises are those of a gRPC server"
         )
+    if endpoint.more_addresses:
+        raise InputError(
+            f"endpoint '{place}' has several addresses: name one of them, {endpoint.place}"
+        )
     if endpoint.checkpoint is None:
         try:
             yield parse_target(endpoint.address or ""), endpoint.dialing()

@@ -22,6 +22,7 @@ from harness.cli.shared_options import (
 from harness.cli.signals import StoppedError, run_until_signal
 from harness.cli.task_parameters import TASK_PARAMETERS
 from harness.errors import HarnessError, IncompleteError, cannot_write
+from harness.reports.notes import spent_note
 from harness.reports.table import print_results
 from harness.runner.session import SessionPlan, run_session
 from harness.runs.refused import refused_lines
@@ -165,6 +166,20 @@ _SEARCHES: Final = click.Choice([search.value for search in SearchArm])
     metavar="N",
     help="Stop before this command has used more than N tokens; --resume goes on.",
 )
+@click.option(
+    "--max-cost",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="AMOUNT",
+    help="Stop before the run has cost more, at the prices of endpoints.toml; --resume takes a "
+    "larger one. See docs/endpoints.md.",
+)
+@click.option(
+    "--stop-when",
+    metavar="width=W",
+    help="A cell is done once the 95% interval of its accuracy is at most W wide, of an interval "
+    "that holds however often it is looked at; --samples is the most that are asked. "
+    "`none`: no more.",
+)
 @RUNS_FOLDER
 @click.option("--resume", metavar="RUN", help="Finish a run, by its ID or folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a cell, no table.")
@@ -190,12 +205,19 @@ def eval_command(ctx: click.Context, /, **values: Any) -> None:
     one endpoint of several does not start or answer, or is lost on the way: its cells are left out,
     and --resume asks them.
 
+    --max-tokens-total, --max-cost and --stop-when are stored with the run: --resume goes on under
+    them with what was spent, or under those that it names. A sample is begun only where there is
+    room for the longest that it can be; what retries take, and the further turns of a dialogue
+    that is under way, come on top.
+
     \b
       harness eval --endpoint rnn-rag --task assoc_recall
       harness eval --endpoint rnn,rnn-rag --task all --size 16,32,64 --json
       harness eval --endpoint rnn --task assoc_recall --prompting direct,cot
       harness eval --endpoint rnn-rag --task needle,mqar -T keys=8 -T mqar.queries=4
       harness eval --endpoint gpt --task needle --requests-per-minute 60 --max-tokens-total 200000
+      harness eval --endpoint gpt --task needle --max-cost 5
+      harness eval --endpoint rnn --task index --samples 20000 --stop-when width=0.05
       harness eval --endpoint gpt --task index --repeats 5 --request temperature=0.7
       harness eval --endpoint rnn --task assoc_recall --prompting direct --log-probs 5
       harness eval --endpoint rnn-rag --task assoc_recall --search honest,empty,lying
@@ -204,9 +226,10 @@ def eval_command(ctx: click.Context, /, **values: Any) -> None:
       harness eval --resume 20260101T120000Z-1a2b
 
     \b
-    Exit status: 0 all samples are scored; 2 the command was wrong, or no cell
-    of the grid can be asked; 3 no endpoint could be reached; 4 incomplete
-    (also after Ctrl-C, and where cells were refused or left out).
+    Exit status: 0 all samples are scored, or as many as are enough (--stop-when);
+    2 the command was wrong, or no cell of the grid can be asked; 3 no endpoint
+    could be reached; 4 incomplete (also after Ctrl-C, where a budget is spent, and
+    where cells were refused or left out).
     """
     options = EvalOptions(**values)
     folders: list[Path] = []
@@ -276,6 +299,8 @@ def _show(folder: Path, result: RunResult, options: EvalOptions) -> None:
                 click.echo(json.dumps(cell.as_json()))
         else:
             print_results(result.cells)
+            if (line := spent_note(result)) is not None:
+                click.echo(line)
         if not options.as_json or not options.quiet:
             click.echo(f"stored in {folder}", err=options.as_json)
     except OSError as error:

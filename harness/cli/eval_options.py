@@ -1,5 +1,6 @@
 """From the options of `harness eval` to a session: all checks that need no server."""
 
+import math
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -8,14 +9,21 @@ from click.core import ParameterSource
 
 from harness.cli.dependencies import Dependencies, read_endpoints
 from harness.cli.task_parameters import read_parameters, with_balance
-from harness.endpoints.config import EndpointFile, require_api_keys, require_checkpoints
+from harness.endpoints.config import (
+    EndpointFile,
+    require_api_keys,
+    require_checkpoints,
+    require_prices,
+)
 from harness.endpoints.request_options import parse_request_options, read_request_options
 from harness.errors import InputError
 from harness.runner.plan import plan_cells
 from harness.runner.resumption import as_begun, resume_refused, source_differences
 from harness.runner.session import SessionPlan
 from harness.runs.manifest import Manifest, read_manifest
+from harness.runs.run_limits import Limits, parse_stop_rule
 from harness.runs.run_options import RunOptions, option_differences
+from harness.runs.spent import SoFar
 from harness.runs.store import RunStore, create_run, find_run
 from harness.runs.summary import summarize
 from harness.tasks.choosing import choose_tasks
@@ -49,6 +57,8 @@ class EvalOptions:
     log_probs: int | None
     requests_per_minute: float | None
     max_tokens_total: int | None
+    max_cost: float | None
+    stop_when: str | None
     out: Path
     resume: str | None
     as_json: bool
@@ -73,7 +83,8 @@ def prepare(ctx: click.Context, options: EvalOptions, given: Dependencies) -> Pr
     for name in ("endpoint", "task"):
         if not getattr(options, name):
             raise click.UsageError(f"--{name} is needed (or --resume RUN)", ctx)
-    session = _session_plan(options, _run_options(options, file), file, given)
+    limits = _limits(options, Limits())
+    session = _session_plan(options, _run_options(options, file), file, given, limits)
     store = create_run(options.out)
     return PreparedRun(session=session, folder=store.folder, store=store)
 
@@ -82,19 +93,24 @@ def _resume(
     ctx: click.Context, options: EvalOptions, file: EndpointFile, given: Dependencies, folder: Path
 ) -> PreparedRun:
     manifest = read_manifest(folder)
+    limits = _limits(options, manifest.limits)
     sources = _require_options_of(manifest, ctx, options, file)
     stored = replace(manifest.options, task_source=sources)
-    session = _session_plan(options, stored, file, given)
+    session = _session_plan(options, stored, file, given, limits)
     store = RunStore(folder)
     for line in store.mended:
         click.echo(line, err=True)
-    is_complete = summarize(folder).is_complete
+    so_far = SoFar(manifest)
+    is_complete = summarize(folder, so_far.add, limits=limits).is_complete
     if is_complete:
         store.close()
     return PreparedRun(
         session=replace(
             session,
             manifest=manifest,
+            so_far=so_far,
+            max_tokens_total=_tokens_of_run(options, limits, so_far),
+            may_lift_tokens=options.max_tokens_total is None,
             endpoints=tuple(as_begun(one, manifest) for one in session.endpoints),
         ),
         folder=folder,
@@ -132,14 +148,39 @@ def _require_options_of(
     return now.task_source
 
 
+def _limits(options: EvalOptions, stored: Limits) -> Limits:
+    """Those of the command, and where it says nothing the run's. Raises InputError."""
+    if options.max_cost is not None and not math.isfinite(options.max_cost):
+        raise InputError(f"--max-cost {options.max_cost}: it has to be a number")
+    rule = stored.rule if options.stop_when is None else parse_stop_rule(options.stop_when)
+    return Limits(
+        max_tokens_total=options.max_tokens_total or stored.max_tokens_total,
+        max_cost=options.max_cost or stored.max_cost,
+        stop_when=None if rule is None else str(rule),
+    )
+
+
+def _tokens_of_run(options: EvalOptions, limits: Limits, so_far: SoFar) -> int | None:
+    """What a command names is what it may take itself."""
+    if options.max_tokens_total is None:
+        return limits.max_tokens_total
+    return so_far.spent({}).tokens + options.max_tokens_total
+
+
 def _session_plan(
-    options: EvalOptions, run_options: RunOptions, file: EndpointFile, given: Dependencies
+    options: EvalOptions,
+    run_options: RunOptions,
+    file: EndpointFile,
+    given: Dependencies,
+    limits: Limits,
 ) -> SessionPlan:
     request = parse_request_options(run_options.request)
     endpoints = tuple(one.with_request(request) for one in file.select(run_options.endpoint))
     plan_cells(run_options, endpoints, models={})
     require_checkpoints(endpoints)
     require_api_keys(endpoints)
+    if limits.max_cost is not None:
+        require_prices(endpoints)
     return SessionPlan(
         options=run_options,
         endpoints=endpoints,
@@ -148,7 +189,9 @@ def _session_plan(
         model_server=given.model_server,
         connect_timeout_s=given.connect_timeout_s,
         requests_per_minute=options.requests_per_minute,
-        max_tokens_total=options.max_tokens_total,
+        max_tokens_total=limits.max_tokens_total,
+        max_cost=limits.max_cost,
+        stop_when=limits.rule,
     )
 
 

@@ -86,7 +86,7 @@ def openai_command(
         require_extra("openai-server", "serving the OpenAI API")
         target = parse_target(listen)
     endpoints = read_endpoints(endpoints_file).select(names)
-    _refuse_external(endpoints)
+    _refuse_others(endpoints)
     require_checkpoints(endpoints)
 
     def say(text: str, *, is_warning: bool = False) -> None:
@@ -100,12 +100,17 @@ def openai_command(
         say(f"{stopped}")
 
 
-def _refuse_external(endpoints: tuple[Endpoint, ...]) -> None:
+def _refuse_others(endpoints: tuple[Endpoint, ...]) -> None:
     for endpoint in endpoints:
         if endpoint.external is not None:
             raise InputError(
                 f"endpoint '{endpoint.name}' speaks the OpenAI API already: "
                 f"ask it at {endpoint.address}"
+            )
+        if endpoint.has_replicas:
+            raise InputError(
+                f"endpoint '{endpoint.name}' has several addresses ({endpoint.place}): requests "
+                "are passed on to one alone; make it an endpoint of its own"
             )
 
 

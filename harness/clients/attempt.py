@@ -29,6 +29,12 @@ class Attempt:
         self._streamed_s = 0.0
         self._streams_since_s: float | None = None
 
+    @property
+    def silent_since_s(self) -> float | None:
+        """When it was sent, where nothing of an answer came; None: something did, or it was not."""
+        is_silent = self._streams_since_s is None and not self._streamed_s
+        return self.last.sent_at_s if self.last is not None and is_silent else None
+
     async def sending(self) -> None:
         """See Watch."""
         now_s = self._clock.now_s()

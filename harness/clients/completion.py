@@ -151,6 +151,8 @@ class Completion(Counts, frozen=True, kw_only=True):
     request_id: str = ""
     # The fault of every attempt but the last.
     faults: tuple[str, ...] = ()
+    # Which address gave it, where the endpoint has several. None: it has one.
+    answered_by: str | None = None
     # Of every request that was answered; empty where the server is one of ours.
     usage: tuple[TurnUsage, ...] = ()
     # What the server calls its model and its configuration in the replies; each name once.

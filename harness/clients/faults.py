@@ -28,6 +28,8 @@ class AttemptError(HarnessError):
     raw: str = ""
     # As it was sent along; empty where it was not.
     request_id: str = ""
+    # Which address it came from, where an endpoint has several.
+    address: str = ""
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(f"{code}: {detail}" if detail else code)
@@ -64,6 +66,10 @@ class TransientError(AttemptError):
     def is_overload(self) -> bool:
         """The endpoint turns requests away, this one as any other."""
         return self.code in _OVERLOADS
+
+
+class SilentError(TransientError):
+    """Nothing came from one address of an endpoint for as long as there is, but from others."""
 
 
 class DeadlineError(AttemptError):

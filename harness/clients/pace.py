@@ -69,6 +69,12 @@ class Pace:
         return self.num_turned_away > 0 or self._cut_at_s > float("-inf")
 
     @property
+    def is_shut(self) -> bool:
+        """A request that comes now would wait until another one got through."""
+        is_early = self._opens_at_s > self.clock.now_s()
+        return self._is_closed and (is_early or self._probe is not None)
+
+    @property
     def spacing_s(self) -> float:
         """At least so long between two requests."""
         # More at once are spread over a round, so that the first refusal stops the rest of them.

@@ -9,6 +9,7 @@ from harness.endpoints.checkpoint_groups import CheckpointGroup
 from harness.endpoints.endpoint import Endpoint
 from harness.endpoints.endpoint_tables import read_tables
 from harness.endpoints.installed import FILE_NAME, installed_endpoints, read_installed
+from harness.endpoints.prices import KEYS as PRICE_KEYS
 from harness.errors import InputError, unknown_name
 from harness.plugins import package_of
 
@@ -88,6 +89,16 @@ def require_api_keys(endpoints: Iterable[Endpoint]) -> None:
                 endpoint.dialing()
         except InputError as error:
             raise InputError(f"endpoint '{endpoint.name}': {error}") from None
+
+
+def require_prices(endpoints: Iterable[Endpoint]) -> None:
+    """Raises InputError naming every endpoint whose tokens have no price."""
+    missing = [endpoint.name for endpoint in endpoints if endpoint.prices is None]
+    if missing:
+        raise InputError(
+            f"--max-cost needs prices in endpoints.toml: {', '.join(PRICE_KEYS)} of "
+            f"{', '.join(missing)}, of a million tokens (0 where they cost nothing)"
+        )
 
 
 def load_endpoints(path: Path | None, working_directory: Path) -> EndpointFile:

@@ -11,6 +11,7 @@ from harnessapi.values import ModelDescription
 from harness.endpoints.dialled import token_source
 from harness.endpoints.engines import EngineServer, check_engine_request
 from harness.endpoints.external import Api, External, chosen_api
+from harness.endpoints.prices import Prices
 from harness.endpoints.request_options import DEFAULT_REQUEST, OWN_KEYS, RequestOptions
 from harness.endpoints.serving import Serving
 from harness.errors import InputError
@@ -24,6 +25,10 @@ class Endpoint:
     name: str
     checkpoint: str | None = None
     address: str | None = None
+    # Where the same model is served besides: requests are spread over all of them.
+    more_addresses: tuple[str, ...] = ()
+    # Each address that a name has by DNS is one of them too.
+    resolve: bool = False
     # Whether the model gets its search channel.
     retrieval: bool = False
     # How a checkpoint's server is started.
@@ -42,6 +47,8 @@ class Endpoint:
     token_env: str = ""
     # The table whose folder of checkpoints it is of.
     group: str | None = None
+    # What its tokens cost; None: the file does not say.
+    prices: Prices | None = None
     # Where a relative checkpoint is looked for, in this order.
     folders: tuple[Path, ...] = ()
 
@@ -52,12 +59,23 @@ class Endpoint:
 
     @property
     def place(self) -> str:
-        """The checkpoint or the address, as the file has it; a web address with its model."""
+        """The checkpoint or the addresses, as the file has them; a web address with its model."""
+        addresses = ", ".join(self.addresses)
         if self.external is not None:
-            return f"{self.address} {self.external.model}"
+            return f"{addresses} {self.external.model}"
         if self.engine is not None:
-            return f"{self.address} {self.engine.protocol}"
-        return self.checkpoint or self.address or ""
+            return f"{addresses} {self.engine.protocol}"
+        return self.checkpoint or addresses
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """All that the file names; none of a checkpoint."""
+        return () if self.address is None else (self.address, *self.more_addresses)
+
+    @property
+    def has_replicas(self) -> bool:
+        """Several processes may answer: each sample says which one did."""
+        return bool(self.more_addresses) or self.resolve
 
     @property
     def is_ours(self) -> bool:

@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from harnessapi.rpc.targets import TargetError, parse_target
+from harnessapi.rpc.targets import TargetError
 
+from harness.endpoints.addresses import check_addresses, read_addresses
 from harness.endpoints.checkpoint_groups import CheckpointGroup
 from harness.endpoints.dialled import KEYS as DIALLED_KEYS
 from harness.endpoints.dialled import parse_dialled
@@ -15,6 +16,8 @@ from harness.endpoints.engines import KEYS as ENGINE_KEYS
 from harness.endpoints.engines import SHARED_KEYS, parse_engine, refuse_engine_keys
 from harness.endpoints.external import KEYS as EXTERNAL_KEYS
 from harness.endpoints.external import is_web_address, parse_api, parse_external
+from harness.endpoints.prices import KEYS as PRICE_KEYS
+from harness.endpoints.prices import parse_prices
 from harness.endpoints.request_options import KEYS as REQUEST_KEYS
 from harness.endpoints.request_options import parse_request_options
 from harness.endpoints.serving import KEYS as SERVING_KEYS
@@ -25,11 +28,13 @@ _KEYS: Final = (
     "checkpoint",
     "checkpoints",
     "address",
+    "resolve",
     "retrieval",
     *SERVING_KEYS,
     *EXTERNAL_KEYS,
     *ENGINE_KEYS,
     *DIALLED_KEYS,
+    *PRICE_KEYS,
     *REQUEST_KEYS,
 )
 
@@ -95,11 +100,14 @@ def _parse(path: Path, name: str, table: Any, folders: tuple[Path, ...]) -> Endp
         if key not in _KEYS:
             raise InputError(f"{where} {unknown_name('key', key, _KEYS)}")
     checkpoint = _value(where, table, "checkpoint", str)
-    address = _value(where, table, "address", str)
-    if (checkpoint is None) == (address is None):
-        raise InputError(f"{where} needs either a checkpoint or an address")
+    resolve = bool(_value(where, table, "resolve", bool))
     external, engine = None, None
     try:
+        addresses = read_addresses(table)
+        address = addresses[0] if addresses else None
+        if (checkpoint is None) == (address is None):
+            raise InputError("needs either a checkpoint or an address")
+        table = {**table, "address": address} if addresses else table
         serving, api = parse_serving(table), parse_api(table)
         if address is not None and is_web_address(address):
             refuse_engine_keys(table, "is for an address that begins with grpc://")
@@ -107,15 +115,13 @@ def _parse(path: Path, name: str, table: Any, folders: tuple[Path, ...]) -> Endp
         elif address is not None and "protocol" in table:
             _refuse_external_keys(table, allowed=SHARED_KEYS)
             engine = parse_engine(table)
-            parse_target(address)
         else:
             _refuse_external_keys(table, allowed=("api",))
             refuse_engine_keys(table, "is for the address of a server of vLLM or SGLang")
-            if address is not None:
-                parse_target(address)
-        is_dialled = address is not None and external is None
+        check_addresses(addresses, resolve=resolve)
+        is_dialled = bool(addresses) and external is None
         dialled, token_env = parse_dialled(table, folders, is_dialled=is_dialled)
-        request = parse_request_options(table)
+        prices, request = parse_prices(table), parse_request_options(table)
         check_request(request, external, engine)
     except InputError as error:
         raise InputError(f"{where} {error}") from None
@@ -125,6 +131,8 @@ def _parse(path: Path, name: str, table: Any, folders: tuple[Path, ...]) -> Endp
         name=name,
         checkpoint=checkpoint,
         address=address,
+        more_addresses=addresses[1:],
+        resolve=resolve,
         retrieval=bool(_value(where, table, "retrieval", bool)),
         serving=serving,
         api=api,
@@ -133,6 +141,7 @@ def _parse(path: Path, name: str, table: Any, folders: tuple[Path, ...]) -> Endp
         request=request,
         dialled=dialled,
         token_env=token_env,
+        prices=prices,
         folders=folders,
     )
 

@@ -74,7 +74,7 @@ def is_web_address(address: str) -> bool:
 
 def parse_external(table: Mapping[str, Any]) -> External:
     """From the table of an endpoint with a web address. Raises InputError naming what is wrong."""
-    _check_address(table["address"])
+    check_address(table["address"])
     model = text_of(table, "model")
     if model is None:
         raise InputError('needs model = "NAME" beside its web address')
@@ -116,7 +116,8 @@ def parse_api(table: Mapping[str, Any]) -> Api | None:
     return None if value is None else Api(value)
 
 
-def _check_address(address: str) -> None:
+def check_address(address: str) -> None:
+    """Raises InputError for a web address that cannot be asked, or holds a key."""
     try:
         parts = urlsplit(address)
         _ = parts.port

@@ -15,9 +15,12 @@ from harnessapi.rpc.targets import parse_target
 from harness.clients.connection import Connection, connect
 from harness.clients.grpc_client import Client
 from harness.clients.model_client import ModelClient
+from harness.clients.replicas import Replicas
+from harness.endpoints.addresses import Place
 from harness.endpoints.endpoint import Endpoint
 from harness.errors import HarnessError, InputError, UnreachableError
 from harness.fleet.local_server import LocalServer, Say
+from harness.fleet.open_replicas import open_replicas
 from harness.fleet.plans import (
     SEARCH_SERVER,
     Program,
@@ -59,7 +62,7 @@ async def open_fleet(
     checkpoint that is not there.
     """
     folder = _short_folder()
-    clients: list[ModelClient] = []
+    opened: list[Replicas] = []
     servers: dict[ServerKey, LocalServer] = {}
     search: LocalServer | None = None
     all_servers: list[LocalServer] = []
@@ -69,9 +72,13 @@ async def open_fleet(
         server = _server(endpoint, servers, search)
         if server is not None and server in failed:
             raise failed[server]
-        client = _client(endpoint, server)
-        clients.append(client)
-        return await connect(endpoint, client, server, timeout_s=connect_timeout_s)
+        replicas = await open_replicas(
+            endpoint,
+            lambda place: _client(endpoint, server, place),
+            lambda text: say(f"endpoint '{endpoint.name}': {text}", is_warning=True),
+        )
+        opened.append(replicas)
+        return await connect(endpoint, replicas, server, timeout_s=connect_timeout_s)
 
     try:
         for key, plan in _plan_models(endpoints, model_server, folder).items():
@@ -84,8 +91,8 @@ async def open_fleet(
         yield Opened(connections=connections, failures=failures)
     finally:
         stop_all(all_servers)
-        for client in clients:
-            await client.close()
+        for replicas in opened:
+            await replicas.close()
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -98,19 +105,21 @@ def _server(
     return search if not endpoint.is_ours and endpoint.retrieval else None
 
 
-def _client(endpoint: Endpoint, server: LocalServer | None) -> ModelClient:
+def _client(endpoint: Endpoint, server: LocalServer | None, place: Place) -> ModelClient:
     if endpoint.is_ours:
         if server is not None:
             return Client(server.plan.target, endpoint.api, endpoint.request)
-        target = parse_target(endpoint.address or "")
+        target = parse_target(place.address)
         return Client(target, endpoint.api, endpoint.request, _dialing(endpoint))
     retriever = RemoteRetriever(server.plan.target.name) if server else None
     if endpoint.external is None:
-        return _engine_client(endpoint, retriever)
+        return _engine_client(endpoint, retriever, place)
     # Here and not at the top: who asks nobody over HTTP does not wait for its library.
     from harness.clients.openai.openai_client import ExternalClient  # noqa: PLC0415
 
-    return ExternalClient(endpoint.address or "", endpoint.external, retriever, endpoint.request)
+    return ExternalClient(
+        place.named, endpoint.external, retriever, endpoint.request, number=place.number
+    )
 
 
 def _dialing(endpoint: Endpoint) -> Dialing:
@@ -120,7 +129,7 @@ def _dialing(endpoint: Endpoint) -> Dialing:
         raise InputError(f"endpoint '{endpoint.name}': {error}") from None
 
 
-def _engine_client(endpoint: Endpoint, retriever: Retriever | None) -> ModelClient:
+def _engine_client(endpoint: Endpoint, retriever: Retriever | None, place: Place) -> ModelClient:
     if endpoint.engine is None:
         raise RuntimeError(f"{endpoint.name} is no engine's")
     try:
@@ -131,7 +140,7 @@ def _engine_client(endpoint: Endpoint, retriever: Retriever | None) -> ModelClie
             f"endpoint '{endpoint.name}': protocol = \"{endpoint.engine.protocol}\" needs "
             f"{error.name}, of the extra `engine-grpc`: pip install 'recall-harness[engine-grpc]'"
         ) from None
-    target, folder = parse_target(endpoint.address or ""), endpoint.tokenizer_folder()
+    target, folder = parse_target(place.address), endpoint.tokenizer_folder()
     try:
         return EngineClient(
             target,

@@ -75,7 +75,8 @@ REPEATS: Final = (
 )
 COSTS: Final = (
     "Wrong, no answer, truncated and filtered samples are in the denominator n; errored ones, "
-    "which have no completion, are not. Searches and tokens are means of a sample."
+    "which have no completion, are not. Searches and tokens are means of a sample; a cost is that "
+    "of the whole cell."
 )
 POSITIONS: Final = (
     "Samples by the fifth of their context in which the answer stood, first to last. One that asks "

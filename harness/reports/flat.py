@@ -90,6 +90,8 @@ COLUMNS: Final[dict[str, type]] = {
     "recipe": str,
     "recipe_model": str,
     "training_seed": int,
+    # The address that gave it, of an endpoint with several.
+    "answered_by": str,
 }
 _OF_MODEL: Final = tuple(f.name for f in fields(ModelDescription) if f.name in COLUMNS)
 _OF_CELL: Final = tuple(f.name for f in fields(Cell) if f.name in COLUMNS)

@@ -8,6 +8,7 @@ from harness.reports.collect import ReportRun
 from harness.reports.rows import UNTRAINED, number
 from harness.runs.refused import refused_lines
 from harness.runs.results import CellResult
+from harness.runs.summary import RunResult
 from harness.tasks import TASKS
 
 # A budget below this share of another explains a difference by itself.
@@ -19,6 +20,16 @@ def refused_notes(runs: Iterable[ReportRun]) -> list[str]:
     return [
         f"run {run.number}: {line}" for run in runs for line in refused_lines(run.manifest.refused)
     ]
+
+
+def spent_note(result: RunResult) -> str | None:
+    """What a run took of what it may take; None where it may take anything."""
+    limits, told = result.limits, []
+    if limits.max_tokens_total is not None:
+        told.append(f"{result.tokens_spent:,} of {limits.max_tokens_total:,} tokens")
+    if limits.max_cost is not None and result.cost is not None:
+        told.append(f"{result.cost:,.4g} of a cost of {limits.max_cost:,.4g}")
+    return f"spent {', '.join(told)}" if told else None
 
 
 def untrained_notes(cells: Iterable[CellResult]) -> list[str]:

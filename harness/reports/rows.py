@@ -13,8 +13,10 @@ UNTRAINED: Final = "†"
 _LENIENT: Final = "lenient"
 _LIES: Final = "lies"
 _BALANCED: Final = "balanced"
+_COST: Final = "cost"
+_STOPPED: Final = "stopped by"
 # Columns that are shown where a row says something in them.
-_OPTIONAL: Final = frozenset({_LENIENT, _LIES, _BALANCED})
+_OPTIONAL: Final = frozenset({_LENIENT, _LIES, _BALANCED, _COST, _STOPPED})
 Texts = Mapping[str, Callable[[CellResult], str]]
 Row = TypeVar("Row")
 
@@ -92,6 +94,8 @@ COSTS: Final[Texts] = {
     "generated": lambda cell: number(cell.metrics.generated_tokens_per_sample, 1),
     "TTFT p50 ms": lambda cell: number(cell.metrics.ttft_ms_p50, 0),
     "tokens/s": lambda cell: number(cell.metrics.tokens_per_s, 0),
+    _COST: lambda cell: number(cell.metrics.cost, 4),
+    _STOPPED: lambda cell: cell.metrics.stopped_by or NOTHING,
 }
 # Of cells of which something of it is stored.
 WAITS: Final[Texts] = {

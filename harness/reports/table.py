@@ -64,6 +64,8 @@ _COUNTS: Final[Columns] = {
     "fil-\ntered": lambda row: str(row.metrics.filtered or NOTHING),
     "err-\nored": lambda row: str(row.metrics.errored),
     "sear-\nches": lambda row: number(row.metrics.searches_per_sample, 2),
+    "cost": lambda row: number(row.metrics.cost, 4),
+    "stopped\nby": lambda row: row.metrics.stopped_by or NOTHING,
     "trained\non": trained_on,
 }
 _ALL: Final[Columns] = {**_MODEL, **_ASKED, **_FIGURES, **_COUNTS}

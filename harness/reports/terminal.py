@@ -54,7 +54,8 @@ def print_report(
     _print(
         console, "accuracy against state", _without_run(rows.told(rows.STATE, cells), shown), cells
     )
-    _print(console, "costs and failures, a sample", _without_run(rows.COSTS, shown), cells)
+    costs = _without_run(rows.told(rows.COSTS, cells), shown)
+    _print(console, "costs and failures, a sample", costs, cells)
     models = trained_models(without_repetitions(report.cells))
     if has_several_trainings(models):
         alike = [row for model in models for row in asked_alike(model)]

@@ -1,9 +1,11 @@
-"""So many tokens may be spent: a sample is begun only where there is room for all of it."""
+"""So much may be spent: a sample is begun only where there is room for all of it."""
 
 import asyncio
+from collections.abc import Callable
 
-from harness.clients.completion import Completion
 from harness.errors import IncompleteError
+from harness.runs.run_limits import Limits
+from harness.runs.spent import Spent
 
 
 class BudgetError(IncompleteError):
@@ -11,45 +13,70 @@ class BudgetError(IncompleteError):
 
 
 class Budget:
-    """Of one session, over all endpoints; `total` None has no end.
+    """Of one run, over all endpoints, from what it has `spent` before.
 
-    Counted are the tokens of prompts, completions and insertions. Before its end a sample counts
-    as the longest that it can be, so that no budget is exceeded.
+    Before its end a sample counts as the longest that it can be. Over a limit are at most what
+    retries take, and the further turns of dialogues that are under way.
     """
 
-    def __init__(self, total: int | None) -> None:
-        self.total = total
-        self.spent = 0
-        self._reserved = 0
-        self._changed = asyncio.Event()
+    def __init__(
+        self,
+        limits: Limits,
+        spent: Spent | None = None,
+        *,
+        may_lift: bool = False,
+        say: Callable[[str], None] = lambda _text: None,
+    ) -> None:
+        """`may_lift`: of tokens that have no room for one more sample at the beginning; it is told
 
-    async def reserve(self, most: int) -> None:
+        to `say`. So `--resume` by itself goes on where they were spent.
+        """
+        self.spent = spent or Spent()
+        self._max_tokens = limits.max_tokens_total
+        self._max_cost = limits.max_cost
+        self._reserved = Spent()
+        self._num_reserved = 0
+        self._changed = asyncio.Event()
+        self._say = say
+        self._may_lift = may_lift
+
+    async def reserve(self, most: Spent) -> None:
         """Waits for those that are begun, where they may leave room. Raises BudgetError."""
-        while self.total is not None and self.spent + self._reserved + most > self.total:
-            if not self._reserved:
-                raise BudgetError(
-                    f"the budget is spent: {self.spent:,} of {self.total:,} tokens "
-                    f"(--max-tokens-total), and the next sample may take {most:,}"
-                )
+        while (reason := self._too_much(most)) is not None:
+            if not self._num_reserved:
+                raise BudgetError(reason)
             self._changed.clear()
             await self._changed.wait()
+        self._may_lift = False
         self._reserved += most
+        self._num_reserved += 1
 
-    def settle(self, most: int, completion: Completion | None) -> None:
+    def settle(self, most: Spent, used: Spent) -> None:
         """The sample that `most` was reserved for is over."""
         self._reserved -= most
-        if completion is not None:
-            self.spent += num_tokens(completion)
+        self._num_reserved -= 1
+        self.spent += used
         self._changed.set()
 
-
-def num_tokens(completion: Completion) -> int:
-    """All that one completion took; a dialogue pays for its prompt in every turn."""
-    prompts = [turn.num_prompt_tokens for turn in completion.usage if turn.num_prompt_tokens]
-    if len(prompts) > 1:
-        return sum(prompts) + completion.num_generated_tokens
-    return (
-        completion.num_prompt_tokens
-        + completion.num_generated_tokens
-        + completion.num_inserted_tokens
-    )
+    def _too_much(self, most: Spent) -> str | None:
+        """Why a sample that takes so much cannot be begun now."""
+        total = self.spent + self._reserved + most
+        if self._max_cost is not None and total.cost > self._max_cost:
+            return (
+                f"the budget is spent: {self.spent.cost:,.4g} of {self._max_cost:,.4g} "
+                f"(--max-cost), and the next sample may cost {most.cost:,.4g}; --resume takes a "
+                "larger --max-cost"
+            )
+        if self._max_tokens is None or total.tokens <= self._max_tokens:
+            return None
+        if self._may_lift:
+            self._say(
+                f"the tokens of the run ({self._max_tokens:,}) are spent: it goes on without a "
+                "limit of tokens (--max-tokens-total N: with N more)"
+            )
+            self._max_tokens = None
+            return None
+        return (
+            f"the budget is spent: {self.spent.tokens:,} of {self._max_tokens:,} tokens "
+            f"(--max-tokens-total), and the next sample may take {most.tokens:,}"
+        )

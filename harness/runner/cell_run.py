@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 from harness.clients.completion import Completion, CompletionRequest
@@ -13,9 +13,12 @@ from harness.clients.faults import AttemptError, FilteredError, RefusedError, Tr
 from harness.errors import EndpointLostError, IncompleteError, InputError
 from harness.runner.budget import Budget
 from harness.runner.recording import error_record, filtered_completion, sample_record
+from harness.runner.sample_queue import Queued, SampleQueue
 from harness.runner.search_checks import SearchChecks
 from harness.runs.cell import Cell
 from harness.runs.records import SampleRecord
+from harness.runs.run_limits import Limits, StopRule
+from harness.runs.spent import CellTally, Spent, paid, paid_tokens
 from harness.runs.store import RunStore
 from harness.sample import Prompt, Sample, Split
 from harness.scoring.exact import Verdict
@@ -69,7 +72,11 @@ class CellRun:
     repeats: int = 1
     # As a CompletionRequest's.
     top_log_probs: int | None = None
-    budget: Budget = field(default_factory=lambda: Budget(None))
+    budget: Budget = field(default_factory=lambda: Budget(Limits()))
+    # Samples that are enough; None: all of them are asked.
+    stop_when: StopRule | None = None
+    # Of those that are stored.
+    tally: CellTally = field(default_factory=CellTally)
     # None: what servers say of their searches is taken as it is.
     search_checks: SearchChecks | None = None
 
@@ -95,7 +102,7 @@ async def run_cell(run: CellRun, store: RunStore, listener: Listener) -> None:
     """
     num_done = store.num_done(run.cell.key)
     listener.cell_started(run.cell, total=run.num_asked, done=num_done)
-    run.connection.pace.begin_cell()
+    run.connection.replicas.begin_cell()
     # Samples are made when a worker asks for the next: never more than `concurrency` at once.
     asking = _Asking(run, store, listener)
     try:
@@ -105,6 +112,12 @@ async def run_cell(run: CellRun, store: RunStore, listener: Listener) -> None:
     except ExceptionGroup as group:
         # The first failure cancels the others; it alone is the reason.
         raise group.exceptions[0] from None
+    if asking.samples.is_over:
+        num_asked = asking.samples.tally.n
+        listener.say(
+            f"{run.cell.key}: {num_asked:,} of {run.num_asked:,} samples are enough "
+            f"(--stop-when {run.stop_when})"
+        )
 
 
 class _Asking:
@@ -114,13 +127,16 @@ class _Asking:
         self._run = run
         self._store = store
         self._listener = listener
-        self._queue = self._missing()
+        self.samples = SampleQueue(
+            self._missing(), run.stop_when, replace(run.tally), repeats=run.repeats
+        )
         self._num_refused = 0
         self._num_silent = 0
 
-    def _missing(self) -> Iterator[tuple[Sample, int]]:
-        """The samples that are not stored, each with the number of its repeat."""
+    def _missing(self) -> Iterator[Queued]:
+        """The samples that are not stored."""
         run, task, done = self._run, self._run.task, self._store.done
+        num_stored_ahead = self._store.num_done(run.cell.key)
         for index in run.indices:
             try:
                 with naming(run.cell.key, f"sample {index}"):
@@ -128,21 +144,36 @@ class _Asking:
             except InputError as error:
                 raise CellRefusedError(f"{error}; the cell is left out") from None
             for repeat in range(run.repeats):
-                if (run.cell.key, sample.address.key, repeat) not in done:
-                    yield sample, repeat
+                if (run.cell.key, sample.address.key, repeat) in done:
+                    num_stored_ahead -= 1
+                else:
+                    may_be_left_out = num_stored_ahead <= 0 and repeat == 0
+                    yield Queued(sample, repeat, may_be_left_out)
 
     async def work(self) -> None:
         """Asks sample after sample. Raises as `run_cell` does."""
-        budget = self._run.budget
-        for sample, repeat in self._queue:
-            prompt = self._prompt(sample)
-            most = self._run.connection.room.num_tokens(prompt) + self._run.cell.max_new_tokens
-            await budget.reserve(most)
+        while (asked := await self.samples.next()) is not None:
             record = None
             try:
-                record = await self._ask(sample, repeat, prompt)
+                record = await self._ask_within_budget(asked.sample, asked.repeat)
             finally:
-                budget.settle(most, record)
+                self.samples.ended(record)
+
+    async def _ask_within_budget(self, sample: Sample, repeat: int) -> SampleRecord | None:
+        run, budget = self._run, self._run.budget
+        prices = run.connection.endpoint.prices
+        prompt = self._prompt(sample)
+        num_read = run.connection.room.num_tokens(prompt)
+        most = paid(num_read, run.cell.max_new_tokens, prices)
+        await budget.reserve(most)
+        used = Spent()
+        try:
+            record = await self._ask(sample, repeat, prompt)
+            if record is not None:
+                used = paid(*paid_tokens(record), prices)
+            return record
+        finally:
+            budget.settle(most, used)
 
     def _prompt(self, sample: Sample) -> Prompt:
         try:

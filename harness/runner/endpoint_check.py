@@ -129,7 +129,8 @@ async def _takes_stops(
 
     stop = words[len(words) // 2]
     options = RequestOptions(extra_body={"stop": [stop]}).over(endpoint.request)
-    client = ExternalClient(endpoint.address or "", endpoint.external, None, options)
+    address = connection.replicas.first.address or endpoint.address or ""
+    client = ExternalClient(address, endpoint.external, None, options)
     client.refused.update(connection.client.refused)
     try:
         second = await client.complete(request, timeout_s=_DEADLINE_S)

@@ -84,6 +84,7 @@ def filtered_completion(error: FilteredError) -> Completion:
         times=CompletionTimes(backoff_ms=error.backoff_ms),
         num_attempts=error.num_attempts,
         faults=(*error.faults, str(error)),
+        answered_by=error.address or None,
     )
 
 

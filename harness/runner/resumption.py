@@ -54,6 +54,21 @@ def manifest_changes(stored: Manifest, planned: Manifest) -> dict[str, Any]:
     }
 
 
+def spending_changes(
+    stored: Manifest, planned: Manifest, changes: Mapping[str, Any]
+) -> dict[str, Any]:
+    """With `changes` of the stored manifest, what is spent by from now on: limits and prices."""
+    now = {one.name: one.prices for one in planned.endpoints}
+    endpoints = changes.get("endpoints", stored.endpoints)
+    priced = [replace(one, prices=now.get(one.name, one.prices)) for one in endpoints]
+    found = {**changes}
+    if priced != [*endpoints]:
+        found["endpoints"] = priced
+    if planned.limits != stored.limits:
+        found["limits"] = planned.limits
+    return found
+
+
 def resume_refused(run: str, differences: Sequence[str]) -> InputError:
     """The error that lists why a run cannot go on."""
     lines = "\n".join(f"  {line}" for line in sorted(differences))

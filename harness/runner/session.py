@@ -10,6 +10,7 @@ from harness.clients.clock import Clock
 from harness.clients.connection import Connection
 from harness.clients.context_room import ContextRoom
 from harness.clients.pace import FIRST_LIMIT, Pace
+from harness.clients.replica import Replica
 from harness.endpoints.endpoint import Endpoint
 from harness.errors import (
     EndpointLostError,
@@ -24,14 +25,17 @@ from harness.runner.budget import Budget, BudgetError
 from harness.runner.cell_run import CellRefusedError, CellRun, Listener, run_cell
 from harness.runner.first_prompt import check_prompt
 from harness.runner.plan import plan_cells
-from harness.runner.resumption import manifest_changes
+from harness.runner.resumption import manifest_changes, spending_changes
 from harness.runner.search_checks import SearchChecks
 from harness.runs.cell import Cell
 from harness.runs.manifest import EndpointRecord, Manifest, Session, add_session, write_manifest
 from harness.runs.refused import Refused, nothing_left, refused_lines
+from harness.runs.run_limits import Limits, StopRule
 from harness.runs.run_options import RunOptions
+from harness.runs.spent import CellTally, SoFar
 from harness.runs.store import RunStore
 from harness.sample import Sample
+from harness.scoring.sequential import least_samples
 from harness.tasks import build_task
 from harness.tasks.distinct import asked_indices
 from harness.tasks.natural import worked_examples
@@ -53,8 +57,24 @@ class SessionPlan:
     manifest: Manifest | None = None
     # Of each endpoint.
     requests_per_minute: float | None = None
+    # Of the run.
     max_tokens_total: int | None = None
+    max_cost: float | None = None
+    stop_when: StopRule | None = None
+    # The limit of tokens is of an earlier session: where they are spent it does not hold any more.
+    may_lift_tokens: bool = False
+    # Of a run that goes on, what is stored.
+    so_far: SoFar | None = None
     clock: Clock = field(default_factory=Clock)
+
+    @property
+    def limits(self) -> Limits:
+        """As they are stored."""
+        return Limits(
+            max_tokens_total=self.max_tokens_total,
+            max_cost=self.max_cost,
+            stop_when=None if self.stop_when is None else str(self.stop_when),
+        )
 
 
 async def run_session(plan: SessionPlan, store: RunStore, listener: Listener) -> None:
@@ -82,17 +102,20 @@ async def run_session(plan: SessionPlan, store: RunStore, listener: Listener) ->
         models = {name: connection.model for name, connection in opened.connections.items()}
         grid = plan_cells(plan.options, plan.endpoints, models)
         listener.say("warming up: the servers read the prompts")
-        budget = Budget(plan.max_tokens_total)
+        budget = _budget(plan, listener)
         runs, unread = await _read_prompts(plan, grid.cells, opened, budget, listener)
         refused = (*grid.refused, *unread)
         bounded = _bounded_lines(grid.cells, plan.options.samples)
-        for line in (*refused_lines(refused), *bounded, *_untrained_lines(runs)):
+        told = (*bounded, *_untrained_lines(runs), *_unreachable_lines(plan))
+        for line in (*refused_lines(refused), *told):
             listener.say(line, is_warning=True)
         manifest = _manifest(plan, store.run, runs, refused, opened.connections.values())
         if plan.manifest is None:
             write_manifest(store.folder, replace(manifest, sessions=(session,)))
         else:
-            add_session(store.folder, session, manifest_changes(plan.manifest, manifest))
+            changes = manifest_changes(plan.manifest, manifest)
+            changes = spending_changes(plan.manifest, manifest, changes)
+            add_session(store.folder, session, changes)
         with SearchChecks(partial(listener.say, is_warning=True)) as checks:
             checked = [replace(run, search_checks=checks) for run in runs]
             lost = await _ask(checked, store, listener)
@@ -152,6 +175,27 @@ def _bounded_lines(cells: Iterable[Cell], num_samples: int) -> list[str]:
     )
 
 
+def _unreachable_lines(plan: SessionPlan) -> list[str]:
+    """One line where no cell has samples enough for what --stop-when waits for, or none."""
+    rule, most = plan.stop_when, plan.options.samples
+    if rule is None or (least := least_samples(rule.width)) <= most:
+        return []
+    return [
+        f"--stop-when {rule}: no {most:,} samples (--samples) make an interval that narrow; "
+        f"{least:,} at least do, all of them right or all wrong"
+    ]
+
+
+def _budget(plan: SessionPlan, listener: Listener) -> Budget:
+    prices = {endpoint.name: endpoint.prices for endpoint in plan.endpoints}
+    return Budget(
+        plan.limits,
+        None if plan.so_far is None else plan.so_far.spent(prices),
+        may_lift=plan.may_lift_tokens,
+        say=partial(listener.say, is_warning=True),
+    )
+
+
 def _untrained_lines(runs: Iterable[CellRun]) -> list[str]:
     """One line of what is asked of models that were not trained on it, or none."""
     untrained: dict[str, dict[str, None]] = {}
@@ -203,32 +247,44 @@ def _paced(plan: SessionPlan, opened: Opened, listener: Listener) -> Opened:
 
 
 def _paced_connection(plan: SessionPlan, connection: Connection, listener: Listener) -> Connection:
-    def say(text: str) -> None:
-        listener.say(f"endpoint '{connection.endpoint.name}': {text}", is_warning=True)
+    endpoint = connection.endpoint
+    # What is said of an endpoint holds for all of its addresses.
+    num_addresses = len(connection.replicas.all)
+    a_minute = plan.requests_per_minute and plan.requests_per_minute / num_addresses
 
-    is_ours = connection.endpoint.is_ours
-    pace = Pace(
-        ceiling=plan.concurrency,
-        # Ours say that they are full, and have room for many.
-        first=None if is_ours else FIRST_LIMIT,
-        requests_per_minute=plan.requests_per_minute,
-        clock=plan.clock,
-        say=say,
-    )
+    def say(text: str) -> None:
+        listener.say(f"endpoint '{endpoint.name}': {text}", is_warning=True)
+
+    def prepare(replica: Replica) -> None:
+        def tell(text: str) -> None:
+            say(f"{replica.address}: {text}" if replica.address else text)
+
+        replica.client.say = tell
+        replica.pace = Pace(
+            ceiling=plan.concurrency,
+            # Ours say that they are full, and have room for many.
+            first=None if endpoint.is_ours else FIRST_LIMIT,
+            requests_per_minute=a_minute,
+            clock=plan.clock,
+            say=tell,
+        )
+
+    connection.replicas.prepare(prepare)
     # Ours end a completion where their context does.
-    limit = None if is_ours else connection.model.context_limit
-    connection.client.say = say
-    return replace(connection, pace=pace, room=ContextRoom(limit, say))
+    limit = None if endpoint.is_ours else connection.model.context_limit
+    return replace(connection, room=ContextRoom(limit, say))
 
 
 def _say_pace(connection: Connection, listener: Listener) -> None:
-    pace = connection.pace
-    if pace.is_slowed:
-        listener.say(
-            f"endpoint '{connection.endpoint.name}': {pace.num_requests} requests, "
-            f"{pace.num_turned_away} of them turned away; at most {pace.most_at_once} at once, "
-            f"{int(pace.limit)} at the end"
-        )
+    for replica in connection.replicas.all:
+        pace = replica.pace
+        where = f", {replica.address}" if replica.address else ""
+        if pace.is_slowed:
+            listener.say(
+                f"endpoint '{connection.endpoint.name}'{where}: {pace.num_requests} requests, "
+                f"{pace.num_turned_away} of them turned away; at most {pace.most_at_once} at once, "
+                f"{int(pace.limit)} at the end"
+            )
 
 
 def _cell_run(plan: SessionPlan, cell: Cell, connection: Connection, budget: Budget) -> CellRun:
@@ -244,7 +300,15 @@ def _cell_run(plan: SessionPlan, cell: Cell, connection: Connection, budget: Bud
         repeats=plan.options.repeats,
         top_log_probs=plan.options.log_probs,
         budget=budget,
+        stop_when=None if cell.samples is not None else plan.stop_when,
+        tally=_tally(plan, cell),
     )
+
+
+def _tally(plan: SessionPlan, cell: Cell) -> CellTally:
+    """Of the stored samples."""
+    stored = {} if plan.so_far is None else plan.so_far.tallies
+    return stored.get(cell.key, CellTally())
 
 
 def _examples(options: RunOptions, cell: Cell) -> tuple[Sample, ...]:
@@ -278,6 +342,7 @@ def _manifest(
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=versions(),
         options=plan.options,
+        limits=plan.limits,
         endpoints=tuple(
             EndpointRecord(
                 name=connection.endpoint.name,
@@ -286,6 +351,7 @@ def _manifest(
                 model=connection.model,
                 api=connection.endpoint.api_for(connection.model),
                 request=connection.endpoint.request.given(),
+                prices=connection.endpoint.prices,
             )
             for connection in connections
             if connection.endpoint.name not in away

@@ -8,10 +8,12 @@ from typing import Any, Final
 import msgspec
 from harnessapi.values import ModelDescription
 
+from harness.endpoints.prices import Prices
 from harness.errors import InputError
 from harness.runs.cell import Cell
 from harness.runs.lines import is_there
 from harness.runs.refused import Refused
+from harness.runs.run_limits import Limits, StopRule
 from harness.runs.run_options import RunOptions
 from harness.runs.writing import replacing
 from harness.scoring.wording import Wording
@@ -44,6 +46,8 @@ class EndpointRecord:
     api: str | None = None
     # What it was told besides the text, where that is not the default: see RequestOptions.
     request: dict[str, Any] = field(default_factory=dict)
+    # What its tokens cost when it was asked last; None: not said.
+    prices: Prices | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,6 +67,8 @@ class Manifest:
     refused: tuple[Refused, ...] = ()
     # The run whose completions these are, where they were scored anew.
     rescored_from: str | None = None
+    # What may end it before all of its samples are asked.
+    limits: Limits = field(default_factory=Limits)
     split: str = "test"
     sampling: dict[str, float] = field(default_factory=lambda: {"temperature": 0.0})
     format: int = FORMAT
@@ -86,6 +92,14 @@ class Manifest:
         if (source := self.options.task_source.get(task)) is not None:
             return source.few_targets
         return TASKS[task].few_targets if task in TASKS else ()
+
+    def rule(self, cell: Cell) -> StopRule | None:
+        """What is enough of a cell. One that has few samples is asked them all."""
+        return None if cell.samples is not None else self.limits.rule
+
+    def prices(self, endpoint: str) -> Prices | None:
+        """Of an endpoint, by its name."""
+        return next(e.prices for e in self.endpoints if e.name == endpoint)
 
     def model(self, endpoint: str) -> ModelDescription:
         """GetModel of an endpoint, by its name."""
@@ -111,7 +125,7 @@ def read_manifest(folder: Path) -> Manifest:
         if version != FORMAT:
             raise OtherFormatError(f"{path}: format {version}, this version reads {FORMAT}")
         manifest = msgspec.json.decode(text, type=Manifest)
-        _ = manifest.options.mode
+        _ = manifest.options.mode, manifest.limits.rule
     except OSError as error:
         raise InputError(f"{folder} is not a run: {error}") from None
     except (msgspec.MsgspecError, RecursionError, ValueError) as error:

@@ -5,17 +5,23 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from harness.clients.completion import COUNTS
+from harness.endpoints.prices import Prices
 from harness.runs.checked_searches import CheckedSearches
 from harness.runs.judging import Judge
 from harness.runs.records import SampleRecord
 from harness.runs.repeats import Repeats
 from harness.runs.reply_facts import ReplyFacts
+from harness.runs.run_limits import StopRule
+from harness.runs.spent import paid_tokens
 from harness.runs.targets import Targets
 from harness.runs.waits import Waits
 from harness.scoring.exact import Verdict
+
+WILSON: Final = "wilson"
+SEQUENTIAL: Final = "sequential"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,6 +80,13 @@ class Metrics:
     majority_rate: float | None = None
     # The mean over targets of the share that is right. None: the task's targets are not few.
     balanced_accuracy: float | None = None
+    # Of `ci95`: wilson, or sequential where a rule says when a cell is done.
+    ci95_method: str = WILSON
+    # That rule, where it ended the cell: `width=0.02`.
+    stopped_by: str | None = None
+    # All that was read and written, and what it cost; None: the endpoint has no prices.
+    tokens_spent: int = 0
+    cost: float | None = None
 
 
 class Accumulator:
@@ -90,6 +103,8 @@ class Accumulator:
         lying: Judge | None = None,
         repeats: int = 1,
         few_targets: Sequence[str] = (),
+        rule: StopRule | None = None,
+        prices: Prices | None = None,
     ) -> None:
         self.n = 0
         self._lenient = lenient
@@ -104,6 +119,9 @@ class Accumulator:
         self._busy = BusyTime()
         self._replies = ReplyFacts()
         self._searches = CheckedSearches()
+        self._rule = rule
+        self._prices = prices
+        self._num_read = self._num_written = 0
 
     def add(self, record: SampleRecord) -> None:
         """Counts one finished sample."""
@@ -118,11 +136,14 @@ class Accumulator:
         self._searches.add(record)
         self._repeats.add(record)
         self._targets.add(record)
+        read, written = paid_tokens(record)
+        self._num_read += read
+        self._num_written += written
         self._busy.add(record.times.started_at_s, record.times.finished_at_s)
 
     def metrics(self, *, errored: int) -> Metrics:
         """So far; what cannot be computed from no samples is None."""
-        n, busy_s = self.n, self._busy.seconds
+        n, busy_s, prices = self.n, self._busy.seconds, self._prices
         correct = self._verdicts[Verdict.CORRECT]
         filtered = self._verdicts[Verdict.FILTERED]
         # What was kept back has no counts.
@@ -136,7 +157,7 @@ class Accumulator:
             n=n,
             correct=correct,
             accuracy=correct / n if n else None,
-            ci95=self._repeats.interval(correct, n),
+            **self._interval(correct, n),
             no_answer=self._verdicts[Verdict.NO_ANSWER],
             truncated=self._verdicts[Verdict.TRUNCATED],
             errored=errored,
@@ -155,7 +176,18 @@ class Accumulator:
             **waits,
             **self._replies.fields(),
             **self._searches.fields(),
+            tokens_spent=self._num_read + self._num_written,
+            cost=prices.cost(self._num_read, self._num_written) if prices else None,
         )
+
+    def _interval(self, correct: int, n: int) -> dict[str, Any]:
+        """One that holds where a run stops because of it, if this one may."""
+        rule = self._rule
+        if rule is None:
+            return {"ci95": self._repeats.interval(correct, n)}
+        low, high = self._repeats.sequential_interval(correct, n)
+        stopped_by = str(rule) if high - low <= rule.width else None
+        return {"ci95": (low, high), "ci95_method": SEQUENTIAL, "stopped_by": stopped_by}
 
 
 class BusyTime:

@@ -4,6 +4,7 @@ from collections import Counter
 
 from harness.runs.records import SampleRecord
 from harness.scoring.intervals import wilson_interval
+from harness.scoring.sequential import sequential_interval
 
 
 class Repeats:
@@ -24,10 +25,17 @@ class Repeats:
 
     def interval(self, correct: int, n: int) -> tuple[float, float]:
         """Wilson's, of so many samples as there are: a sample's repeats are like each other."""
+        return wilson_interval(*self._counted(correct, n))
+
+    def sequential_interval(self, correct: int, n: int) -> tuple[float, float]:
+        """The same, however often it was looked at."""
+        return sequential_interval(*self._counted(correct, n))
+
+    def _counted(self, correct: int, n: int) -> tuple[float, int]:
         if self.k == 1 or not n:
-            return wilson_interval(correct, n)
+            return correct, n
         num_samples = len(self._found)
-        return wilson_interval(correct / n * num_samples, num_samples)
+        return correct / n * num_samples, num_samples
 
     @property
     def pass_at_k(self) -> float | None:

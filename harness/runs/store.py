@@ -149,6 +149,8 @@ def _append(file: BinaryIO, line: bytes) -> None:
 def _line(record: SampleRecord | ErrorRecord) -> bytes:
     # What it is about comes first: lines are read by eye, too.
     named = {"cell": record.cell, "address": record.address, **msgspec.structs.asdict(record)}
-    if named.get("log_probs") is None:
-        named.pop("log_probs", None)  # Not asked: a line is as it was before there were any.
+    # Not asked, one address: a line is as it was before there were any.
+    for name in ("log_probs", "answered_by"):
+        if named.get(name) is None:
+            named.pop(name, None)
     return msgspec.json.encode(named) + b"\n"

@@ -2,8 +2,8 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +15,7 @@ from harness.runs.metrics import Accumulator
 from harness.runs.records import SampleRecord
 from harness.runs.refused import Refused
 from harness.runs.results import CellResult
+from harness.runs.run_limits import Limits
 from harness.runs.stored_samples import read_failed, read_samples
 from harness.runs.writing import replacing
 from harness.sample import Address
@@ -32,6 +33,18 @@ class RunResult:
     cells: tuple[CellResult, ...]
     num_missing: int
     refused: tuple[Refused, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+
+    @property
+    def tokens_spent(self) -> int:
+        """Of all rows."""
+        return sum(cell.metrics.tokens_spent for cell in self.cells)
+
+    @property
+    def cost(self) -> float | None:
+        """Of all rows; None where one has no prices."""
+        costs = [cell.metrics.cost for cell in self.cells]
+        return None if None in costs else sum(cost or 0.0 for cost in costs)
 
     @property
     def is_complete(self) -> bool:
@@ -43,26 +56,46 @@ def _pass_by(_record: SampleRecord) -> None:
     pass
 
 
-def summarize(folder: Path, visit: Callable[[SampleRecord], None] = _pass_by) -> RunResult:
+def summarize(
+    folder: Path,
+    visit: Callable[[SampleRecord], None] = _pass_by,
+    *,
+    limits: Limits | None = None,
+) -> RunResult:
     """Reads a run sample by sample, and shows each stored one to `visit`.
 
-    Raises InputError for a damaged run.
+    `limits`: in the place of the run's own. Raises InputError for a damaged run.
     """
     manifest = read_manifest(folder)
+    manifest = manifest if limits is None else replace(manifest, limits=limits)
     found = {cell.key: _accumulator(manifest, cell) for cell in manifest.cells}
     addresses: dict[str, str] = {}
     failed = read_failed(folder)
+    # The index of the last sample of each cell.
+    last: dict[str, int] = {}
     for record in read_samples(folder, manifest):
         found[record.cell].add(record)
         addresses.setdefault(record.cell, record.address)
+        last[record.cell] = max(last.get(record.cell, 0), int(record.address.rpartition("=")[2]))
         failed.discard(record.key)
         visit(record)
     num_stored = sum(cell.n for cell in found.values())
+    cells = _results(manifest, found, addresses, Counter(cell for cell, *_ in failed))
+    num_spared = sum(_num_spared(manifest, cell, last) for cell in cells)
     return RunResult(
-        cells=_results(manifest, found, addresses, Counter(cell for cell, *_ in failed)),
-        num_missing=manifest.num_samples - num_stored,
+        cells=cells,
+        num_missing=manifest.num_samples - num_spared - num_stored,
         refused=manifest.refused,
+        limits=manifest.limits,
     )
+
+
+def _num_spared(manifest: Manifest, cell: CellResult, last: Mapping[str, int]) -> int:
+    """Samples behind the last stored one, where a rule says that those before it are enough."""
+    if cell.metrics.stopped_by is None:
+        return 0
+    num_asked = last[cell.asked.key] + 1
+    return (manifest.options.samples - num_asked) * manifest.options.repeats
 
 
 def write_summary(folder: Path, result: RunResult) -> None:
@@ -75,6 +108,9 @@ def write_summary(folder: Path, result: RunResult) -> None:
         "missing": result.num_missing,
         "prompt_tokens_total": sum(c.metrics.prompt_tokens_total for c in result.cells),
         "generated_tokens_total": sum(c.metrics.generated_tokens_total for c in result.cells),
+        "tokens_spent": result.tokens_spent,
+        "cost": result.cost,
+        "limits": asdict(result.limits),
         "cells": [cell.as_json() for cell in result.cells],
         "refused": [asdict(one) for one in result.refused],
     }
@@ -96,6 +132,8 @@ def _accumulator(manifest: Manifest, cell: Cell) -> Accumulator:
         lying=lie_judge(cell, wording),
         repeats=manifest.options.repeats,
         few_targets=manifest.few_targets(cell.task),
+        rule=manifest.rule(cell),
+        prices=manifest.prices(cell.endpoint),
     )
 
 

@@ -22,8 +22,34 @@ UNCOMPRESSED: Final = {"Accept-Encoding": "identity"}
 _CONNECT_TIMEOUT_S: Final = 10.0
 
 
-def open_http(address: str, external: External, request: RequestOptions) -> httpx.AsyncClient:
-    """Raises InputError for a key or a proxy of the environment that is missing or malformed."""
+class _Dialled(httpx.AsyncBaseTransport):
+    """Connects to one number of a host that has several; what is sent, and its TLS, name the host.
+
+    A proxy would look the name up itself: none is asked.
+    """
+
+    def __init__(self, number: str) -> None:
+        self._number = number
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+        self._inner = httpx.AsyncHTTPTransport(limits=limits)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """As httpx has it."""
+        request.extensions = {**request.extensions, "sni_hostname": request.url.host}
+        request.url = request.url.copy_with(host=self._number)
+        return await self._inner.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        """As httpx has it."""
+        await self._inner.aclose()
+
+
+def open_http(
+    address: str, external: External, request: RequestOptions, number: str | None = None
+) -> httpx.AsyncClient:
+    """`number`: what is dialled, where it is one of several that the host has.
+
+    Raises InputError for a key or a proxy of the environment that is missing or malformed."""
     parts = urlsplit(address)
     headers = {
         "User-Agent": f"recall-harness/{harness_version()}",
@@ -40,7 +66,8 @@ def open_http(address: str, external: External, request: RequestOptions) -> http
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
             timeout=httpx.Timeout(None, connect=_CONNECT_TIMEOUT_S),
             # A proxy of the environment is not meant for this machine.
-            trust_env=not is_loopback(parts.hostname or ""),
+            trust_env=number is None and not is_loopback(parts.hostname or ""),
+            transport=None if number is None else _Dialled(number),
         )
     except (ValueError, httpx.InvalidURL) as error:
         proxies = _proxy_variables()

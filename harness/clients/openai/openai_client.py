@@ -63,8 +63,12 @@ class ExternalClient(ModelClient):
         external: External,
         retriever: Retriever | None,
         request: RequestOptions = DEFAULT_REQUEST,
+        *,
+        number: str | None = None,
     ) -> None:
-        """Raises InputError where a key, or the proxy, of the environment is missing or wrong."""
+        """`number`: what is dialled, whatever the name of its host stands for.
+
+        Raises InputError where a key, or the proxy, of the environment is missing or wrong."""
         super().__init__()
         self._address = address
         self._external = external
@@ -73,7 +77,7 @@ class ExternalClient(ModelClient):
         key = external.api_key()
         secrets = [*request.secret_headers().values(), *([] if key is None else [key])]
         self._mask = Mask(secrets)
-        self._http = open_http(address, external, request)
+        self._http = open_http(address, external, request, number)
         self._asking = Asking(retriever, self._write)
 
     async def close(self) -> None:

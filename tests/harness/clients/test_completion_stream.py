@@ -14,6 +14,8 @@ from harness.clients.connection import Connection
 from harness.clients.faults import AttemptError, DeadlineError, RefusedError, TransientError
 from harness.clients.grpc_client import Client
 from harness.clients.pace import Pace
+from harness.clients.replica import Replica
+from harness.clients.replicas import Replicas
 from harness.clients.token_intervals import quantile
 from harness.clients.transcript import Transcript
 from harness.endpoints.endpoint import Endpoint
@@ -48,11 +50,10 @@ async def ask(
 ) -> Completion | AttemptError:
     connection = Connection(
         endpoint=Endpoint(name="fake", address="unix:/fake"),
-        client=client,
+        replicas=Replicas([Replica(client, pace=Pace(clock=clock))]),
         model=await client.get_model(),
         server=None,
         backoff=backoff,
-        pace=Pace(clock=clock),
     )
     try:
         return await connection.complete(
@@ -164,11 +165,10 @@ async def test_without_time_for_another_attempt_the_last_fault_is_the_error(chec
     client = Away(parse_target("unix:nobody"))
     connection = Connection(
         endpoint=Endpoint(name="far", address="unix:nobody"),
-        client=client,
+        replicas=Replicas([Replica(client, pace=Pace(clock=time.clock))]),
         model=ModelDescription(name="m", family="RNN", engine="fake"),
         server=None,
         backoff=Backoff(initial_s=1, max_s=2),
-        pace=Pace(clock=time.clock),
     )
     with pytest.raises(AttemptError, match=r"^UNAVAILABLE: away$") as caught:
         await connection.complete(request(), deadline_s=20, generator=random.Random(0))

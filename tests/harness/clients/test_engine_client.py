@@ -18,6 +18,8 @@ from harness.clients.completion import Completion, CompletionRequest
 from harness.clients.connection import Backoff, Connection, connect
 from harness.clients.engines.engine_client import EngineClient
 from harness.clients.faults import AttemptError, DeadlineError, RefusedError, TransientError
+from harness.clients.replica import Replica
+from harness.clients.replicas import Replicas
 from harness.endpoints.endpoint import Endpoint
 from harness.endpoints.engines import EngineProtocol, EngineServer
 from harness.endpoints.external import Api
@@ -390,7 +392,7 @@ async def test_a_fault_is_tried_again_and_the_turns_before_it_are_kept(opened: O
                 address=server.address,
                 engine=EngineServer(protocol=EngineProtocol.VLLM, tokenizer="."),
             ),
-            client=client,
+            replicas=Replicas([Replica(client)]),
             model=await client.get_model(),
             server=None,
             backoff=Backoff(initial_s=0.01, max_s=0.02),
@@ -440,7 +442,7 @@ async def test_a_server_that_is_not_well_is_waited_for_and_says_why(
             engine=EngineServer(protocol=protocol, tokenizer="."),
         )
         with pytest.raises(UnreachableError, match="Engine is not alive"):
-            await connect(endpoint, client, None, timeout_s=0)
+            await connect(endpoint, Replicas([Replica(client)]), None, timeout_s=0)
 
 
 @BOTH

@@ -14,6 +14,8 @@ from harness.clients.faults import AttemptError, DeadlineError, RefusedError, Tr
 from harness.clients.openai.http_errors import retry_after_s
 from harness.clients.openai.openai_client import ExternalClient
 from harness.clients.pace import Pace
+from harness.clients.replica import Replica
+from harness.clients.replicas import Replicas
 from harness.endpoints.endpoint import Endpoint
 from harness.endpoints.external import Api, External
 from harness.errors import InputError
@@ -64,11 +66,10 @@ async def attempts(
     client = client_of(server)
     connection = Connection(
         endpoint=Endpoint(name="far", address=server.address, external=External(model="m")),
-        client=client,
+        replicas=Replicas([Replica(client, pace=Pace(clock=clock))]),
         model=await client.get_model(),
         server=None,
         backoff=Backoff(initial_s=0.01, max_s=0.02),
-        pace=Pace(clock=clock),
     )
     try:
         return await connection.complete(
@@ -336,7 +337,7 @@ async def test_connecting_tells_of_a_refusal() -> None:
     async with FakeOpenAi(in_turn(Reply()), models=models) as server:
         client = client_of(server)
         with pytest.raises(InputError, match="'far'"):
-            await connect(endpoint, client, None, timeout_s=0)
+            await connect(endpoint, Replicas([Replica(client)]), None, timeout_s=0)
         await client.close()
 
 

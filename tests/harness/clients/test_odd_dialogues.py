@@ -14,6 +14,8 @@ from harness.clients.openai.chunk import read_chunk
 from harness.clients.openai.http_errors import error_from_event
 from harness.clients.openai.openai_client import ExternalClient
 from harness.clients.pace import Pace
+from harness.clients.replica import Replica
+from harness.clients.replicas import Replicas
 from harness.endpoints.endpoint import Endpoint
 from harness.endpoints.external import Api, External
 from harness.fakes.fake_openai import FakeOpenAi, Reply, encode
@@ -42,10 +44,9 @@ async def ask(
     client = ExternalClient(server.address, external, LocalRetriever())
     connection = Connection(
         endpoint=Endpoint(name="far", address=server.address, external=external),
-        client=client,
+        replicas=Replicas([Replica(client, pace=Pace(clock=instant_clock()))]),
         model=await client.get_model(),
         server=None,
-        pace=Pace(clock=instant_clock()),
     )
     asked = CompletionRequest(prompt=PROMPT, mode=mode, max_new_tokens=500)
     try:

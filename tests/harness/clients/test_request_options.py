@@ -14,6 +14,8 @@ from harness.clients.faults import RefusedError
 from harness.clients.grpc_client import Client
 from harness.clients.openai import model_list, openai_client
 from harness.clients.openai.openai_client import ExternalClient
+from harness.clients.replica import Replica
+from harness.clients.replicas import Replicas
 from harness.endpoints.endpoint import Endpoint
 from harness.endpoints.external import Api, External
 from harness.endpoints.request_options import DEFAULT_REQUEST, RequestOptions
@@ -132,7 +134,7 @@ async def test_a_list_of_models_is_a_convenience(name: str, monkeypatch) -> None
     endpoint = Endpoint(name="far", address="http://x", external=External(model="m"))
     async with picky_server(name) as server:
         client = ExternalClient(server.address, External(model="m"), None)
-        connection = await connect(endpoint, client, None, timeout_s=0)
+        connection = await connect(endpoint, Replicas([Replica(client)]), None, timeout_s=0)
         completion = await connection.client.complete(asked(), timeout_s=600)
         await client.close()
     assert completion.reply_text.endswith("gik")
@@ -181,7 +183,7 @@ async def cause_of(client: Any, address: str) -> str:
     endpoint = Endpoint(name="far", address=address)
     try:
         with pytest.raises(UnreachableError) as caught:
-            await connect(endpoint, client, None, timeout_s=0)
+            await connect(endpoint, Replicas([Replica(client)]), None, timeout_s=0)
     finally:
         await client.close()
     return str(caught.value)

@@ -79,6 +79,14 @@ def test_a_web_address_is_asked_in_natural_language_by_turns(tmp_path: Path) -> 
     assert (endpoint.retrieval, endpoint.place) == (True, "https://h/v1 m")
 
 
+def test_an_endpoint_may_have_several_addresses(tmp_path: Path) -> None:
+    path = write(tmp_path, "[a]\naddress = ['h:1', 'unix:/s']\n[b]\naddress = ['h:1']\n")
+    several, one = load_endpoints(path, tmp_path).endpoints
+    assert (several.addresses, several.has_replicas) == (("h:1", "unix:/s"), True)
+    assert several.place == "h:1, unix:/s"
+    assert (one.addresses, one.has_replicas) == (("h:1",), False)
+
+
 def test_an_engine_is_asked_as_its_tokenizer_allows_and_has_a_folder(tmp_path: Path) -> None:
     (tmp_path / "words").mkdir()
     path = write(tmp_path, f"{ENGINE}tokenizer = 'words'\nheaders = {{ X-Team = 'a' }}\n")
@@ -130,6 +138,30 @@ def test_a_key_that_is_not_in_the_environment_is_named(
         ("[a]\ncheckpoint = 'x'\nretrieval = 'yes'\n", "retrieval = 'yes': .* true or false"),
         ("[a]\n", "either a checkpoint or an address"),
         ("[a]\ncheckpoint = 'x'\naddress = 'h:1'\n", "either a checkpoint or an address"),
+        ("[a]\ncheckpoint = 'x'\nprompt_price = 1\n", "prompt_price needs completion_price"),
+        (
+            "[a]\ncheckpoint = 'x'\nprompt_price = 'free'\ncompletion_price = 0\n",
+            "prompt_price = 'free': it has to be the price of a million tokens",
+        ),
+        (
+            "[a]\ncheckpoint = 'x'\nprompt_price = 0\ncompletion_price = -1\n",
+            "completion_price = -1: it has to be",
+        ),
+        ("[a]\naddress = []\n", r"address = \[\]: it has to be a string, or a list of strings"),
+        (
+            "[a]\naddress = ['h:1', 7]\n",
+            r"address = \['h:1', 7\]: it has to be a string, or a list",
+        ),
+        ("[a]\naddress = ['h:1', 'h:1']\n", r"\[a\] address: 'h:1' stands there twice"),
+        ("[a]\naddress = ['h:1', 'nonsense']\n", r"\[a\] address: .*nonsense"),
+        ("[a]\naddress = ['h:1', 'http://h/v1']\n", "all have to be asked in one way"),
+        (
+            "[a]\naddress = ['http://h/v1', 'http://u:p@h/v1']\nmodel = 'm'\n",
+            "see api_key_env",
+        ),
+        ("[a]\ncheckpoint = 'x'\nresolve = true\n", "resolve is for an address"),
+        ("[a]\naddress = 'unix:/s'\nresolve = true\n", "resolve: address 'unix:/s' names no host"),
+        ("[a]\naddress = 'h:1'\nresolve = 1\n", "resolve = 1: it has to be true or false"),
         ("[a]\naddress = 'nonsense'\n", r"\[a\] address: .*nonsense"),
         (f"[a]\n{WEB}\n", 'needs model = "NAME"'),
         (f"[a]\n{WEB}\nmodel = 'm'\napi = 'caht'\n", "unknown api 'caht'; did you mean chat"),

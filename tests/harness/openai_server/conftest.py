@@ -14,6 +14,8 @@ from harnessapi.rpc.targets import parse_target
 
 from harness.clients.connection import connect
 from harness.clients.grpc_client import Client
+from harness.clients.replica import Replica
+from harness.clients.replicas import Replicas
 from harness.endpoints.endpoint import Endpoint
 from harness.endpoints.request_options import DEFAULT_REQUEST, RequestOptions
 from harness.fakes.fake_model import FakeModel, Script, start_fake
@@ -94,7 +96,7 @@ def open_face(tmp_path: Path) -> OpenTheFace:
         server = await start_fake(model, place)
         client = Client(parse_target(place))
         endpoint = Endpoint(name="m", address=place, retrieval=retrieval, request=request)
-        connection = await connect(endpoint, client, None, timeout_s=600)
+        connection = await connect(endpoint, Replicas([Replica(client)]), None, timeout_s=600)
         face = Face({"m": upstream(connection, None, deadline_s=deadline_s)})
         target = parse_target("127.0.0.1:0")
         ready = asyncio.Event()

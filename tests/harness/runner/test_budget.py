@@ -1,7 +1,7 @@
 """What a completion takes of a budget."""
 
 from harness.clients.completion import Completion, CompletionTimes, TurnUsage
-from harness.runner.budget import num_tokens
+from harness.runs.spent import paid_tokens
 
 
 def completion(*prompts: int | None) -> Completion:
@@ -18,8 +18,8 @@ def completion(*prompts: int | None) -> Completion:
 
 
 def test_a_dialogue_pays_for_its_prompt_in_every_turn() -> None:
-    assert num_tokens(completion(100, 120, 140)) == 360 + 7
+    assert paid_tokens(completion(100, 120, 140)) == (360, 7)
 
 
 def test_one_turn_or_none_that_is_counted_takes_what_the_completion_has() -> None:
-    assert num_tokens(completion(100)) == num_tokens(completion(None, None)) == 110
+    assert paid_tokens(completion(100)) == paid_tokens(completion(None, None)) == (103, 7)
