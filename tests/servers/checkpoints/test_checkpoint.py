@@ -162,7 +162,7 @@ def cut(name: str) -> Callable[[Path], None]:
         (cut("model.safetensors"), "model.safetensors is not a safetensors file"),
         (cut("tokenizer.json"), "tokenizer.json is not a tokenizer"),
         (lambda f: (f / "config.json").write_text("[]"), "config.json does not hold an object"),
-        (lambda f: edit(f, model_type="lstn"), "unknown model_type 'lstn'; did you mean lstm?"),
+        (lambda f: edit(f, model_type="lstn"), "unknown model_type 'lstn'; did you mean lstm or "),
         (lambda f: edit(f, dtype="float8"), "unknown dtype 'float8'"),
         (lambda f: edit(f, hidden_size=32), ", 32)"),
         (lambda f: edit(f, hidden_size=10**6), "config.json asks for"),
