@@ -1,7 +1,5 @@
 """`harness eval`: ask, score, store, show."""
 
-import errno
-import json
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,11 +16,12 @@ from harness.cli.shared_options import (
     RUNS_FOLDER,
     TASK_NAME_OR_ALL,
     CommaList,
+    ShardType,
 )
+from harness.cli.shown import show_results
 from harness.cli.signals import StoppedError, run_until_signal
 from harness.cli.task_parameters import TASK_PARAMETERS
-from harness.errors import HarnessError, IncompleteError, cannot_write
-from harness.reports.table import print_results
+from harness.errors import HarnessError, IncompleteError
 from harness.runner.session import SessionPlan, run_session
 from harness.runs.refused import refused_lines
 from harness.runs.run_options import DEFAULT_NUM_EXAMPLES
@@ -155,6 +154,12 @@ _SEARCHES: Final = click.Choice([search.value for search in SearchArm])
     "servers over gRPC alone.  [default: neither]",
 )
 @click.option(
+    "--shard",
+    type=ShardType(),
+    help="Of each cell only the samples whose index is I modulo N: 0/N to N-1/N. `harness merge` "
+    "joins the N runs.",
+)
+@click.option(
     "--requests-per-minute",
     type=click.FloatRange(min=0, min_open=True),
     help="At most so many to each endpoint, evenly spread.  [default: what it takes]",
@@ -201,6 +206,7 @@ def eval_command(ctx: click.Context, /, **values: Any) -> None:
       harness eval --endpoint rnn-rag --task assoc_recall --search honest,empty,lying
       harness eval --endpoint gpt --task index --reading once,twice --filler 0,32
       harness eval --endpoint rnn-rag --task ./my_task.py:MyTask --size 4,16
+      harness eval --endpoint rnn --task all --samples 100000 --shard 3/16
       harness eval --resume 20260101T120000Z-1a2b
 
     \b
@@ -233,7 +239,7 @@ def _evaluate(ctx: click.Context, options: EvalOptions, folders: list[Path]) -> 
     folders.append(run.folder)
     result = summarize(run.folder)
     unwritten = _write_summary(run.folder, result)
-    _show(run.folder, result, options)
+    show_results(run.folder, result, as_json=options.as_json, is_quiet=options.quiet)
     if failure is not None or not result.is_complete:
         raise _incomplete(run.folder, result, failure)
     if unwritten is not None:
@@ -266,23 +272,6 @@ def _write_summary(folder: Path, result: RunResult) -> HarnessError | None:
     except HarnessError as error:
         return error
     return None
-
-
-def _show(folder: Path, result: RunResult, options: EvalOptions) -> None:
-    """Raises IncompleteError where the output has no room for it: the run is stored."""
-    try:
-        if options.as_json:
-            for cell in result.cells:
-                click.echo(json.dumps(cell.as_json()))
-        else:
-            print_results(result.cells)
-        if not options.as_json or not options.quiet:
-            click.echo(f"stored in {folder}", err=options.as_json)
-    except OSError as error:
-        if error.errno == errno.EPIPE:
-            raise  # nobody reads on, which is no fault
-        stored = f"The run is stored: harness report {folder} shows it"
-        raise IncompleteError(f"{cannot_write('the results', error)}\n{stored}") from None
 
 
 def _incomplete(folder: Path, result: RunResult, failure: HarnessError | None) -> HarnessError:

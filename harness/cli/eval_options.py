@@ -16,6 +16,7 @@ from harness.runner.resumption import as_begun, resume_refused, source_differenc
 from harness.runner.session import SessionPlan
 from harness.runs.manifest import Manifest, read_manifest
 from harness.runs.run_options import RunOptions, option_differences
+from harness.runs.shard import Shard
 from harness.runs.store import RunStore, create_run, find_run
 from harness.runs.summary import summarize
 from harness.tasks.choosing import choose_tasks
@@ -49,6 +50,7 @@ class EvalOptions:
     log_probs: int | None
     requests_per_minute: float | None
     max_tokens_total: int | None
+    shard: Shard | None
     out: Path
     resume: str | None
     as_json: bool
@@ -184,4 +186,5 @@ def _run_options(
         reading=tuple(map(Reading, options.reading)),
         filler=options.filler,
         search=tuple(map(SearchArm, options.search)),
+        shard=options.shard,
     )

@@ -60,6 +60,8 @@ class CellRun:
     connection: Connection
     # Of the samples that are asked.
     indices: Sequence[int]
+    # Of the sample that is first in the run: of all its shards.
+    first_index: int
     seed: int
     concurrency: int
     deadline_s: float

@@ -232,11 +232,13 @@ def _say_pace(connection: Connection, listener: Listener) -> None:
 
 
 def _cell_run(plan: SessionPlan, cell: Cell, connection: Connection, budget: Budget) -> CellRun:
+    indices = _indices(plan.options, cell)
     return CellRun(
         cell=cell,
         task=_task(plan.options, cell),
         connection=connection,
-        indices=_indices(plan.options, cell),
+        first_index=indices[0],
+        indices=indices if plan.options.shard is None else plan.options.shard.among(indices),
         seed=plan.options.seed,
         concurrency=plan.concurrency,
         deadline_s=plan.deadline_s,
@@ -254,6 +256,7 @@ def _examples(options: RunOptions, cell: Cell) -> tuple[Sample, ...]:
 
 
 def _indices(options: RunOptions, cell: Cell) -> Sequence[int]:
+    """Of the undivided run, at least one."""
     if cell.samples is None:
         return range(options.samples)
     return asked_indices(_task(options, cell), options.seed, options.samples)

@@ -28,6 +28,8 @@ class Cell:
 
     # So many samples of the run's are asked: its task has no more that differ. None: all of them.
     samples: int | None = None
+    # And of those so many in a run that is a shard.
+    shard_samples: int | None = None
 
     @property
     def way(self) -> Way:

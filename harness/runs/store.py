@@ -6,7 +6,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -49,7 +49,7 @@ class RunStore:
                 self.mended = tuple(filter(None, (in_errors, in_samples)))
                 self._files = files.pop_all()
         except BlockingIOError:
-            raise InputError(f"{folder} is being worked on by another process") from None
+            raise _is_in_use(folder) from None
         except OSError as error:
             raise cannot_write(folder, error) from None
 
@@ -60,7 +60,7 @@ class RunStore:
 
     def num_done(self, cell: str) -> int:
         """How many samples of this cell are stored."""
-        return sum(key == cell for key, *_ in self.done)
+        return self.done.num_of_cell(cell)
 
     def add(self, record: SampleRecord) -> None:
         """Appends a finished sample; it is in the file when this returns.
@@ -99,6 +99,15 @@ def is_logs(folder: Path) -> bool:
     return (folder / "endpoints.toml").is_file() and not (folder / MANIFEST_NAME).exists()
 
 
+def require_idle(folder: Path) -> None:
+    """Raises InputError where a process works on the run."""
+    with suppress(OSError), (folder / SAMPLES_NAME).open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise _is_in_use(folder) from None
+
+
 def find_runs(runs: Iterable[str], out: Path) -> list[Path]:
     """The folders of runs, each once; logs among them are passed over. Raises InputError."""
     chosen = [run for run in runs if not is_logs(Path(run))]
@@ -114,6 +123,10 @@ def find_run(run: str, out: Path) -> Path:
             return folder
     known = sorted(path.parent.name for path in out.glob(f"*/{MANIFEST_NAME}"))
     raise unknown_name("run", run, known[-5:])
+
+
+def _is_in_use(folder: Path) -> InputError:
+    return InputError(f"{folder} is being worked on by another process")
 
 
 def _open_locked(path: Path) -> BinaryIO:
