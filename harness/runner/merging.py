@@ -103,8 +103,8 @@ def _in_order(parts: Sequence[_Part]) -> list[_Part]:
     of = first.shard.of
     if left := [str(Shard(number, of)) for number in range(of) if number not in found]:
         raise InputError(
-            f"{len(left)} of {of} shards are missing: {_listed(left)}. Name their runs too, or ask them "
-            f"with the same command and --shard {left[0]}"
+            f"{len(left)} of {of} shards are missing: {_listed(left)}. Name their runs too, or "
+            f"ask them with the same command and --shard {left[0]}"
         )
     return [found[number] for number in range(of)]
 
