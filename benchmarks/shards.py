@@ -1,8 +1,8 @@
 """Seven shards, two of them killed and resumed: is their merged run the undivided one?
 
-`python -m benchmarks.shards` starts the servers of rnn-rag and ssm-rag, asks them one grid undivided
+`python -m benchmarks.shards` asks rnn-rag and ssm-rag one grid undivided
 and in shards, ends two shards with SIGKILL on the way, resumes those, merges all, and compares the
-runs sample for sample: everything but the times.
+runs: everything of each sample but its times.
 """
 
 import argparse

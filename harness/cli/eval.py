@@ -170,6 +170,15 @@ _SEARCHES: Final = click.Choice([search.value for search in SearchArm])
     metavar="N",
     help="Stop before this command has used more than N tokens; --resume goes on.",
 )
+@click.option(
+    "--parallel-endpoints",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="So many endpoints that are served here are asked at once: as cores and memory allow. "
+    "Those with an address are all asked at once.",
+)
 @RUNS_FOLDER
 @click.option("--resume", metavar="RUN", help="Finish a run, by its ID or folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a cell, no table.")
@@ -186,8 +195,9 @@ def eval_command(ctx: click.Context, /, **values: Any) -> None:
     filter of the endpoint kept back are counted as filtered, in the denominator, and are done.
 
     An endpoint is asked by up to --concurrency samples at once, by fewer where it turns requests
-    away or lets them queue, and where it limits requests a minute no faster than that. A cell whose
-    requests are refused ten times in a row is left out, and the rest of the grid goes on.
+    away or lets them queue, and where it limits requests a minute no faster than that. Endpoints
+    with an address are asked side by side. A cell whose requests are refused ten times in a row is
+    left out, and the rest of the grid goes on.
 
     Lists of endpoints, tasks, sizes, promptings, readings, fillers and searches make a grid. Cells
     that cannot be asked (a size that a task does not have, a search that an endpoint does not have)

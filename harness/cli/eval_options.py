@@ -51,6 +51,7 @@ class EvalOptions:
     requests_per_minute: float | None
     max_tokens_total: int | None
     shard: Shard | None
+    parallel_endpoints: int
     out: Path
     resume: str | None
     as_json: bool
@@ -151,6 +152,7 @@ def _session_plan(
         connect_timeout_s=given.connect_timeout_s,
         requests_per_minute=options.requests_per_minute,
         max_tokens_total=options.max_tokens_total,
+        parallel_endpoints=options.parallel_endpoints,
     )
 
 

@@ -14,9 +14,9 @@ from harness.errors import EndpointLostError, IncompleteError, InputError
 from harness.runner.budget import Budget
 from harness.runner.recording import error_record, filtered_completion, sample_record
 from harness.runner.search_checks import SearchChecks
+from harness.runner.sink import Sink
 from harness.runs.cell import Cell
 from harness.runs.records import SampleRecord
-from harness.runs.store import RunStore
 from harness.sample import Prompt, Sample, Split
 from harness.scoring.exact import Verdict
 from harness.tasks.foreign import naming
@@ -41,12 +41,16 @@ class Listener(Protocol):
         """A phase begins; or, as a warning, something that a user wants to know in any case."""
         ...
 
-    def cell_started(self, cell: Cell, *, total: int, done: int) -> None:
-        """`done` of the cell's `total` samples are stored already."""
+    def part_started(self, name: str, *, total: int, done: int) -> None:
+        """A part of the run, as people call it; `done` of its `total` samples are stored."""
         ...
 
-    def sample_finished(self, verdict: Verdict | None) -> None:
-        """One sample of the current cell is stored; None: it errored."""
+    def sample_finished(self, name: str, verdict: Verdict | None) -> None:
+        """One sample of a part is stored; None: it errored."""
+        ...
+
+    def part_ended(self, name: str) -> None:
+        """Nothing more is asked of it, whether or not it is done."""
         ...
 
 
@@ -89,14 +93,14 @@ class CellRun:
         return make_prompt(self.task, sample, way, examples=self.examples)
 
 
-async def run_cell(run: CellRun, store: RunStore, listener: Listener) -> None:
+async def run_cell(run: CellRun, store: Sink, listener: Listener) -> None:
     """Does what is missing, nothing twice.
 
     Raises CellRefusedError where the server refuses one request after the other, BudgetError
     where the budget is spent, EndpointLostError where the endpoint is lost.
     """
     num_done = store.num_done(run.cell.key)
-    listener.cell_started(run.cell, total=run.num_asked, done=num_done)
+    listener.part_started(run.cell.label, total=run.num_asked, done=num_done)
     run.connection.pace.begin_cell()
     # Samples are made when a worker asks for the next: never more than `concurrency` at once.
     asking = _Asking(run, store, listener)
@@ -107,12 +111,14 @@ async def run_cell(run: CellRun, store: RunStore, listener: Listener) -> None:
     except ExceptionGroup as group:
         # The first failure cancels the others; it alone is the reason.
         raise group.exceptions[0] from None
+    finally:
+        listener.part_ended(run.cell.label)
 
 
 class _Asking:
     """What the workers of a cell have in common."""
 
-    def __init__(self, run: CellRun, store: RunStore, listener: Listener) -> None:
+    def __init__(self, run: CellRun, store: Sink, listener: Listener) -> None:
         self._run = run
         self._store = store
         self._listener = listener
@@ -169,12 +175,12 @@ class _Asking:
             )
         except AttemptError as error:
             self._store.add_error(error_record(self._run.cell, sample, repeat, error, started_at_s))
-            self._listener.sample_finished(None)
+            self._listener.sample_finished(self._run.cell.label, None)
             self._stop_if_hopeless(error)
             return None
         self._num_refused = self._num_silent = 0
         self._store.add(record)
-        self._listener.sample_finished(record.verdict)
+        self._listener.sample_finished(self._run.cell.label, record.verdict)
         return record
 
     async def _complete(self, sample: Sample, repeat: int, prompt: Prompt) -> Completion:

@@ -49,6 +49,11 @@ class Cell:
         given = (f"{name}={value}" for name, value in sorted(self.parameters.items()))
         return " ".join([self.task, *given])
 
+    @property
+    def label(self) -> str:
+        """The cell for people: `rnn-rag assoc_recall 16 search dense`."""
+        return f"{self.endpoint} {self.task_label} {self.size} {self.way.name}"
+
     def is_trained(self, model: ModelDescription) -> bool | None:
         """Whether the model was trained on the task; None where it does not say what it was."""
         if self.style is not Style.SYMBOLIC or not model.trained_tasks:

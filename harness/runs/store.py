@@ -5,17 +5,18 @@ import fcntl
 import os
 import secrets
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 import msgspec
 
 from harness.errors import IncompleteError, InputError, cannot_write, unknown_name
 from harness.runs.lines import is_there
 from harness.runs.manifest import FILE_NAME as MANIFEST_NAME
+from harness.runs.manifest import Manifest, add_session, write_manifest
 from harness.runs.mending import mend
 from harness.runs.records import ErrorRecord, SampleRecord
 from harness.runs.writing import remove_unfinished
@@ -57,6 +58,13 @@ class RunStore:
     def run(self) -> str:
         """The run's ID."""
         return self.folder.name
+
+    def begin(self, manifest: Manifest, changes: Mapping[str, Any] | None) -> None:
+        """Writes the manifest, or into the one that is there its last session and `changes`."""
+        if changes is None:
+            write_manifest(self.folder, manifest)
+        else:
+            add_session(self.folder, manifest.sessions[-1], changes)
 
     def num_done(self, cell: str) -> int:
         """How many samples of this cell are stored."""
