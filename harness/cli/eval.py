@@ -16,12 +16,16 @@ from harness.cli.shared_options import (
     RUNS_FOLDER,
     TASK_NAME_OR_ALL,
     CommaList,
+    ExecutorType,
     ShardType,
 )
 from harness.cli.shown import show_results
 from harness.cli.signals import StoppedError, run_until_signal
 from harness.cli.task_parameters import TASK_PARAMETERS
-from harness.errors import HarnessError, IncompleteError
+from harness.cluster.ray_library import RayExecutor, num_cpus, open_ray
+from harness.cluster.ray_session import run_ray_session
+from harness.errors import HarnessError, IncompleteError, InputError
+from harness.runner.cell_run import Listener
 from harness.runner.session import SessionPlan, run_session
 from harness.runs.refused import refused_lines
 from harness.runs.run_options import DEFAULT_NUM_EXAMPLES
@@ -179,6 +183,18 @@ _SEARCHES: Final = click.Choice([search.value for search in SearchArm])
     help="So many endpoints that are served here are asked at once: as cores and memory allow. "
     "Those with an address are all asked at once.",
 )
+@click.option(
+    "--executor",
+    type=ExecutorType(),
+    help="Divide the samples among the workers of a Ray cluster; without an address of a Ray of "
+    "this machine. Needs the extra `ray`; each worker asks by up to --concurrency samples.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="With --executor: so many.  [default: a worker a CPU of the cluster]",
+)
 @RUNS_FOLDER
 @click.option("--resume", metavar="RUN", help="Finish a run, by its ID or folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a cell, no table.")
@@ -217,6 +233,7 @@ def eval_command(ctx: click.Context, /, **values: Any) -> None:
       harness eval --endpoint gpt --task index --reading once,twice --filler 0,32
       harness eval --endpoint rnn-rag --task ./my_task.py:MyTask --size 4,16
       harness eval --endpoint rnn --task all --samples 100000 --shard 3/16
+      harness eval --endpoint rnn --task all --executor ray=10.0.0.1:6379 --workers 64
       harness eval --resume 20260101T120000Z-1a2b
 
     \b
@@ -236,10 +253,11 @@ def eval_command(ctx: click.Context, /, **values: Any) -> None:
 
 def _evaluate(ctx: click.Context, options: EvalOptions, folders: list[Path]) -> None:
     """Appends the run's folder once there is something in it. Raises HarnessError."""
+    _require_executor(ctx, options)
     run = prepare(ctx, options, dependencies(ctx))
     failure, num_added = None, 0
     if run.store is not None:
-        failure, num_added = _run(run.session, run.store, is_quiet=options.quiet)
+        failure, num_added = _run(run.session, run.store, options)
     elif not options.quiet:
         click.echo(f"run {run.folder.name} is complete, nothing is left to do", err=True)
     if failure is not None and not num_added and not isinstance(failure, IncompleteError):
@@ -259,20 +277,52 @@ def _evaluate(ctx: click.Context, options: EvalOptions, folders: list[Path]) -> 
         raise IncompleteError(f"every cell that can be asked is done; the others are not:\n{lines}")
 
 
+def _require_executor(ctx: click.Context, options: EvalOptions) -> None:
+    """Raises InputError or click.UsageError where the workers cannot do what is asked of them."""
+    if options.executor is None:
+        if options.workers is not None:
+            raise click.UsageError("--workers needs --executor", ctx)
+        return
+    for name in ("shard", "max_tokens_total"):
+        if getattr(options, name) is not None:
+            given = f"--{name.replace('_', '-')}"
+            raise click.UsageError(f"--executor and {given} exclude each other", ctx)
+    options.executor.require()
+
+
 def _run(
-    session: SessionPlan, store: RunStore, *, is_quiet: bool
+    session: SessionPlan, store: RunStore, options: EvalOptions
 ) -> tuple[HarnessError | None, int]:
     """Why the session ended early, if it did, and how many samples it stored."""
     num_before = len(store.done)
     failure = None
     try:
-        with open_listener(is_quiet=is_quiet) as listener:
-            run_until_signal(run_session(session, store, listener))
+        with open_listener(is_quiet=options.quiet) as listener:
+            if options.executor is None:
+                run_until_signal(run_session(session, store, listener))
+            else:
+                _run_on_ray(options.executor, options.workers, session, store, listener)
     except HarnessError as error:
         failure = error
     finally:
         store.close()
     return failure, len(store.done) - num_before
+
+
+def _run_on_ray(
+    executor: RayExecutor,
+    num_workers: int | None,
+    session: SessionPlan,
+    store: RunStore,
+    listener: Listener,
+) -> None:
+    if (shard := session.options.shard) is not None:
+        raise InputError(f"run {store.run} is shard {shard}: --executor divides an undivided run")
+    listener.say("connecting to Ray")
+    # Before the loop: Ray sets what a signal does.
+    with open_ray(executor) as ray:
+        num = min(num_workers or num_cpus(ray), session.options.samples)
+        run_until_signal(run_ray_session(ray, session, store, listener, num_workers=num))
 
 
 def _write_summary(folder: Path, result: RunResult) -> HarnessError | None:

@@ -8,6 +8,7 @@ from click.core import ParameterSource
 
 from harness.cli.dependencies import Dependencies, read_endpoints
 from harness.cli.task_parameters import read_parameters, with_balance
+from harness.cluster.ray_library import RayExecutor
 from harness.endpoints.config import EndpointFile, require_api_keys, require_checkpoints
 from harness.endpoints.request_options import parse_request_options, read_request_options
 from harness.errors import InputError
@@ -52,6 +53,8 @@ class EvalOptions:
     max_tokens_total: int | None
     shard: Shard | None
     parallel_endpoints: int
+    executor: RayExecutor | None
+    workers: int | None
     out: Path
     resume: str | None
     as_json: bool

@@ -7,6 +7,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from harness.cluster.ray_library import RayExecutor
 from harness.endpoints.config import load_endpoints
 from harness.endpoints.installed import installed_endpoints
 from harness.errors import HarnessError
@@ -80,6 +81,21 @@ class ShardType(click.ParamType):  # type: ignore[type-arg]  # generic in newer 
         """Fails naming the value, and the shards that there are."""
         try:
             return value if isinstance(value, Shard) else Shard.parse(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class ExecutorType(click.ParamType):  # type: ignore[type-arg]  # generic in newer Click only
+    """`ray`, `ray=ADDRESS`."""
+
+    name = "ray[=ADDRESS]"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> RayExecutor:
+        """Fails naming the value."""
+        try:
+            return value if isinstance(value, RayExecutor) else RayExecutor.parse(str(value))
         except ValueError as error:
             self.fail(str(error), param, ctx)
 

@@ -22,7 +22,7 @@ async def ask_cells(
     by_endpoint: dict[str, list[CellRun]] = {}
     for run in runs:
         by_endpoint.setdefault(run.cell.endpoint, []).append(run)
-    asking = _Asking(sink, listener, set(by_endpoint))
+    asking = _Turns(sink, listener, set(by_endpoint))
     here = asyncio.Semaphore(num_local)
 
     async def ask(name: str, cells: Sequence[CellRun]) -> list[IncompleteError]:
@@ -43,7 +43,7 @@ async def ask_cells(
 
 
 @dataclass(slots=True)
-class _Asking:
+class _Turns:
     """What the endpoints of a session have in common."""
 
     sink: Sink

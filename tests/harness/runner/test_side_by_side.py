@@ -1,6 +1,5 @@
 """Endpoints of one run: those with an address at once, those served here in turn."""
 
-import asyncio
 import json
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -32,8 +31,9 @@ def ask(tmp_path: Path) -> Callable[..., Any]:
                 server = await start_fake(model, f"unix:{tmp_path}/{name}.sock")
                 servers.push_async_callback(server.stop, None)
                 endpoints.append(Endpoint(name=name, address=f"unix:{tmp_path}/{name}.sock"))
-            begun = session_plan(samples=4, concurrency=2, options={"endpoint": tuple(models)})
-            todo = replace(begun, endpoints=tuple(endpoints), **plan)
+            begun = session_plan(samples=4, concurrency=2)
+            options = replace(begun.options, endpoint=tuple(models))
+            todo = replace(begun, options=options, endpoints=tuple(endpoints), **plan)
             try:
                 await run_session(todo, store, PlainProgress())
             finally:
