@@ -10,6 +10,7 @@ from harnessapi.programs import MissingExtraError, require_extra
 
 from harness.errors import InputError, UnreachableError
 
+_LOCAL: Final = "local"
 # Else Ray tells its makers of every use.
 _TELL_NOBODY: Final = "RAY_USAGE_STATS_ENABLED"
 
@@ -27,6 +28,16 @@ class RayExecutor:
         if name != "ray" or (sign and not address):
             raise ValueError(f"'{text}' is no executor: ray, or ray=ADDRESS of a cluster's head")
         return cls(address=address or None)
+
+    @property
+    def place(self) -> str:
+        """As Ray takes it: `local` is a Ray of its own."""
+        return self.address or os.environ.get("RAY_ADDRESS") or _LOCAL
+
+    @property
+    def is_local(self) -> bool:
+        """All of it is on this machine, and ends with us."""
+        return self.place == _LOCAL
 
     def require(self) -> None:
         """Raises InputError where Ray is not installed."""
@@ -46,14 +57,13 @@ def open_ray(executor: RayExecutor) -> Iterator[Any]:
     os.environ.setdefault(_TELL_NOBODY, "0")
     import ray  # noqa: PLC0415  (an extra has it, and it takes seconds)
 
-    address = executor.address or os.environ.get("RAY_ADDRESS") or "local"
     # Of a Ray of this machine nobody looks at the dashboard.
-    more = {"include_dashboard": False} if address == "local" else {}
+    more = {"include_dashboard": False} if executor.is_local else {}
     try:
-        ray.init(address=address, log_to_driver=False, logging_level="error", **more)
+        ray.init(address=executor.place, log_to_driver=False, logging_level="error", **more)
     # Ray raises bare ones, too: of the address, of the version, of a start that took too long.
     except Exception as error:
-        raise UnreachableError(f"--executor ray={address}: {error}") from None
+        raise UnreachableError(f"--executor ray={executor.place}: {error}") from None
     try:
         yield ray
     finally:
