@@ -19,7 +19,7 @@ from harness.runs.manifest import Manifest, read_manifest
 from harness.runs.run_options import RunOptions, option_differences
 from harness.runs.shard import Shard
 from harness.runs.store import RunStore, create_run, find_run
-from harness.runs.summary import summarize
+from harness.runs.stored_samples import require_asked
 from harness.tasks.choosing import choose_tasks
 from harness.tasks.elsewhere import require_same_elsewhere
 from harness.tasks.foreign import TaskSource
@@ -94,7 +94,8 @@ def _resume(
     store = RunStore(folder)
     for line in store.mended:
         click.echo(line, err=True)
-    is_complete = summarize(folder).is_complete
+    require_asked(folder, manifest, store.done)
+    is_complete = len(store.done) == manifest.num_samples
     if is_complete:
         store.close()
     return PreparedRun(

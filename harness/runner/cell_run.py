@@ -129,14 +129,19 @@ class _Asking:
     def _missing(self) -> Iterator[tuple[Sample, int]]:
         """The samples that are not stored, each with the number of its repeat."""
         run, task, done = self._run, self._run.task, self._store.done
+        cell = run.cell.key
+        # Addresses differ in their end alone; of a long run nothing is drawn that is stored.
+        start = task.address_of(Split.TEST, run.seed, 0).key.removesuffix("0")
         for index in run.indices:
+            if all((cell, f"{start}{index}", repeat) in done for repeat in range(run.repeats)):
+                continue
             try:
-                with naming(run.cell.key, f"sample {index}"):
+                with naming(cell, f"sample {index}"):
                     sample = task.sample(Split.TEST, run.seed, index)
             except InputError as error:
                 raise CellRefusedError(f"{error}; the cell is left out") from None
             for repeat in range(run.repeats):
-                if (run.cell.key, sample.address.key, repeat) not in done:
+                if (cell, sample.address.key, repeat) not in done:
                     yield sample, repeat
 
     async def work(self) -> None:
