@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from benchmarks.processes import free_port, running, wait_started
 from harness.cluster.ray_library import RayExecutor, open_ray
-from harness.cluster.shard_task import Finished
+from harness.cluster.shard_task import SampleDone
 from harness.runs.store import create_run
 from harness.scoring.exact import Verdict
 
@@ -50,11 +50,11 @@ def samples_per_s(folder: Path, address: str, workers: int, samples: int, ray: s
     return len(times) / (max(one["finished_at_s"] for one in times) - begun)
 
 
-def replay(line: bytes, first: int, num_batches: int, size: int) -> Iterator[list[Finished]]:
+def replay(line: bytes, first: int, num_batches: int, size: int) -> Iterator[list[SampleDone]]:
     """As a worker that has all of its answers already."""
     for batch in range(num_batches):
         keys = (("cell", f"a/index={first + batch * size + n}", 0) for n in range(size))
-        yield [Finished(key, line, Verdict.CORRECT) for key in keys]
+        yield [SampleDone(key, line, Verdict.CORRECT) for key in keys]
 
 
 def driver_costs(ray: Any, folder: Path, num_batches: int) -> tuple[float, float]:

@@ -5,7 +5,16 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from harness.cluster.shard_task import Begun, Ended, Errored, Finished, Said, ShardTask, Told, work
+from harness.cluster.shard_task import (
+    Said,
+    SampleDone,
+    SampleErrored,
+    SessionBegun,
+    SessionEnded,
+    ShardTask,
+    Told,
+    work,
+)
 from harness.errors import HarnessError, IncompleteError
 from harness.runner.cell_run import Listener
 from harness.runner.merging import undivided
@@ -123,12 +132,12 @@ class _RaySession:
 
     def _take(self, told: Told) -> None:
         match told:
-            case Finished(key, line, verdict):
+            case SampleDone(key, line, verdict):
                 # Of a worker that was taken for lost.
                 if key not in self._store.done:
                     self._store.add_line(key, line)
                     self._listener.sample_finished(self._name, verdict)
-            case Errored(line):
+            case SampleErrored(line):
                 self._store.add_error_line(line)
                 self._listener.sample_finished(self._name, None)
             case Said(text, is_warning):
@@ -136,9 +145,9 @@ class _RaySession:
                 if text not in self._said:
                     self._said.add(text)
                     self._listener.say(text, is_warning=is_warning)
-            case Begun(manifest):
+            case SessionBegun(manifest):
                 self._begin(undivided(manifest))
-            case Ended(failure):
+            case SessionEnded(failure):
                 self._end(failure)
 
     def _begin(self, planned: Manifest) -> None:

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -37,7 +38,7 @@ class ShardTask:
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class SessionBegun:
     """What the shard asks, before its first sample."""
 
     manifest: Manifest
@@ -52,7 +53,7 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class SampleDone:
     """A sample as it is stored."""
 
     key: Key
@@ -61,27 +62,27 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True)
-class Errored:
+class SampleErrored:
     """A sample that has to be asked again."""
 
     line: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class SessionEnded:
     """Nothing more comes. `failure`: why the session ended early."""
 
     failure: BaseException | None
 
 
-Told = Begun | Said | Finished | Errored | Ended
+Told = SessionBegun | Said | SampleDone | SampleErrored | SessionEnded
 
 
 def work(task: ShardTask) -> Iterator[list[Told]]:
     """Runs the session; the last thing told is that it has ended."""
     if task.version != harness_version():
         told_of = f"worker {socket.gethostname()}: its harness is {harness_version()}"
-        yield [Ended(InputError(f"{told_of}, ours {task.version}: install the same on all"))]
+        yield [SessionEnded(InputError(f"{told_of}, ours {task.version}: install the same on all"))]
         return
     told: queue.Queue[Told] = queue.Queue(_MAX_WAITING)
     session = _Session(task, told)
@@ -90,7 +91,7 @@ def work(task: ShardTask) -> Iterator[list[Told]]:
         while True:
             batch = _batch(told)
             yield batch
-            if isinstance(batch[-1], Ended):
+            if isinstance(batch[-1], SessionEnded):
                 return
     finally:
         session.stop()
@@ -100,7 +101,7 @@ def _batch(told: "queue.Queue[Told]") -> list[Told]:
     """What comes within a moment; what is no sample goes out at once."""
     batch = [told.get()]
     end_s = time.monotonic() + _LINGER_S
-    while isinstance(batch[-1], Finished | Errored) and len(batch) < _MAX_BATCH:
+    while isinstance(batch[-1], SampleDone | SampleErrored) and len(batch) < _MAX_BATCH:
         try:
             batch.append(told.get(timeout=max(0.0, end_s - time.monotonic())))
         except queue.Empty:
@@ -126,7 +127,8 @@ class _Session:
         """Ends it in order where it still runs: its servers are stopped."""
         while self._thread.is_alive():
             if self._asking is not None:
-                self._loop.call_soon_threadsafe(self._asking.cancel)
+                with suppress(RuntimeError):  # It has just ended.
+                    self._loop.call_soon_threadsafe(self._asking.cancel)
             # It may wait for room to tell of something that nobody reads any more.
             while not self._told.empty():
                 self._told.get_nowait()
@@ -141,7 +143,7 @@ class _Session:
                 runner.run(self._ask(sink, listener))
             except BaseException as error:  # The driver raises it.
                 failure = error
-        self._told.put(Ended(failure))
+        self._told.put(SessionEnded(failure))
 
     async def _ask(self, sink: "StreamedSink", listener: "_Listener") -> None:
         self._asking = asyncio.current_task()
@@ -163,7 +165,7 @@ class StreamedSink:
 
     def begin(self, manifest: Manifest, changes: Mapping[str, Any] | None) -> None:  # noqa: ARG002
         """Told to the driver, which has the manifest."""
-        self._told.put(Begun(manifest))
+        self._told.put(SessionBegun(manifest))
 
     def num_done(self, cell: str) -> int:
         """Of this shard."""
@@ -173,11 +175,11 @@ class StreamedSink:
         """Raises ValueError for a sample that is there already."""
         if not self.done.add(record.key):
             raise ValueError(f"sample {record.address} of {record.cell} is stored already")
-        self._told.put(Finished(record.key, record_line(record), record.verdict))
+        self._told.put(SampleDone(record.key, record_line(record), record.verdict))
 
     def add_error(self, record: ErrorRecord) -> None:
         """Told like a sample."""
-        self._told.put(Errored(record_line(record)))
+        self._told.put(SampleErrored(record_line(record)))
 
 
 class _Listener:
