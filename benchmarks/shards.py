@@ -99,7 +99,7 @@ def _has_text(file: Path) -> bool:
 
 def compare(options: argparse.Namespace, endpoints: Path, folder: Path) -> bool:
     """Asks the grid both ways; whether nothing differs."""
-    asked = ("eval", "--endpoints", str(endpoints), "--endpoint", ENDPOINTS)
+    asked: tuple[str, ...] = ("eval", "--endpoints", str(endpoints), "--endpoint", ENDPOINTS)
     asked += ("--task", options.task, "--size", options.size, "--samples", str(options.samples))
     whole = evaluate(*asked, out=folder / "whole")
     print(f"undivided: {len(outcomes(whole))} samples", flush=True)

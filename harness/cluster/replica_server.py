@@ -4,13 +4,15 @@ import socket
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from harnessapi.rpc.targets import parse_target
 
+from harness.errors import HarnessError
 from harness.fleet.local_server import Health, LocalServer
 from harness.fleet.plans import Program, ServerPlan
 
-_MAX_RESTARTS = 20
+_MAX_RESTARTS: Final = 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,7 +38,7 @@ class ReplicaState:
     # On the node.
     log: Path
     # Why it will not come back.
-    gave_up: Exception | None = None
+    gave_up: HarnessError | None = None
 
 
 class ReplicaServer:

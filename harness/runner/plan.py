@@ -176,7 +176,8 @@ def _num_samples(options: RunOptions, task: Task) -> tuple[int | None, int | Non
     indices = asked_indices(task, options.seed, options.samples)
     if len(indices) == options.samples:
         return None, None
-    return len(indices), options.shard and len(options.shard.among(indices))
+    in_shard = None if options.shard is None else len(options.shard.among(indices))
+    return len(indices), in_shard
 
 
 def _require_log_probs(asked: int, endpoint: Endpoint, model: ModelDescription | None) -> None:
