@@ -46,8 +46,9 @@ def samples_per_s(folder: Path, address: str, workers: int, samples: int, ray: s
     subprocess.run(command, check=True, cwd=folder, stdout=subprocess.DEVNULL)
     [file] = out.glob("*/samples.jsonl")
     times = [json.loads(line)["times"] for line in file.read_text().splitlines()]
-    begun = min(one["started_at_s"] for one in times)
-    return len(times) / (max(one["finished_at_s"] for one in times) - begun)
+    begun_s: float = min(one["started_at_s"] for one in times)
+    ended_s: float = max(one["finished_at_s"] for one in times)
+    return len(times) / (ended_s - begun_s)
 
 
 def replay(line: bytes, first: int, num_batches: int, size: int) -> Iterator[list[SampleDone]]:

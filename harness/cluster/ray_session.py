@@ -102,8 +102,8 @@ class _RaySession:
                         )
                     )
                     return
-                told = f"shard {shard}: its worker was lost, another one goes on: {reason}"
-                self._listener.say(told, is_warning=True)
+                lost = f"shard {shard}: its worker was lost, another one goes on: {reason}"
+                self._listener.say(lost, is_warning=True)
 
     def close(self) -> None:
         """Nothing more is shown."""
