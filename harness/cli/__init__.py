@@ -36,6 +36,9 @@ _COMMANDS: Final = {
     "export": LazyCommand(
         target="harness.cli.export:export_command", help="Write the samples of runs as a table."
     ),
+    "merge": LazyCommand(
+        target="harness.cli.merge:merge_command", help="Join the shards of a run into one run."
+    ),
     "rescore": LazyCommand(
         target="harness.cli.rescore:rescore_command",
         help="Score the answers of a stored run anew, without a model.",

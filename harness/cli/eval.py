@@ -1,7 +1,5 @@
 """`harness eval`: ask, score, store, show."""
 
-import errno
-import json
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,14 +16,19 @@ from harness.cli.shared_options import (
     RUNS_FOLDER,
     TASK_NAME_OR_ALL,
     CommaList,
+    ExecutorType,
+    ShardType,
 )
+from harness.cli.shown import show_results
 from harness.cli.signals import StoppedError, run_until_signal
 from harness.cli.task_parameters import TASK_PARAMETERS
-from harness.errors import HarnessError, IncompleteError, cannot_write
-from harness.reports.notes import spent_note
-from harness.reports.table import print_results
+from harness.cluster.ray_library import RayExecutor, num_cpus, open_ray
+from harness.cluster.ray_session import run_ray_session
+from harness.errors import HarnessError, IncompleteError, InputError
+from harness.runner.cell_run import Listener
 from harness.runner.session import SessionPlan, run_session
 from harness.runs.refused import refused_lines
+from harness.runs.run_limits import Limits
 from harness.runs.run_options import DEFAULT_NUM_EXAMPLES
 from harness.runs.store import ERRORS_NAME, RunStore
 from harness.runs.summary import RunResult, summarize, write_summary
@@ -156,6 +159,12 @@ _SEARCHES: Final = click.Choice([search.value for search in SearchArm])
     "servers over gRPC alone.  [default: neither]",
 )
 @click.option(
+    "--shard",
+    type=ShardType(),
+    help="Of each cell only the samples whose index is I modulo N: 0/N to N-1/N. `harness merge` "
+    "joins the N runs.",
+)
+@click.option(
     "--requests-per-minute",
     type=click.FloatRange(min=0, min_open=True),
     help="At most so many to each endpoint, evenly spread.  [default: what it takes]",
@@ -180,6 +189,27 @@ _SEARCHES: Final = click.Choice([search.value for search in SearchArm])
     "that holds however often it is looked at; --samples is the most that are asked. "
     "`none`: no more.",
 )
+@click.option(
+    "--parallel-endpoints",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="So many endpoints that are served here are asked at once: as cores and memory allow. "
+    "Those with an address are all asked at once.",
+)
+@click.option(
+    "--executor",
+    type=ExecutorType(),
+    help="Divide the samples among the workers of a Ray cluster; without an address of a Ray of "
+    "this machine. Needs the extra `ray`; each worker asks by up to --concurrency samples.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="With --executor: so many.  [default: a worker a CPU of the cluster]",
+)
 @RUNS_FOLDER
 @click.option("--resume", metavar="RUN", help="Finish a run, by its ID or folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a cell, no table.")
@@ -196,8 +226,9 @@ def eval_command(ctx: click.Context, /, **values: Any) -> None:
     filter of the endpoint kept back are counted as filtered, in the denominator, and are done.
 
     An endpoint is asked by up to --concurrency samples at once, by fewer where it turns requests
-    away or lets them queue, and where it limits requests a minute no faster than that. A cell whose
-    requests are refused ten times in a row is left out, and the rest of the grid goes on.
+    away or lets them queue, and where it limits requests a minute no faster than that. Endpoints
+    with an address are asked side by side. A cell whose requests are refused ten times in a row is
+    left out, and the rest of the grid goes on.
 
     Lists of endpoints, tasks, sizes, promptings, readings, fillers and searches make a grid. Cells
     that cannot be asked (a size that a task does not have, a search that an endpoint does not have)
@@ -223,6 +254,8 @@ def eval_command(ctx: click.Context, /, **values: Any) -> None:
       harness eval --endpoint rnn-rag --task assoc_recall --search honest,empty,lying
       harness eval --endpoint gpt --task index --reading once,twice --filler 0,32
       harness eval --endpoint rnn-rag --task ./my_task.py:MyTask --size 4,16
+      harness eval --endpoint rnn --task all --samples 100000 --shard 3/16
+      harness eval --endpoint rnn --task all --executor ray=10.0.0.1:6379 --workers 64
       harness eval --resume 20260101T120000Z-1a2b
 
     \b
@@ -243,10 +276,11 @@ def eval_command(ctx: click.Context, /, **values: Any) -> None:
 
 def _evaluate(ctx: click.Context, options: EvalOptions, folders: list[Path]) -> None:
     """Appends the run's folder once there is something in it. Raises HarnessError."""
+    _require_executor(ctx, options)
     run = prepare(ctx, options, dependencies(ctx))
     failure, num_added = None, 0
     if run.store is not None:
-        failure, num_added = _run(run.session, run.store, is_quiet=options.quiet)
+        failure, num_added = _run(run.session, run.store, options)
     elif not options.quiet:
         click.echo(f"run {run.folder.name} is complete, nothing is left to do", err=True)
     if failure is not None and not num_added and not isinstance(failure, IncompleteError):
@@ -256,7 +290,7 @@ def _evaluate(ctx: click.Context, options: EvalOptions, folders: list[Path]) -> 
     folders.append(run.folder)
     result = summarize(run.folder)
     unwritten = _write_summary(run.folder, result)
-    _show(run.folder, result, options)
+    show_results(run.folder, result, as_json=options.as_json, is_quiet=options.quiet)
     if failure is not None or not result.is_complete:
         raise _incomplete(run.folder, result, failure)
     if unwritten is not None:
@@ -266,20 +300,56 @@ def _evaluate(ctx: click.Context, options: EvalOptions, folders: list[Path]) -> 
         raise IncompleteError(f"every cell that can be asked is done; the others are not:\n{lines}")
 
 
+def _require_executor(ctx: click.Context, options: EvalOptions) -> None:
+    """Raises InputError or click.UsageError where the workers cannot do what is asked of them."""
+    if options.executor is None:
+        if options.workers is not None:
+            raise click.UsageError("--workers needs --executor", ctx)
+        return
+    for name in ("shard", "max_tokens_total", "max_cost", "stop_when"):
+        if getattr(options, name) is not None:
+            given = f"--{name.replace('_', '-')}"
+            raise click.UsageError(f"--executor and {given} exclude each other", ctx)
+    options.executor.require()
+
+
 def _run(
-    session: SessionPlan, store: RunStore, *, is_quiet: bool
+    session: SessionPlan, store: RunStore, options: EvalOptions
 ) -> tuple[HarnessError | None, int]:
     """Why the session ended early, if it did, and how many samples it stored."""
     num_before = len(store.done)
     failure = None
     try:
-        with open_listener(is_quiet=is_quiet) as listener:
-            run_until_signal(run_session(session, store, listener))
+        with open_listener(is_quiet=options.quiet) as listener:
+            if options.executor is None:
+                run_until_signal(run_session(session, store, listener))
+            else:
+                _run_on_ray(options.executor, options.workers, session, store, listener)
     except HarnessError as error:
         failure = error
     finally:
         store.close()
     return failure, len(store.done) - num_before
+
+
+def _run_on_ray(
+    executor: RayExecutor,
+    num_workers: int | None,
+    session: SessionPlan,
+    store: RunStore,
+    listener: Listener,
+) -> None:
+    if (shard := session.options.shard) is not None:
+        raise InputError(f"run {store.run} is shard {shard}: --executor divides an undivided run")
+    if session.limits != Limits():
+        raise InputError(
+            f"run {store.run} has limits, which workers do not share: go on without --executor"
+        )
+    listener.say("connecting to Ray")
+    # Before the loop: Ray sets what a signal does.
+    with open_ray(executor) as ray:
+        num = min(num_workers or num_cpus(ray), session.options.samples)
+        run_until_signal(run_ray_session(ray, session, store, listener, num_workers=num))
 
 
 def _write_summary(folder: Path, result: RunResult) -> HarnessError | None:
@@ -289,25 +359,6 @@ def _write_summary(folder: Path, result: RunResult) -> HarnessError | None:
     except HarnessError as error:
         return error
     return None
-
-
-def _show(folder: Path, result: RunResult, options: EvalOptions) -> None:
-    """Raises IncompleteError where the output has no room for it: the run is stored."""
-    try:
-        if options.as_json:
-            for cell in result.cells:
-                click.echo(json.dumps(cell.as_json()))
-        else:
-            print_results(result.cells)
-            if (line := spent_note(result)) is not None:
-                click.echo(line)
-        if not options.as_json or not options.quiet:
-            click.echo(f"stored in {folder}", err=options.as_json)
-    except OSError as error:
-        if error.errno == errno.EPIPE:
-            raise  # nobody reads on, which is no fault
-        stored = f"The run is stored: harness report {folder} shows it"
-        raise IncompleteError(f"{cannot_write('the results', error)}\n{stored}") from None
 
 
 def _incomplete(folder: Path, result: RunResult, failure: HarnessError | None) -> HarnessError:

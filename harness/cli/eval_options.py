@@ -9,6 +9,7 @@ from click.core import ParameterSource
 
 from harness.cli.dependencies import Dependencies, read_endpoints
 from harness.cli.task_parameters import read_parameters, with_balance
+from harness.cluster.ray_library import RayExecutor
 from harness.endpoints.config import (
     EndpointFile,
     require_api_keys,
@@ -23,8 +24,10 @@ from harness.runner.session import SessionPlan
 from harness.runs.manifest import Manifest, read_manifest
 from harness.runs.run_limits import Limits, parse_stop_rule
 from harness.runs.run_options import RunOptions, option_differences
+from harness.runs.shard import Shard
 from harness.runs.spent import SoFar
 from harness.runs.store import RunStore, create_run, find_run
+from harness.runs.stored_samples import require_asked
 from harness.runs.summary import summarize
 from harness.tasks.choosing import choose_tasks
 from harness.tasks.elsewhere import require_same_elsewhere
@@ -59,6 +62,10 @@ class EvalOptions:
     max_tokens_total: int | None
     max_cost: float | None
     stop_when: str | None
+    shard: Shard | None
+    parallel_endpoints: int
+    executor: RayExecutor | None
+    workers: int | None
     out: Path
     resume: str | None
     as_json: bool
@@ -100,8 +107,13 @@ def _resume(
     store = RunStore(folder)
     for line in store.mended:
         click.echo(line, err=True)
-    so_far = SoFar(manifest)
-    is_complete = summarize(folder, so_far.add, limits=limits).is_complete
+    so_far = None
+    if limits == Limits():
+        require_asked(folder, manifest, store.done)
+        is_complete = len(store.done) == manifest.num_samples
+    else:
+        so_far = SoFar(manifest)
+        is_complete = summarize(folder, so_far.add, limits=limits).is_complete
     if is_complete:
         store.close()
     return PreparedRun(
@@ -160,9 +172,9 @@ def _limits(options: EvalOptions, stored: Limits) -> Limits:
     )
 
 
-def _tokens_of_run(options: EvalOptions, limits: Limits, so_far: SoFar) -> int | None:
+def _tokens_of_run(options: EvalOptions, limits: Limits, so_far: SoFar | None) -> int | None:
     """What a command names is what it may take itself."""
-    if options.max_tokens_total is None:
+    if options.max_tokens_total is None or so_far is None:
         return limits.max_tokens_total
     return so_far.spent({}).tokens + options.max_tokens_total
 
@@ -181,6 +193,11 @@ def _session_plan(
     require_api_keys(endpoints)
     if limits.max_cost is not None:
         require_prices(endpoints)
+    if run_options.shard is not None and limits.rule is not None:
+        raise InputError(
+            f"--stop-when {limits.rule} is of all samples of a cell in turn, and "
+            f"--shard {run_options.shard} asks some of them"
+        )
     return SessionPlan(
         options=run_options,
         endpoints=endpoints,
@@ -192,6 +209,7 @@ def _session_plan(
         max_tokens_total=limits.max_tokens_total,
         max_cost=limits.max_cost,
         stop_when=limits.rule,
+        parallel_endpoints=options.parallel_endpoints,
     )
 
 
@@ -227,4 +245,5 @@ def _run_options(
         reading=tuple(map(Reading, options.reading)),
         filler=options.filler,
         search=tuple(map(SearchArm, options.search)),
+        shard=options.shard,
     )

@@ -19,7 +19,6 @@ from rich.progress import (
 
 from harness.errors import printable
 from harness.runner.cell_run import Listener
-from harness.runs.cell import Cell
 from harness.scoring.exact import Verdict
 
 _LINE_EVERY_S: Final = 5.0
@@ -45,15 +44,11 @@ def open_listener(*, is_quiet: bool) -> Iterator[Listener]:
         console=Console(stderr=True),
         refresh_per_second=5,
     ) as progress:
-        listener = LiveProgress(progress)
-        try:
-            yield listener
-        finally:
-            listener.close()
+        yield LiveProgress(progress)
 
 
 class Tally:
-    """Counts the samples of the current cell."""
+    """Counts the samples of a part of the run."""
 
     def __init__(self, *, total: int, done: int) -> None:
         self.total = total
@@ -85,76 +80,77 @@ class NoProgress:
         if is_warning:
             click.echo(printable(text), err=True)
 
-    def cell_started(self, cell: Cell, *, total: int, done: int) -> None:
+    def part_started(self, name: str, *, total: int, done: int) -> None:
         """Nothing."""
 
-    def sample_finished(self, verdict: Verdict | None) -> None:
+    def sample_finished(self, name: str, verdict: Verdict | None) -> None:
+        """Nothing."""
+
+    def part_ended(self, name: str) -> None:
         """Nothing."""
 
 
 class LiveProgress:
-    """A bar of the current cell below a line of each before it: a grid may be of any height."""
+    """A bar of each part that is asked now, below a line of each before: a grid has any height."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._tally = Tally(total=0, done=0)
-        self._bar: TaskID | None = None
-        self._name = ""
+        self._bars: dict[str, tuple[TaskID, Tally]] = {}
 
     def say(self, text: str, *, is_warning: bool = False) -> None:  # noqa: ARG002
-        """Above the bar."""
+        """Above the bars."""
         self._progress.console.print(printable(text), markup=False, highlight=False)
 
-    def cell_started(self, cell: Cell, *, total: int, done: int) -> None:
-        """A new bar, and a line of the one before; a long name has a line of its own."""
-        self.close()
-        self._tally = Tally(total=total, done=done)
-        self._name = describe(cell)
-        if len(self._name) + _BESIDE_A_NAME > self._progress.console.width:
-            self.say(self._name)
-            self._name = ""
-        self._bar = self._progress.add_task(self._name, total=total, completed=done, score="")
+    def part_started(self, name: str, *, total: int, done: int) -> None:
+        """A new bar; a long name has a line of its own."""
+        shown = name
+        if len(name) + _BESIDE_A_NAME > self._progress.console.width:
+            self.say(name)
+            shown = ""
+        bar = self._progress.add_task(shown, total=total, completed=done, score="")
+        self._bars[name] = bar, Tally(total=total, done=done)
 
-    def sample_finished(self, verdict: Verdict | None) -> None:
+    def sample_finished(self, name: str, verdict: Verdict | None) -> None:
         """Moves the bar."""
-        self._tally.add(verdict)
-        if self._bar is not None:
-            self._progress.update(self._bar, completed=self._tally.done, score=self._tally.score)
+        bar, tally = self._bars[name]
+        tally.add(verdict)
+        self._progress.update(bar, completed=tally.done, score=tally.score)
 
-    def close(self) -> None:
-        """A line in place of the bar, where there is one."""
-        if self._bar is not None:
-            self._progress.remove_task(self._bar)
-            self._bar = None
-            self.say(f"{self._name}  {self._tally.done}/{self._tally.total} {self._tally.score}")
+    def part_ended(self, name: str) -> None:
+        """A line in place of the bar; the name is there already, where it is long."""
+        bar, tally = self._bars.pop(name)
+        is_long = len(name) + _BESIDE_A_NAME > self._progress.console.width
+        self._progress.remove_task(bar)
+        self.say(f"{'' if is_long else name}  {tally.done}/{tally.total} {tally.score}")
 
 
 class PlainProgress:
-    """Lines for a log: when a cell begins, every few seconds, and when it ends."""
+    """Lines for a log: when a part begins, every few seconds, and when it is done."""
 
     def __init__(self) -> None:
-        self._tally = Tally(total=0, done=0)
+        self._tallies: dict[str, Tally] = {}
         self._last_line = 0.0
 
     def say(self, text: str, *, is_warning: bool = False) -> None:  # noqa: ARG002
         """One line."""
         click.echo(printable(text), err=True)
 
-    def cell_started(self, cell: Cell, *, total: int, done: int) -> None:
+    def part_started(self, name: str, *, total: int, done: int) -> None:
         """Says what is asked and how much of it is left."""
-        self._tally = Tally(total=total, done=done)
+        self._tallies[name] = Tally(total=total, done=done)
         self._last_line = time.monotonic()
-        self.say(f"{describe(cell)}: {total} samples, {done} stored already")
+        self.say(f"{name}: {total} samples, {done} stored already")
 
-    def sample_finished(self, verdict: Verdict | None) -> None:
-        """A line now and then."""
-        self._tally.add(verdict)
+    def sample_finished(self, name: str, verdict: Verdict | None) -> None:
+        """A line now and then, with its name where it is not the only one."""
+        tally = self._tallies[name]
+        tally.add(verdict)
         now = time.monotonic()
-        if self._tally.done == self._tally.total or now - self._last_line >= _LINE_EVERY_S:
+        if tally.done == tally.total or now - self._last_line >= _LINE_EVERY_S:
             self._last_line = now
-            self.say(f"  {self._tally.done}/{self._tally.total} samples {self._tally.score}")
+            named = f"{name}: " if len(self._tallies) > 1 else ""
+            self.say(f"  {named}{tally.done}/{tally.total} samples {tally.score}")
 
-
-def describe(cell: Cell) -> str:
-    """A cell for people: `rnn-rag assoc_recall 16 search dense`."""
-    return f"{cell.endpoint} {cell.task_label} {cell.size} {cell.way.name}"
+    def part_ended(self, name: str) -> None:
+        """Nothing: its last line said so."""
+        del self._tallies[name]

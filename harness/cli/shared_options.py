@@ -7,9 +7,11 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from harness.cluster.ray_library import RayExecutor
 from harness.endpoints.config import load_endpoints
 from harness.endpoints.installed import installed_endpoints
 from harness.errors import HarnessError
+from harness.runs.shard import Shard
 from harness.tasks import TASKS
 from harness.tasks.foreign import installed_tasks
 
@@ -66,6 +68,36 @@ class CommaList(click.ParamType):  # type: ignore[type-arg]  # generic in newer 
             for item in items
             if item.value not in before.split(",")
         ]
+
+
+class ShardType(click.ParamType):  # type: ignore[type-arg]  # generic in newer Click only
+    """`3/16`."""
+
+    name = "I/N"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Shard:
+        """Fails naming the value, and the shards that there are."""
+        try:
+            return value if isinstance(value, Shard) else Shard.parse(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class ExecutorType(click.ParamType):  # type: ignore[type-arg]  # generic in newer Click only
+    """`ray`, `ray=ADDRESS`."""
+
+    name = "ray[=ADDRESS]"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> RayExecutor:
+        """Fails naming the value."""
+        try:
+            return value if isinstance(value, RayExecutor) else RayExecutor.parse(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class Name(click.types.StringParamType):

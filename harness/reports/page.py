@@ -37,6 +37,7 @@ from harness.reports.trained_models import (
 )
 from harness.runs.metrics import Metrics
 from harness.runs.records import SampleRecord
+from harness.runs.run_options import RunOptions
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,6 +149,11 @@ def _range(number: int, curve: PaperCurve) -> str:
     return f"{low:.3f}" if low == high else f"{low:.3f}-{high:.3f}"
 
 
+def _samples_a_cell(options: RunOptions) -> str:
+    shard = "" if options.shard is None else f", shard {options.shard} of them"
+    return f"{options.samples}{shard}"
+
+
 _PAPER: Final[Mapping[str, Callable[[PaperCurve], str]]] = {
     "model": lambda curve: curve.label.removeprefix("paper: "),
     **{f"n = {size}": partial(_range, number) for number, size in enumerate(SIZES)},
@@ -158,7 +164,7 @@ _RUNS: Final[Mapping[str, Callable[[ReportRun], str]]] = {
     "began": lambda run: run.manifest.created_at,
     "endpoints": lambda run: ", ".join(e.name for e in run.manifest.endpoints),
     "seed": lambda run: str(run.manifest.options.seed),
-    "samples a cell": lambda run: str(run.manifest.options.samples),
+    "samples a cell": lambda run: _samples_a_cell(run.manifest.options),
     "missing": lambda run: str(run.num_missing),
     "harness": lambda run: str(run.manifest.versions.get("harness", rows.NOTHING)),
 }

@@ -41,6 +41,8 @@ def print_report(
             f"run {run.number}: {manifest.run}, {names}, seed {manifest.options.seed}, "
             f"{manifest.options.samples} samples a cell"
         )
+        if manifest.options.shard is not None:
+            line += f", shard {manifest.options.shard} of them"
         if run.num_missing:
             line += f", {run.num_missing} missing: harness eval --resume {run.folder}"
         print_line(console, line)

@@ -15,11 +15,11 @@ from harness.runner.budget import Budget
 from harness.runner.recording import error_record, filtered_completion, sample_record
 from harness.runner.sample_queue import Queued, SampleQueue
 from harness.runner.search_checks import SearchChecks
+from harness.runner.sink import Sink
 from harness.runs.cell import Cell
 from harness.runs.records import SampleRecord
 from harness.runs.run_limits import Limits, StopRule
 from harness.runs.spent import CellTally, Spent, paid, paid_tokens
-from harness.runs.store import RunStore
 from harness.sample import Prompt, Sample, Split
 from harness.scoring.exact import Verdict
 from harness.tasks.foreign import naming
@@ -44,12 +44,16 @@ class Listener(Protocol):
         """A phase begins; or, as a warning, something that a user wants to know in any case."""
         ...
 
-    def cell_started(self, cell: Cell, *, total: int, done: int) -> None:
-        """`done` of the cell's `total` samples are stored already."""
+    def part_started(self, name: str, *, total: int, done: int) -> None:
+        """A part of the run, as people call it; `done` of its `total` samples are stored."""
         ...
 
-    def sample_finished(self, verdict: Verdict | None) -> None:
-        """One sample of the current cell is stored; None: it errored."""
+    def sample_finished(self, name: str, verdict: Verdict | None) -> None:
+        """One sample of a part is stored; None: it errored."""
+        ...
+
+    def part_ended(self, name: str) -> None:
+        """Nothing more is asked of it, whether or not it is done."""
         ...
 
 
@@ -63,6 +67,8 @@ class CellRun:
     connection: Connection
     # Of the samples that are asked.
     indices: Sequence[int]
+    # Of the sample that is first in the run: of all its shards.
+    first_index: int
     seed: int
     concurrency: int
     deadline_s: float
@@ -94,14 +100,14 @@ class CellRun:
         return make_prompt(self.task, sample, way, examples=self.examples)
 
 
-async def run_cell(run: CellRun, store: RunStore, listener: Listener) -> None:
+async def run_cell(run: CellRun, store: Sink, listener: Listener) -> None:
     """Does what is missing, nothing twice.
 
     Raises CellRefusedError where the server refuses one request after the other, BudgetError
     where the budget is spent, EndpointLostError where the endpoint is lost.
     """
     num_done = store.num_done(run.cell.key)
-    listener.cell_started(run.cell, total=run.num_asked, done=num_done)
+    listener.part_started(run.cell.label, total=run.num_asked, done=num_done)
     run.connection.replicas.begin_cell()
     # Samples are made when a worker asks for the next: never more than `concurrency` at once.
     asking = _Asking(run, store, listener)
@@ -112,6 +118,8 @@ async def run_cell(run: CellRun, store: RunStore, listener: Listener) -> None:
     except ExceptionGroup as group:
         # The first failure cancels the others; it alone is the reason.
         raise group.exceptions[0] from None
+    finally:
+        listener.part_ended(run.cell.label)
     if asking.samples.is_over:
         num_asked = asking.samples.tally.n
         listener.say(
@@ -123,7 +131,7 @@ async def run_cell(run: CellRun, store: RunStore, listener: Listener) -> None:
 class _Asking:
     """What the workers of a cell have in common."""
 
-    def __init__(self, run: CellRun, store: RunStore, listener: Listener) -> None:
+    def __init__(self, run: CellRun, store: Sink, listener: Listener) -> None:
         self._run = run
         self._store = store
         self._listener = listener
@@ -136,15 +144,21 @@ class _Asking:
     def _missing(self) -> Iterator[Queued]:
         """The samples that are not stored."""
         run, task, done = self._run, self._run.task, self._store.done
-        num_stored_ahead = self._store.num_done(run.cell.key)
+        cell = run.cell.key
+        # Addresses differ in their end alone; of a long run nothing is drawn that is stored.
+        start = task.address_of(Split.TEST, run.seed, 0).key.removesuffix("0")
+        num_stored_ahead = self._store.num_done(cell)
         for index in run.indices:
+            if all((cell, f"{start}{index}", repeat) in done for repeat in range(run.repeats)):
+                num_stored_ahead -= run.repeats
+                continue
             try:
-                with naming(run.cell.key, f"sample {index}"):
+                with naming(cell, f"sample {index}"):
                     sample = task.sample(Split.TEST, run.seed, index)
             except InputError as error:
                 raise CellRefusedError(f"{error}; the cell is left out") from None
             for repeat in range(run.repeats):
-                if (run.cell.key, sample.address.key, repeat) in done:
+                if (cell, sample.address.key, repeat) in done:
                     num_stored_ahead -= 1
                 else:
                     may_be_left_out = num_stored_ahead <= 0 and repeat == 0
@@ -198,12 +212,12 @@ class _Asking:
             )
         except AttemptError as error:
             self._store.add_error(error_record(self._run.cell, sample, repeat, error, started_at_s))
-            self._listener.sample_finished(None)
+            self._listener.sample_finished(self._run.cell.label, None)
             self._stop_if_hopeless(error)
             return None
         self._num_refused = self._num_silent = 0
         self._store.add(record)
-        self._listener.sample_finished(record.verdict)
+        self._listener.sample_finished(self._run.cell.label, record.verdict)
         return record
 
     async def _complete(self, sample: Sample, repeat: int, prompt: Prompt) -> Completion:

@@ -16,7 +16,7 @@ async def check_prompt(run: CellRun, listener: Listener) -> None:
     Raises InputError for a word outside its vocabulary and for a prompt over its length (or one
     that the server cuts without a word), UnreachableError where there is no answer.
     """
-    sample = run.task.sample(Split.TEST, run.seed, run.indices[0])
+    sample = run.task.sample(Split.TEST, run.seed, run.first_index)
     prompt = run.prompt(sample)
     cell, model = run.cell, run.connection.model
     # Of a context one token has to be left for the answer.

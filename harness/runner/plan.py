@@ -151,6 +151,7 @@ def _cell(
     )
     if way.arms:
         require_arms(options, endpoint, task, way, model)
+    num_samples, in_shard = _num_samples(options, task)
     return Cell(
         endpoint=endpoint.name,
         task=task.name,
@@ -163,16 +164,20 @@ def _cell(
         reading=way.reading,
         filler=way.filler,
         search=way.search,
-        samples=_num_samples(options, task),
+        samples=num_samples,
+        shard_samples=in_shard,
     )
 
 
-def _num_samples(options: RunOptions, task: Task) -> int | None:
-    """Fewer than asked for where the task has no more; None: all."""
+def _num_samples(options: RunOptions, task: Task) -> tuple[int | None, int | None]:
+    """Fewer than asked for where the task has no more, and those of the shard; None: all."""
     if not options.distinct:
-        return None
+        return None, None
     indices = asked_indices(task, options.seed, options.samples)
-    return len(indices) if len(indices) < options.samples else None
+    if len(indices) == options.samples:
+        return None, None
+    in_shard = None if options.shard is None else len(options.shard.among(indices))
+    return len(indices), in_shard
 
 
 def _require_log_probs(asked: int, endpoint: Endpoint, model: ModelDescription | None) -> None:

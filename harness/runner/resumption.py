@@ -39,11 +39,15 @@ def manifest_changes(stored: Manifest, planned: Manifest) -> dict[str, Any]:
     An endpoint that is away now keeps what the run has of it. Raises InputError listing what is
     no longer what the run began with.
     """
-    was, now = ({one.name: one for one in m.endpoints} for m in (stored, planned))
-    differences = _model_differences(was, now) + _cell_differences(stored, planned)
-    if differences:
+    if differences := manifest_differences(stored, planned):
         raise resume_refused(stored.run, differences)
-    if was.keys() >= now.keys():
+    return joined_fields(stored, planned)
+
+
+def joined_fields(stored: Manifest, planned: Manifest) -> dict[str, Any]:
+    """What changes in the stored one where the other has endpoints that were away; or nothing."""
+    was = {one.name for one in stored.endpoints}
+    if was >= {one.name for one in planned.endpoints}:
         return {}
     parts = [(name, stored if name in was else planned) for name in stored.options.endpoint]
     return {
@@ -67,6 +71,12 @@ def spending_changes(
     if planned.limits != stored.limits:
         found["limits"] = planned.limits
     return found
+
+
+def manifest_differences(stored: Manifest, planned: Manifest) -> list[str]:
+    """A line for each thing that would give other samples or answers, of what both have."""
+    was, now = ({one.name: one for one in m.endpoints} for m in (stored, planned))
+    return _model_differences(was, now) + _cell_differences(stored, planned)
 
 
 def resume_refused(run: str, differences: Sequence[str]) -> InputError:

@@ -21,19 +21,20 @@ from harness.errors import (
 )
 from harness.fleet.fleet import Opened, all_failed, open_fleet
 from harness.fleet.plans import Program
-from harness.runner.budget import Budget, BudgetError
-from harness.runner.cell_run import CellRefusedError, CellRun, Listener, run_cell
+from harness.runner.budget import Budget
+from harness.runner.cell_run import CellRun, Listener
 from harness.runner.first_prompt import check_prompt
 from harness.runner.plan import plan_cells
 from harness.runner.resumption import manifest_changes, spending_changes
 from harness.runner.search_checks import SearchChecks
+from harness.runner.side_by_side import ask_cells
+from harness.runner.sink import Sink
 from harness.runs.cell import Cell
-from harness.runs.manifest import EndpointRecord, Manifest, Session, add_session, write_manifest
+from harness.runs.manifest import EndpointRecord, Manifest, Session
 from harness.runs.refused import Refused, nothing_left, refused_lines
 from harness.runs.run_limits import Limits, StopRule
 from harness.runs.run_options import RunOptions
 from harness.runs.spent import CellTally, SoFar
-from harness.runs.store import RunStore
 from harness.sample import Sample
 from harness.scoring.sequential import least_samples
 from harness.tasks import build_task
@@ -63,8 +64,10 @@ class SessionPlan:
     stop_when: StopRule | None = None
     # The limit of tokens is of an earlier session: where they are spent it does not hold any more.
     may_lift_tokens: bool = False
-    # Of a run that goes on, what is stored.
+    # Of a run that goes on under limits, what is stored.
     so_far: SoFar | None = None
+    # So many of those that are served here are asked at once.
+    parallel_endpoints: int = 1
     clock: Clock = field(default_factory=Clock)
 
     @property
@@ -77,7 +80,7 @@ class SessionPlan:
         )
 
 
-async def run_session(plan: SessionPlan, store: RunStore, listener: Listener) -> None:
+async def run_session(plan: SessionPlan, store: Sink, listener: Listener) -> None:
     """Returns when every sample is stored, or errored.
 
     An endpoint that is not there, or is lost, is left out, and so is a cell whose requests are
@@ -110,15 +113,14 @@ async def run_session(plan: SessionPlan, store: RunStore, listener: Listener) ->
         for line in (*refused_lines(refused), *told):
             listener.say(line, is_warning=True)
         manifest = _manifest(plan, store.run, runs, refused, opened.connections.values())
-        if plan.manifest is None:
-            write_manifest(store.folder, replace(manifest, sessions=(session,)))
-        else:
+        changes = None
+        if plan.manifest is not None:
             changes = manifest_changes(plan.manifest, manifest)
             changes = spending_changes(plan.manifest, manifest, changes)
-            add_session(store.folder, session, changes)
+        store.begin(replace(manifest, sessions=(session,)), changes)
         with SearchChecks(partial(listener.say, is_warning=True)) as checks:
             checked = [replace(run, search_checks=checks) for run in runs]
-            lost = await _ask(checked, store, listener)
+            lost = await ask_cells(checked, store, listener, num_local=plan.parallel_endpoints)
         for connection in opened.connections.values():
             _say_pace(connection, listener)
     left_out = [*refused_lines(one for one in refused if one.is_away), *map(str, lost)]
@@ -206,35 +208,6 @@ def _untrained_lines(runs: Iterable[CellRun]) -> list[str]:
     return [f"asked what they were not trained on: {told}"] if told else []
 
 
-async def _ask(
-    runs: Sequence[CellRun], store: RunStore, listener: Listener
-) -> list[IncompleteError]:
-    """Cell by cell; what was left out, and why.
-
-    Of an endpoint that is lost all further cells are; nothing is asked once the budget is spent.
-    """
-    lost: dict[str, EndpointLostError] = {}
-    left_out: list[IncompleteError] = []
-    for number, run in enumerate(runs, start=1):
-        name = run.cell.endpoint
-        if name in lost:
-            continue
-        try:
-            await run_cell(run, store, listener)
-        except EndpointLostError as error:
-            lost[name] = error
-            left_out.append(error)
-            if any(later.cell.endpoint not in lost for later in runs[number:]):
-                listener.say(f"going on without {name}: {one_line(error)}", is_warning=True)
-        except CellRefusedError as error:
-            left_out.append(error)
-            if number < len(runs):
-                listener.say(f"going on with the next: {one_line(error)}", is_warning=True)
-        except BudgetError as error:
-            return [*left_out, error]
-    return left_out
-
-
 def _paced(plan: SessionPlan, opened: Opened, listener: Listener) -> Opened:
     """The connections with what this session lets them be asked."""
     return replace(
@@ -288,11 +261,13 @@ def _say_pace(connection: Connection, listener: Listener) -> None:
 
 
 def _cell_run(plan: SessionPlan, cell: Cell, connection: Connection, budget: Budget) -> CellRun:
+    indices = _indices(plan.options, cell)
     return CellRun(
         cell=cell,
         task=_task(plan.options, cell),
         connection=connection,
-        indices=_indices(plan.options, cell),
+        first_index=indices[0],
+        indices=indices if plan.options.shard is None else plan.options.shard.among(indices),
         seed=plan.options.seed,
         concurrency=plan.concurrency,
         deadline_s=plan.deadline_s,
@@ -318,6 +293,7 @@ def _examples(options: RunOptions, cell: Cell) -> tuple[Sample, ...]:
 
 
 def _indices(options: RunOptions, cell: Cell) -> Sequence[int]:
+    """Of the undivided run, at least one."""
     if cell.samples is None:
         return range(options.samples)
     return asked_indices(_task(options, cell), options.seed, options.samples)

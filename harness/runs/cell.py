@@ -28,6 +28,8 @@ class Cell:
 
     # So many samples of the run's are asked: its task has no more that differ. None: all of them.
     samples: int | None = None
+    # And of those so many in a run that is a shard.
+    shard_samples: int | None = None
 
     @property
     def way(self) -> Way:
@@ -46,6 +48,11 @@ class Cell:
         """The task for people: `needle`, `needle keys=4 values=2`."""
         given = (f"{name}={value}" for name, value in sorted(self.parameters.items()))
         return " ".join([self.task, *given])
+
+    @property
+    def label(self) -> str:
+        """The cell for people: `rnn-rag assoc_recall 16 search dense`."""
+        return f"{self.endpoint} {self.task_label} {self.size} {self.way.name}"
 
     def is_trained(self, model: ModelDescription) -> bool | None:
         """Whether the model was trained on the task; None where it does not say what it was."""

@@ -69,6 +69,8 @@ class Manifest:
     rescored_from: str | None = None
     # What may end it before all of its samples are asked.
     limits: Limits = field(default_factory=Limits)
+    # The runs of its shards, where it was put together of some.
+    merged_from: tuple[str, ...] = ()
     split: str = "test"
     sampling: dict[str, float] = field(default_factory=lambda: {"temperature": 0.0})
     format: int = FORMAT
@@ -76,10 +78,15 @@ class Manifest:
     @property
     def num_samples(self) -> int:
         """All that are asked for, also of cells that were left out because an endpoint was away."""
-        most = self.options.samples
-        num_asked = sum(most if cell.samples is None else cell.samples for cell in self.cells)
-        num_asked += most * sum(one.is_away for one in self.refused)
+        num_asked = sum(map(self.num_indices, self.cells))
+        num_asked += self.options.num_indices * sum(one.is_away for one in self.refused)
         return num_asked * self.options.repeats
+
+    def num_indices(self, cell: Cell) -> int:
+        """How many samples of it are asked, without their repeats."""
+        if cell.samples is None:
+            return self.options.num_indices
+        return cell.samples if cell.shard_samples is None else cell.shard_samples
 
     def wording(self, task: str) -> Wording | None:
         """How its targets may be worded; None for a task that is not known here."""
@@ -141,6 +148,8 @@ def read_manifest(folder: Path) -> Manifest:
         if cell.samples is not None and not 0 < cell.samples <= manifest.options.samples:
             most = manifest.options.samples
             raise InputError(f"{path}: cell {cell.key} has {cell.samples} of {most} samples")
+        if not 0 <= (cell.shard_samples or 0) <= (cell.samples or 0):
+            raise InputError(f"{path}: cell {cell.key} has {cell.shard_samples} samples of a shard")
     return manifest
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from harness.errors import cannot_write
+from harness.runs.key_set import KeySet
 from harness.runs.lines import damaged_line, read_lines
 from harness.runs.records import Key, SampleKey, SampleRecord
 from harness.runs.writing import replacing
@@ -24,8 +25,7 @@ class _Found:
     end: int = 0
     num_leads: int = 0
     num_repeated: int = 0
-    # Of each sample, what tells whether another line says the same.
-    hashes: dict[Key, int] = field(default_factory=dict)
+    keys: KeySet = field(default_factory=KeySet)
 
     @property
     def is_whole(self) -> bool:
@@ -33,7 +33,7 @@ class _Found:
         return self.size == self.end and not self.num_leads and not self.num_repeated
 
 
-def mend(path: Path, *, may_repeat: bool = False) -> tuple[set[Key], str]:
+def mend(path: Path, *, may_repeat: bool = False) -> tuple[KeySet, str]:
     """Leaves whole lines alone in the file; returns whose they are, and what was done, if any.
 
     A line that is there again, byte for byte, goes, unless lines may repeat; then, and where
@@ -42,7 +42,7 @@ def mend(path: Path, *, may_repeat: bool = False) -> tuple[set[Key], str]:
     """
     found = _find(path, may_repeat=may_repeat)
     if found.is_whole:
-        return set(found.hashes), ""
+        return found.keys, ""
     try:
         num_aside = _set_aside(path, found)
         if found.num_leads or found.num_repeated:
@@ -55,7 +55,7 @@ def mend(path: Path, *, may_repeat: bool = False) -> tuple[set[Key], str]:
                 file.truncate(found.end)
     except OSError as error:
         raise cannot_write(path, error) from None
-    return set(found.hashes), _told(path, found, num_aside)
+    return found.keys, _told(path, found, num_aside)
 
 
 def said_twice(key: SampleKey | SampleRecord) -> str:
@@ -65,15 +65,24 @@ def said_twice(key: SampleKey | SampleRecord) -> str:
 
 def _find(path: Path, *, may_repeat: bool) -> _Found:
     found = _Found(size=path.stat().st_size if path.exists() else 0)
+    firsts: dict[Key, int] = {}
     for line in read_lines(path, SampleKey):
-        key, digest = line.value.key, hash(line.text)
-        if key in found.hashes and not may_repeat:
-            if digest != found.hashes[key]:
+        if not found.keys.add(line.value.key) and not may_repeat:
+            # Seldom needed, and then for many lines: read once more, not kept for every sample.
+            firsts = firsts or first_hashes(path)
+            if firsts[line.value.key] != hash(line.text):
                 raise damaged_line(path, line.number, said_twice(line.value))
             found.num_repeated += 1
-        found.hashes[key] = digest
         found.end = line.end
         found.num_leads += bool(line.lead)
+    return found
+
+
+def first_hashes(path: Path) -> dict[Key, int]:
+    """Of each sample's first line what tells whether another one says the same."""
+    found: dict[Key, int] = {}
+    for line in read_lines(path, SampleKey):
+        found.setdefault(line.value.key, hash(line.text))
     return found
 
 
@@ -96,12 +105,11 @@ def _leftovers(path: Path, found: _Found) -> Iterator[bytes]:
 
 
 def _write_anew(path: Path, *, may_repeat: bool) -> None:
-    written: set[Key] = set()
+    written = KeySet()
     with replacing(path) as temporary, temporary.open("wb") as file:
         for line in read_lines(path, SampleKey):
-            if may_repeat or line.value.key not in written:
+            if written.add(line.value.key) or may_repeat:
                 file.write(line.text)
-                written.add(line.value.key)
 
 
 def _told(path: Path, found: _Found, num_aside: int) -> str:

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from harnessapi.values import Mode
 
+from harness.runs.shard import Shard
 from harness.tasks import find_task
 from harness.tasks.foreign import TaskSource
 from harness.tasks.task import Task
@@ -45,6 +46,8 @@ class RunOptions:
     reading: tuple[Reading, ...] = (Reading.ONCE,)
     filler: tuple[int, ...] = (0,)
     search: tuple[SearchArm, ...] = (SearchArm.HONEST,)
+    # Of all that the other options ask, this part; None: all of it.
+    shard: Shard | None = None
 
     def task_kind(self, name: str) -> type[Task]:
         """The class of a task of the run. Raises InputError where it is gone."""
@@ -60,11 +63,19 @@ class RunOptions:
         """The kind of search that was asked for. Raises ValueError for one unknown here."""
         return None if self.retrieval in {None, "none"} else Mode(self.retrieval)
 
+    @property
+    def num_indices(self) -> int:
+        """So many samples of a cell are asked, where its task has enough that differ."""
+        everything = range(self.samples)
+        return len(everything if self.shard is None else self.shard.among(everything))
 
-def option_differences(stored: RunOptions, given: RunOptions, names: set[str]) -> list[str]:
+
+def option_differences(
+    stored: RunOptions, given: RunOptions, names: set[str], *, other: str = "the command"
+) -> list[str]:
     """One line for each of the named options that differs from what the run has."""
     return [
-        f"--{field.name.replace('_', '-')}: the run has {_shown(was)}, the command {_shown(now)}"
+        f"--{field.name.replace('_', '-')}: the run has {_shown(was)}, {other} {_shown(now)}"
         for field in fields(RunOptions)
         if field.name in names
         and (was := getattr(stored, field.name)) != (now := getattr(given, field.name))

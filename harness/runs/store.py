@@ -5,19 +5,20 @@ import fcntl
 import os
 import secrets
 import shutil
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 import msgspec
 
 from harness.errors import IncompleteError, InputError, cannot_write, unknown_name
 from harness.runs.lines import is_there
 from harness.runs.manifest import FILE_NAME as MANIFEST_NAME
+from harness.runs.manifest import Manifest, add_session, write_manifest
 from harness.runs.mending import mend
-from harness.runs.records import ErrorRecord, SampleRecord
+from harness.runs.records import ErrorRecord, Key, SampleRecord
 from harness.runs.writing import remove_unfinished
 
 SAMPLES_NAME: Final = "samples.jsonl"
@@ -49,7 +50,7 @@ class RunStore:
                 self.mended = tuple(filter(None, (in_errors, in_samples)))
                 self._files = files.pop_all()
         except BlockingIOError:
-            raise InputError(f"{folder} is being worked on by another process") from None
+            raise _is_in_use(folder) from None
         except OSError as error:
             raise cannot_write(folder, error) from None
 
@@ -58,23 +59,38 @@ class RunStore:
         """The run's ID."""
         return self.folder.name
 
+    def begin(self, manifest: Manifest, changes: Mapping[str, Any] | None) -> None:
+        """Writes the manifest, or into the one that is there its last session and `changes`."""
+        if changes is None:
+            write_manifest(self.folder, manifest)
+        else:
+            add_session(self.folder, manifest.sessions[-1], changes)
+
     def num_done(self, cell: str) -> int:
         """How many samples of this cell are stored."""
-        return sum(key == cell for key, *_ in self.done)
+        return self.done.num_of_cell(cell)
 
     def add(self, record: SampleRecord) -> None:
         """Appends a finished sample; it is in the file when this returns.
 
         Raises ValueError for a sample that is there already, IncompleteError for a full disk.
         """
-        if record.key in self.done:
-            raise ValueError(f"sample {record.address} of {record.cell} is stored already")
-        _append(self._samples, _line(record))
-        self.done.add(record.key)
+        self.add_line(record.key, record_line(record))
+
+    def add_line(self, key: Key, line: bytes) -> None:
+        """The same, as `record_line` gives it."""
+        if key in self.done:
+            raise ValueError(f"sample {key[1]} of {key[0]} is stored already")
+        _append(self._samples, line)
+        self.done.add(key)
 
     def add_error(self, record: ErrorRecord) -> None:
         """Appends a sample that has to be asked again."""
-        _append(self._errors, _line(record))
+        self.add_error_line(record_line(record))
+
+    def add_error_line(self, line: bytes) -> None:
+        """The same, as `record_line` gives it."""
+        _append(self._errors, line)
 
     def close(self) -> None:
         """Lets go of the lock. A run that never got a manifest leaves nothing behind."""
@@ -99,6 +115,15 @@ def is_logs(folder: Path) -> bool:
     return (folder / "endpoints.toml").is_file() and not (folder / MANIFEST_NAME).exists()
 
 
+def require_idle(folder: Path) -> None:
+    """Raises InputError where a process works on the run."""
+    with suppress(OSError), (folder / SAMPLES_NAME).open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise _is_in_use(folder) from None
+
+
 def find_runs(runs: Iterable[str], out: Path) -> list[Path]:
     """The folders of runs, each once; logs among them are passed over. Raises InputError."""
     chosen = [run for run in runs if not is_logs(Path(run))]
@@ -114,6 +139,10 @@ def find_run(run: str, out: Path) -> Path:
             return folder
     known = sorted(path.parent.name for path in out.glob(f"*/{MANIFEST_NAME}"))
     raise unknown_name("run", run, known[-5:])
+
+
+def _is_in_use(folder: Path) -> InputError:
+    return InputError(f"{folder} is being worked on by another process")
 
 
 def _open_locked(path: Path) -> BinaryIO:
@@ -146,7 +175,8 @@ def _append(file: BinaryIO, line: bytes) -> None:
         raise IncompleteError(str(cannot_write(file.name, error))) from None
 
 
-def _line(record: SampleRecord | ErrorRecord) -> bytes:
+def record_line(record: SampleRecord | ErrorRecord) -> bytes:
+    """As it stands in its file, with its newline."""
     # What it is about comes first: lines are read by eye, too.
     named = {"cell": record.cell, "address": record.address, **msgspec.structs.asdict(record)}
     # Not asked, one address: a line is as it was before there were any.

