@@ -31,6 +31,7 @@ def outcomes(run: Path) -> dict[str, Any]:
     for line in (run / "samples.jsonl").read_text().splitlines():
         record = json.loads(line)
         del record["times"]
+        record.pop("request_id", None)
         for search in record["searches"]:
             del search["elapsed_ms"]
         key = f"{record['cell']} {record['address']} {record['repeat']}"

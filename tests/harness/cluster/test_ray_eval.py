@@ -19,6 +19,7 @@ def outcomes(folder: Path) -> dict[tuple[str, str], Any]:
     assert len(found) == (folder / "samples.jsonl").read_bytes().count(b"\n")
     for one in found.values():
         del one["times"]
+        one.pop("request_id", None)
         for search in one["searches"]:
             del search["elapsed_ms"]
     return found
