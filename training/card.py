@@ -11,6 +11,7 @@ from typing import Any
 
 from safetensors import safe_open
 
+from harness_training.measured import MeasuredCells
 from harness_training.recipe import Recipe
 from harness_training.state import Progress, read_progress
 from harness_training.trained_contexts import budget_lines, trained_on
@@ -36,13 +37,21 @@ class CardError(Exception):
 
 
 def write_card(recipe: Recipe, folder: Path, state_path: Path) -> None:
-    """Runs the recipe's evaluations and writes README.md into the checkpoint's folder."""
+    """Runs the recipe's evaluations and writes README.md into the checkpoint's folder.
+
+    An evaluation that was done for these weights before is not run again.
+    """
     progress = read_progress(state_path)
+    measured = MeasuredCells(state_path.with_suffix(".measured"), folder / "model.safetensors")
     parts = [_heading(recipe, folder, progress)]
     for evaluation in recipe.evaluations:
         arguments = evaluation.replace("{checkpoint}", folder.resolve().name)
-        print(f"train: measuring: harness eval {arguments}", file=sys.stderr)
-        parts.append(_section(arguments, _measure(arguments)))
+        cells = measured.of(arguments)
+        if cells is None:
+            print(f"train: measuring: harness eval {arguments}", file=sys.stderr)
+            cells = _measure(arguments)
+            measured.add(arguments, cells)
+        parts.append(_section(arguments, cells))
     (folder / "README.md").write_text("\n".join(parts), encoding="utf-8")
 
 
