@@ -1,6 +1,5 @@
 """The addresses of one endpoint: what a table may name, and what a name stands for by DNS."""
 
-import asyncio
 import ipaddress
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -60,6 +59,9 @@ def check_addresses(addresses: Sequence[str], *, resolve: bool) -> None:
 
 async def look_up(host: str, port: int) -> Sequence[str]:
     """As the system does. Raises OSError."""
+    # Here and not at the top: names of endpoints are completed without it.
+    import asyncio  # noqa: PLC0415
+
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [str(place[0]) for *_, place in found]

@@ -21,6 +21,8 @@ from harnessapi.rpc.targets import Target, parse_target
 from harness.clients.completion import CompletionRequest
 from harness.clients.connection import connect
 from harness.clients.grpc_client import Client
+from harness.clients.replica import Replica
+from harness.clients.replicas import Replicas
 from harness.endpoints.endpoint import Endpoint
 from harness.sample import Prompt
 
@@ -198,7 +200,7 @@ async def test_a_stream_that_is_cut_at_the_end_of_its_connections_grace_is_asked
     server.model.may_answer.clear()
     endpoint = Endpoint(name="mine", address=f"localhost:{server.port}")
     client = Client(at(server))
-    connection = await connect(endpoint, client, None, timeout_s=600)
+    connection = await connect(endpoint, Replicas([Replica(client)]), None, timeout_s=600)
     prompt = Prompt(text="assoc_recall bab dok ; bab <direct>")
     request = CompletionRequest(prompt=prompt, mode=None, max_new_tokens=4)
     asked = asyncio.create_task(

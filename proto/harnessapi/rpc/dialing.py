@@ -2,16 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
-
-import grpc
-import grpc.aio
+from typing import TYPE_CHECKING, Any, Final
 
 from harnessapi.rpc.certificates import read_authorities, read_identity
 from harnessapi.rpc.options import channel_options
 from harnessapi.rpc.secret_files import SecretSource, SecurityError
 from harnessapi.rpc.targets import Target
 from harnessapi.rpc.tokens import KeptTokens, ShownToken
+
+if TYPE_CHECKING:
+    import grpc
+    import grpc.aio
 
 Options = Sequence[tuple[str, Any]]
 
@@ -42,11 +43,14 @@ class Dialing:
                 "TLS (a CA, or the public ones) it does not, and `insecure` allows it"
             )
 
-    def aio_channel(self, target: Target, options: Options | None = None) -> grpc.aio.Channel:
+    def aio_channel(self, target: Target, options: Options | None = None) -> "grpc.aio.Channel":
         """On the running event loop. `options`: others than `channel_options`.
 
         Raises SecurityError.
         """
+        # Here and not at the top: who reads an endpoint's table dials nobody.
+        import grpc.aio  # noqa: PLC0415
+
         credentials, told = self._credentials(), self._options(target, options)
         if credentials is None:
             channel = grpc.aio.insecure_channel(target.name, options=told)
@@ -55,8 +59,10 @@ class Dialing:
         shown: grpc.aio.Channel = self._with_token(channel)
         return shown
 
-    def channel(self, target: Target) -> grpc.Channel:
+    def channel(self, target: Target) -> "grpc.Channel":
         """For calls that block. Raises SecurityError."""
+        import grpc  # noqa: PLC0415
+
         credentials, told = self._credentials(), self._options(target, None)
         if credentials is None:
             channel = grpc.insecure_channel(target.name, options=told)
@@ -71,12 +77,14 @@ class Dialing:
             told.append(("grpc.ssl_target_name_override", self.server_name))
         return told
 
-    def _credentials(self) -> grpc.ChannelCredentials | None:
+    def _credentials(self) -> "grpc.ChannelCredentials | None":
         if (self.certificate is None) != (self.key is None):
             given = self.certificate or self.key
             raise SecurityError(f"{given}: a certificate and its key are given together")
         if not self.tls:
             return None
+        import grpc  # noqa: PLC0415
+
         identity = None
         if self.certificate is not None and self.key is not None:
             identity = read_identity(self.certificate, self.key, is_server=False)
