@@ -16,7 +16,13 @@ from torch.nn import functional as F  # noqa: N812
 from harness_servers.models.bamba_config import HybridConfig, parse_hybrid
 from harness_servers.models.bamba_layers import Backbone, Layer
 from harness_servers.models.cached_attention import attend_cached, find_places
-from harness_servers.models.caches import FIRST_CAPACITY, NUM_READ, cache_name, is_cache
+from harness_servers.models.caches import (
+    FIRST_CAPACITY,
+    NUM_READ,
+    cache_name,
+    lasting_bytes,
+    row_bytes,
+)
 from harness_servers.models.packed_linear import PackedLinear
 from harness_servers.models.packed_rows import Rows
 from harness_servers.models.protocol import State
@@ -106,13 +112,11 @@ class BambaModel(nn.Module):
 
     def state_bytes(self) -> int:
         """Bytes of one sequence's recurrent states and of its count of tokens."""
-        state = self.init_state(1)
-        return sum(tensor.nbytes for name, tensor in state.items() if not is_cache(name))
+        return lasting_bytes(self.init_state(1))
 
     def state_bytes_per_token(self) -> int:
         """Bytes of one key and one value in every attention layer."""
-        state = self.init_state(1)
-        return sum(tensor[0, 0].nbytes for name, tensor in state.items() if is_cache(name))
+        return row_bytes(self.init_state(1))
 
     @property
     def _head_weight(self) -> Tensor:

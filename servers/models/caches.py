@@ -26,6 +26,16 @@ def is_cache(name: str) -> bool:
     return name.startswith(_PREFIX)
 
 
+def lasting_bytes(state: State) -> int:
+    """Of one sequence's state, what does not grow."""
+    return sum(tensor.nbytes for name, tensor in state.items() if not is_cache(name))
+
+
+def row_bytes(state: State) -> int:
+    """Of one sequence's state, a row of every cache."""
+    return sum(tensor[0, 0].nbytes for name, tensor in state.items() if is_cache(name))
+
+
 def num_rows(state: State, slot: int) -> int:
     """Rows of the caches that this slot uses; 0 where nothing in this state grows."""
     return int(state[NUM_READ][slot]) if NUM_READ in state else 0

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from harness_servers.models.attention import Attention
 from harness_servers.models.cached_attention import attend_cached, find_places
-from harness_servers.models.caches import FIRST_CAPACITY, NUM_READ, cache_name, is_cache
+from harness_servers.models.caches import FIRST_CAPACITY, NUM_READ, cache_name
 from harness_servers.models.feed_forward import GatedFeedForward
 from harness_servers.models.initial_weights import INITIAL_EMBEDDING_STD
 from harness_servers.models.llama_config import LlamaShape, check_policy, parse_llama
@@ -123,16 +123,6 @@ class LlamaModel(StackedModel):
     def decode(self, tokens_B: Tensor, state: State, slots_B: Tensor) -> Tensor:
         """See SequenceModel.decode."""
         return self.prefill(tokens_B[:, None], torch.ones_like(slots_B), state, slots_B)
-
-    def state_bytes(self) -> int:
-        """Bytes of one sequence's counts, and of all that is kept by layers that forget."""
-        state = self.init_state(1)
-        return sum(tensor.nbytes for name, tensor in state.items() if not is_cache(name))
-
-    def state_bytes_per_token(self) -> int:
-        """Bytes of one key and one value in every layer that keeps all."""
-        state = self.init_state(1)
-        return sum(tensor[0, 0].nbytes for name, tensor in state.items() if is_cache(name))
 
     @cached_property
     def _full_layers(self) -> list[int]:

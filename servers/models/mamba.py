@@ -10,9 +10,9 @@ that the convolution remembers, V vocabulary.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Self
 
 import torch
 from torch import Tensor, nn
@@ -22,11 +22,11 @@ from harness_servers.models.causal_convolution import convolve_more, convolve_to
 from harness_servers.models.chunked_mixer import ChunkedMixer
 from harness_servers.models.config_values import flag, positive_float, require_value
 from harness_servers.models.diagonal_scan import scan_diagonal
-from harness_servers.models.initial_weights import INITIAL_EMBEDDING_STD, initial_step_bias
+from harness_servers.models.initial_weights import initial_step_bias
+from harness_servers.models.mamba_layout import MambaBackbone, MambaLayoutModel
 from harness_servers.models.protocol import positive_int
 from harness_servers.models.rms_norm import RmsNorm
-from harness_servers.models.stacked_model import StackedModel
-from harness_servers.models.token_mixer import ResidualLayer, RowState, TokenMixer
+from harness_servers.models.token_mixer import ResidualLayer, RowState
 
 _MAX_LAYERS: Final = 1024
 _FALCON: Final = "falcon_mamba"
@@ -124,64 +124,31 @@ class MambaMixer(ChunkedMixer):
         self.dt_proj.bias.copy_(initial_step_bias(self.shape.inner_size))
 
 
-class _MambaBackbone(nn.Module):
-    def __init__(
-        self, shape: MambaShape, num_layers: int, vocabulary_size: int, epsilon: float
-    ) -> None:
-        super().__init__()
-        self.embeddings = nn.Embedding(vocabulary_size, shape.hidden_size)
-        nn.init.normal_(self.embeddings.weight, std=INITIAL_EMBEDDING_STD)
-        self.layers = nn.ModuleList(
-            ResidualLayer(
-                {"norm": RmsNorm(shape.hidden_size, eps=epsilon), "mixer": MambaMixer(shape)}
-            )
-            for _ in range(num_layers)
-        )
-        self.norm_f = RmsNorm(shape.hidden_size, eps=epsilon)
-
-
-class MambaModel(StackedModel):
+class MambaModel(MambaLayoutModel):
     """A stack of norm, mixer and residual between embedding and head."""
 
     family = "SSM"
-
-    def __init__(self, backbone: _MambaBackbone, *, tied: bool) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.vocabulary_size, width = backbone.embeddings.weight.shape
-        self.lm_head = None if tied else nn.Linear(width, self.vocabulary_size, bias=False)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
         """A model of the shape of a Hugging Face config. Raises ConfigError."""
         require_value(config, "hidden_act", "silu")
-        backbone = _MambaBackbone(
-            mamba_shape(config),
-            positive_int(config, "num_hidden_layers", at_most=_MAX_LAYERS),
-            positive_int(config, "vocab_size"),
-            positive_float(config, "layer_norm_epsilon", 1e-5),
+        shape = mamba_shape(config)
+        epsilon = positive_float(config, "layer_norm_epsilon", 1e-5)
+        num_layers = positive_int(config, "num_hidden_layers", at_most=_MAX_LAYERS)
+        layers = (
+            ResidualLayer(
+                {"norm": RmsNorm(shape.hidden_size, eps=epsilon), "mixer": MambaMixer(shape)}
+            )
+            for _ in range(num_layers)
+        )
+        backbone = MambaBackbone(
+            layers,
+            vocabulary_size=positive_int(config, "vocab_size"),
+            hidden_size=shape.hidden_size,
+            epsilon=epsilon,
         )
         return cls(backbone, tied=flag(config, "tie_word_embeddings", True))
-
-    @property
-    def embedding(self) -> nn.Embedding:
-        """See StackedModel."""
-        return self.backbone.embeddings
-
-    @property
-    def layers(self) -> Sequence[TokenMixer]:
-        """See StackedModel."""
-        return cast(Sequence[TokenMixer], self.backbone.layers)
-
-    @property
-    def last_norm(self) -> nn.Module:
-        """See StackedModel."""
-        return self.backbone.norm_f
-
-    @property
-    def head_weight(self) -> Tensor:
-        """See StackedModel."""
-        return (self.backbone.embeddings if self.lm_head is None else self.lm_head).weight
 
 
 def mamba_shape(config: Mapping[str, Any]) -> MambaShape:

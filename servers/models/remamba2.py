@@ -23,7 +23,14 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 from torch.nn.utils.rnn import pad_sequence
 
-from harness_servers.models.caches import FIRST_CAPACITY, NUM_READ, is_cache, reserve_for
+from harness_servers.models.caches import (
+    FIRST_CAPACITY,
+    NUM_READ,
+    is_cache,
+    lasting_bytes,
+    reserve_for,
+    row_bytes,
+)
 from harness_servers.models.config_values import flag
 from harness_servers.models.mamba2 import MAX_LAYERS, Mamba2Model, mixer_shape
 from harness_servers.models.packed_rows import Rows
@@ -161,10 +168,8 @@ class ReMamba2Model(Mamba2Model):
 
     def state_bytes(self) -> int:
         """Bytes of one sequence's state without what is kept of its prompt's tokens."""
-        state = self.init_state(1)
-        return sum(tensor.nbytes for name, tensor in state.items() if not is_cache(name))
+        return lasting_bytes(self.init_state(1))
 
     def state_bytes_per_token(self) -> int:
         """Bytes of what is kept of each token of a prompt until it ends."""
-        state = self.init_state(1)
-        return sum(tensor[0, 0].nbytes for name, tensor in state.items() if is_cache(name))
+        return row_bytes(self.init_state(1))

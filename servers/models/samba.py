@@ -7,10 +7,8 @@ the feed-forward width is 2/3 `hidden_ratio` times the width, rounded up to a mu
 Shapes: D width, V vocabulary; see mamba.py and window_attention.py for the rest.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, Self, cast
-
-from torch import Tensor, nn
+from collections.abc import Mapping
+from typing import Any, Final, Self
 
 from harness_servers.models.attention import AttentionShape
 from harness_servers.models.config_values import (
@@ -21,12 +19,11 @@ from harness_servers.models.config_values import (
     require_value,
 )
 from harness_servers.models.feed_forward import GatedFeedForward
-from harness_servers.models.initial_weights import INITIAL_EMBEDDING_STD
 from harness_servers.models.mamba import MambaMixer, mamba_shape
+from harness_servers.models.mamba_layout import MambaBackbone, MambaLayoutModel
 from harness_servers.models.protocol import ConfigError, positive_int
 from harness_servers.models.rms_norm import RmsNorm
-from harness_servers.models.stacked_model import StackedModel
-from harness_servers.models.token_mixer import ResidualLayer, TokenMixer
+from harness_servers.models.token_mixer import ResidualLayer
 from harness_servers.models.window_attention import WindowAttention
 
 _MAX_LAYERS: Final = 1024
@@ -35,68 +32,43 @@ _INNER_MULTIPLE: Final = 256
 _ATTENTION: Final = "attn"
 
 
-class _SambaBackbone(nn.Module):
-    def __init__(self, config: Mapping[str, Any]) -> None:
-        super().__init__()
-        size = positive_int(config, "hidden_size")
-        epsilon = positive_float(config, "norm_eps", 1e-5)
-        num_layers = positive_int(config, "num_hidden_layers", at_most=_MAX_LAYERS)
-        attention = _attention(config)
-        attending = layer_numbers(attention, "layers", num_layers)
-        self.embeddings = nn.Embedding(positive_int(config, "vocab_size"), size)
-        nn.init.normal_(self.embeddings.weight, std=INITIAL_EMBEDDING_STD)
-        self.layers = nn.ModuleList(
-            ResidualLayer(
-                {
-                    "mixer_norm": RmsNorm(size, eps=epsilon),
-                    "mixer": _window_attention(attention, size)
-                    if index in attending
-                    else MambaMixer(mamba_shape(config)),
-                    "mlp_norm": RmsNorm(size, eps=epsilon),
-                    "mlp": GatedFeedForward(size, _inner_size(config, size)),
-                }
-            )
-            for index in range(num_layers)
-        )
-        self.norm_f = RmsNorm(size, eps=epsilon)
-
-
-class SambaModel(StackedModel):
+class SambaModel(MambaLayoutModel):
     """A stack of such layers between embedding and head."""
 
     family = "HYBRID"
-
-    def __init__(self, backbone: _SambaBackbone, *, tied: bool) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.vocabulary_size, width = backbone.embeddings.weight.shape
-        self.lm_head = None if tied else nn.Linear(width, self.vocabulary_size, bias=False)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
         """A model of the shape of a config of flash-linear-attention. Raises ConfigError."""
         require_value(config, "hidden_act", "swish")
-        return cls(_SambaBackbone(config), tied=flag(config, "tie_word_embeddings", False))
+        return cls(_backbone(config), tied=flag(config, "tie_word_embeddings", False))
 
-    @property
-    def embedding(self) -> nn.Embedding:
-        """See StackedModel."""
-        return self.backbone.embeddings
 
-    @property
-    def layers(self) -> Sequence[TokenMixer]:
-        """See StackedModel."""
-        return cast(Sequence[TokenMixer], self.backbone.layers)
-
-    @property
-    def last_norm(self) -> nn.Module:
-        """See StackedModel."""
-        return self.backbone.norm_f
-
-    @property
-    def head_weight(self) -> Tensor:
-        """See StackedModel."""
-        return (self.backbone.embeddings if self.lm_head is None else self.lm_head).weight
+def _backbone(config: Mapping[str, Any]) -> MambaBackbone:
+    size = positive_int(config, "hidden_size")
+    epsilon = positive_float(config, "norm_eps", 1e-5)
+    num_layers = positive_int(config, "num_hidden_layers", at_most=_MAX_LAYERS)
+    attention = _attention(config)
+    attending = layer_numbers(attention, "layers", num_layers)
+    layers = (
+        ResidualLayer(
+            {
+                "mixer_norm": RmsNorm(size, eps=epsilon),
+                "mixer": _window_attention(attention, size)
+                if index in attending
+                else MambaMixer(mamba_shape(config)),
+                "mlp_norm": RmsNorm(size, eps=epsilon),
+                "mlp": GatedFeedForward(size, _inner_size(config, size)),
+            }
+        )
+        for index in range(num_layers)
+    )
+    return MambaBackbone(
+        layers,
+        vocabulary_size=positive_int(config, "vocab_size"),
+        hidden_size=size,
+        epsilon=epsilon,
+    )
 
 
 def _inner_size(config: Mapping[str, Any], hidden_size: int) -> int:

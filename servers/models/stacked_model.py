@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from harness_servers.models.caches import NUM_READ, is_cache, reserve_for
+from harness_servers.models.caches import NUM_READ, lasting_bytes, reserve_for, row_bytes
 from harness_servers.models.protocol import State
 from harness_servers.models.token_mixer import RowState, TokenMixer
 
@@ -120,13 +120,11 @@ class StackedModel(nn.Module):
 
     def state_bytes(self) -> int:
         """Bytes of what does not grow of one sequence's state."""
-        state = self.init_state(1)
-        return sum(tensor.nbytes for name, tensor in state.items() if not is_cache(name))
+        return lasting_bytes(self.init_state(1))
 
     def state_bytes_per_token(self) -> int:
         """Bytes of a row of every cache."""
-        state = self.init_state(1)
-        return sum(tensor[0, 0].nbytes for name, tensor in state.items() if is_cache(name))
+        return row_bytes(self.init_state(1))
 
     def _rows(self, index: int, state: State, slots_B: Tensor) -> RowState:
         rows = {

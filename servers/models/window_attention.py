@@ -7,44 +7,23 @@ are kept, T = J + L.
 import torch
 from torch import Tensor
 
-from harness_servers.models.attention import Attention, AttentionShape, attend_where
-from harness_servers.models.token_mixer import RowState, TokenMixer
+from harness_servers.models.attention import AttentionShape, attend_where
+from harness_servers.models.bounded_attention import BoundedAttention
+from harness_servers.models.token_mixer import RowState
 
 
-class WindowAttention(Attention, TokenMixer):
+class WindowAttention(BoundedAttention):
     """Each token attends to itself and to the `window` - 1 tokens before it."""
 
     def __init__(self, shape: AttentionShape, window: int) -> None:
-        super().__init__(shape)
+        super().__init__(shape, window - 1)
         self.window = window
-
-    def init_state(self, num_rows: int, device: torch.device) -> RowState:
-        """Keys and values (B, J, G, P), the newest last, and how many tokens were read (B)."""
-        shape = self.shape
-        kept = (num_rows, self.window - 1, shape.num_key_value_heads, shape.head_dim)
-        return {
-            "key": torch.zeros(kept, device=device),
-            "value": torch.zeros(kept, device=device),
-            "count": torch.zeros(num_rows, dtype=torch.long, device=device),
-        }
-
-    def step(self, hidden_BD: Tensor, state: RowState) -> tuple[Tensor, RowState]:
-        """See TokenMixer.step."""
-        lengths_B = torch.ones_like(state["count"])
-        output_B1D, state = self.read(hidden_BD[:, None], lengths_B, state)
-        return output_B1D[:, 0], state
-
-    def forward(self, hidden_BLD: Tensor) -> Tensor:
-        """See TokenMixer.forward."""
-        state = self.init_state(len(hidden_BLD), hidden_BLD.device)
-        lengths_B = torch.full_like(state["count"], hidden_BLD.shape[1])
-        return self.read(hidden_BLD, lengths_B, state)[0]
 
     def read(
         self, hidden_BLD: Tensor, lengths_B: Tensor, state: RowState
     ) -> tuple[Tensor, RowState]:
         """See TokenMixer.read."""
-        before_B, num_kept = state["count"], self.window - 1
+        before_B, num_kept = state["count"], self.num_kept
         places_L = torch.arange(hidden_BLD.shape[1], device=hidden_BLD.device)
         query_BLHP, key_BLGP, value_BLGP = self.project(hidden_BLD, before_B[:, None] + places_L)
         key_BTGP = torch.cat([state["key"], key_BLGP], 1)
