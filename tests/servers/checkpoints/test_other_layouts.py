@@ -14,6 +14,7 @@ import torch
 import transformers
 from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 from transformers.models.zamba2.modeling_zamba2 import Zamba2RMSNormGated
 
 from harness_servers.backends.hosting import ENGINE, choose_backend
@@ -88,7 +89,7 @@ def test_a_sentencepiece_model_alone_becomes_a_tokenizer(tmp_path: Path, caplog)
 
 def test_a_vocabulary_and_its_merges_become_a_tokenizer(tmp_path: Path) -> None:
     write_model(tmp_path, "gpt2", vocab_size=300, n_embd=32, n_layer=1, n_head=2, eos_token_id=0)
-    alphabet = transformers.convert_slow_tokenizer.bytes_to_unicode().values()
+    alphabet = bytes_to_unicode().values()
     vocabulary = ["<|endoftext|>", *alphabet, "ba", "bab"]
     (tmp_path / "vocab.json").write_text(json.dumps({v: i for i, v in enumerate(vocabulary)}))
     (tmp_path / "merges.txt").write_text("#version: 0.2\nb a\nba b\n")
