@@ -21,11 +21,11 @@ from torch.nn import functional as F  # noqa: N812
 from harness_servers.models.causal_convolution import convolve_more, convolve_token
 from harness_servers.models.chunked_mixer import ChunkedMixer
 from harness_servers.models.config_values import flag, positive_float, require_value
-from harness_servers.models.diagonal_scan import scan_diagonal
 from harness_servers.models.initial_weights import initial_step_bias
 from harness_servers.models.mamba_layout import MambaBackbone, MambaLayoutModel
 from harness_servers.models.protocol import positive_int
 from harness_servers.models.rms_norm import RmsNorm
+from harness_servers.models.selective_scan import selective_scan
 from harness_servers.models.token_mixer import ResidualLayer, RowState
 
 _MAX_LAYERS: Final = 1024
@@ -84,10 +84,11 @@ class MambaMixer(ChunkedMixer):
             conv.weight, x_BLI, state["conv"], lengths_B, bias_X=conv.bias
         )
         x_BLI = F.silu(x_BLI)
-        decay_BLIN, gain_BLIN, c_BLN = self._select(x_BLI)
-        state_BLIN = scan_diagonal(decay_BLIN, gain_BLIN, state["scan"])
-        last_BIN = state_BLIN[torch.arange(len(lengths_B), device=lengths_B.device), lengths_B - 1]
-        output_BLD = self._finish(state_BLIN, c_BLN, x_BLI, gate_BLI)
+        dt_BLI, a_IN, b_BLN, c_BLN = self._select(x_BLI)
+        y_BLI, last_BIN = selective_scan(
+            x_BLI, dt_BLI, a_IN, b_BLN, c_BLN, state["scan"], lengths_B
+        )
+        output_BLD = self._finish(y_BLI, x_BLI, gate_BLI)
         return output_BLD, {"conv": conv_BJI, "scan": last_BIN}
 
     def step(self, hidden_BD: Tensor, state: RowState) -> tuple[Tensor, RowState]:
@@ -95,26 +96,25 @@ class MambaMixer(ChunkedMixer):
         x_BI, gate_BI = self.in_proj(hidden_BD).chunk(2, -1)
         x_BI, conv_BJI = convolve_token(self.conv1d, x_BI, state["conv"])
         x_BI = F.silu(x_BI)
-        decay_BIN, gain_BIN, c_BN = self._select(x_BI)
-        state_BIN = decay_BIN * state["scan"] + gain_BIN
-        output_BD = self._finish(state_BIN, c_BN, x_BI, gate_BI)
+        dt_BI, a_IN, b_BN, c_BN = self._select(x_BI)
+        gain_BIN = (dt_BI * x_BI)[..., None] * b_BN[..., None, :]
+        state_BIN = torch.exp(dt_BI[..., None] * a_IN) * state["scan"] + gain_BIN
+        output_BD = self._finish((state_BIN @ c_BN[..., None])[..., 0], x_BI, gate_BI)
         return output_BD, {"conv": conv_BJI, "scan": state_BIN}
 
-    def _select(self, x_I: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Of tokens (..., I): decay and gain of the state (..., I, N), and C (..., N)."""
+    def _select(self, x_I: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Of tokens (..., I): dt (..., I), A (I, N), B and C (..., N)."""
         sizes = [self.shape.time_step_rank, *[self.shape.state_size] * 2]
         dt_R, b_N, c_N = (self._inner_norm(part) for part in self.x_proj(x_I).split(sizes, -1))
         dt_I = F.softplus(self.dt_proj(dt_R))
-        decay_IN = torch.exp(dt_I[..., None] * -torch.exp(self.A_log))
-        return decay_IN, (dt_I * x_I)[..., None] * b_N[..., None, :], c_N
+        return dt_I, -torch.exp(self.A_log), b_N, c_N
 
     def _inner_norm(self, part: Tensor) -> Tensor:
         epsilon = self.shape.inner_epsilon
         return part if epsilon is None else F.rms_norm(part, part.shape[-1:], eps=epsilon)
 
-    def _finish(self, state_IN: Tensor, c_N: Tensor, x_I: Tensor, gate_I: Tensor) -> Tensor:
-        y_I = (state_IN @ c_N[..., None])[..., 0] + self.D * x_I
-        output_D: Tensor = self.out_proj(y_I * F.silu(gate_I))
+    def _finish(self, y_I: Tensor, x_I: Tensor, gate_I: Tensor) -> Tensor:
+        output_D: Tensor = self.out_proj((y_I + self.D * x_I) * F.silu(gate_I))
         return output_D
 
     @torch.no_grad()
