@@ -15,18 +15,20 @@ class CheckpointGroup:
     """The table [name]: its endpoints are called by it and by their checkpoints, `name-checkpoint`.
 
     `checkpoints` is the folder that they are in; a relative one is looked for in `folders`.
+    `pattern` are the names of those that are meant.
     """
 
     name: str
     checkpoints: str
     folders: tuple[Path, ...]
+    pattern: str = "*"
 
     def found(self) -> tuple[str, ...]:
         """The checkpoints that are there, in the order of their names."""
         folder = self._folder()
         if folder is None:
             return ()
-        return tuple(sorted(path.parent.name for path in folder.glob(f"*/{_CONFIG}")))
+        return tuple(sorted(path.parent.name for path in folder.glob(f"{self.pattern}/{_CONFIG}")))
 
     def lacks(self, endpoint: str) -> InputError:
         """The error for an endpoint of it, or for itself, where no checkpoint is there for it."""

@@ -54,7 +54,8 @@ class EndpointFile:
             return members
         if name in installed:
             return [read_installed(name, installed[name])]
-        for group in self.groups:
+        # Of [lab] and [lab-large] the latter is the one that lab-large-gru is of.
+        for group in sorted(self.groups, key=lambda group: -len(group.name)):
             if f"{name}-".startswith(f"{group.name}-"):
                 raise group.lacks(name)
         raise unknown_name("endpoint", name, (*by_name, *installed))

@@ -76,16 +76,22 @@ def _parse_group(
     where = f"{path}: [{name}]"
     if both := [key for key in ("checkpoint", "address") if key in table]:
         raise InputError(f"{where} has checkpoints and {both[0]}: it is one or the other")
-    within = _value(where, table, "checkpoints", str)
+    within, pattern = _split_pattern(_value(where, table, "checkpoints", str))
     shared = {key: value for key, value in table.items() if key != "checkpoints"}
     # Read like any other table, so that what is wrong with it is said though nothing is there yet.
     example = _parse(path, name, {**shared, "checkpoint": within}, folders)
-    group = CheckpointGroup(name=name, checkpoints=within, folders=folders)
+    group = CheckpointGroup(name=name, checkpoints=within, folders=folders, pattern=pattern)
     members = [
         replace(example, name=f"{name}-{one}", checkpoint=f"{within}/{one}", group=name)
         for one in group.found()
     ]
     return group, members
+
+
+def _split_pattern(checkpoints: str) -> tuple[str, str]:
+    """A folder and the names in it that are meant: of `models/llama-*` those that begin so."""
+    folder, _, name = checkpoints.rpartition("/")
+    return (folder or ".", name) if set(name) & set("*?[") else (checkpoints, "*")
 
 
 def _parse(path: Path, name: str, table: Any, folders: tuple[Path, ...]) -> Endpoint:

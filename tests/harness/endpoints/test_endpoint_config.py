@@ -322,6 +322,19 @@ def test_a_folder_of_checkpoints_is_an_endpoint_for_each(tmp_path: Path) -> None
     ]
 
 
+def test_names_of_a_folder_may_be_chosen_by_a_pattern(tmp_path: Path) -> None:
+    path = folder_of_checkpoints(tmp_path)
+    table = '[lab-kept]\ncheckpoints = "many/*-[23]"\ncache_policy = "tova=4"\n'
+    path.write_text(path.read_text() + table)
+    file = load_endpoints(path, tmp_path)
+    (chosen,) = file.select(["lab-kept"])
+    assert (chosen.name, chosen.serving.cache_policy) == ("lab-kept-gru-2", "tova=4")
+    assert chosen.checkpoint_folder() == (tmp_path / "many" / "gru-2").resolve()
+    assert [endpoint.name for endpoint in file.select(["lab"])] == ["lab-gru-1", "lab-gru-2"]
+    with pytest.raises(HarnessError, match="'lab-kept-gru-1': no checkpoint 'gru-1'"):
+        file.select(["lab-kept-gru-1"])
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [
