@@ -37,6 +37,8 @@ VARIANTS = [
     ("needle", {"keys": 8, "values": 4}),
 ]
 SIZES = (4, 5, 16, 33, 64)
+# After so many a cell is done: a graph of 64 vertices alone makes some 330.
+ENOUGH_SEARCHES = 1500
 
 
 class Replay:
@@ -45,6 +47,7 @@ class Replay:
     def __init__(self) -> None:
         self.retriever = LocalRetriever()
         self.num_contexts = 0
+        self.num_searches = 0
         self.largest_work = 0
 
     def insertions(
@@ -68,6 +71,7 @@ class Replay:
             if request is None:
                 continue
             assert isinstance(request, SearchRequest)
+            self.num_searches += 1
             self.note_work(request)
             inserted.append(channel.resolve(self.retriever.search([request])[0]))
             channel.inserted(f" {inserted[-1]}")
@@ -98,9 +102,11 @@ def expected(segments: Sequence[Piece]) -> list[str]:
 def test_a_search_inserts_what_the_demonstration_says(
     name: str, parameters: dict[str, int], size: int
 ) -> None:
-    replay = Replay()
     for task, mode in searched(name, size, parameters):
+        replay = Replay()
         for index in range(60):
+            if replay.num_searches > ENOUGH_SEARCHES:
+                break
             sample = task.sample(Split.TEST, 1, index)
             prompt = render(task, sample, search(mode))
             segments = write(sample.steps(search(mode)))
@@ -112,12 +118,14 @@ def test_a_search_inserts_what_the_demonstration_says(
 def test_so_it_does_where_several_questions_follow_one_context(
     name: str, parameters: dict[str, int], size: int
 ) -> None:
-    replay = Replay()
     for task, mode in searched(name, size, parameters):
+        replay = Replay()
         # What a search that cannot find the answer inserts is shown for a single question only.
         if mode in task.impossible:
             continue
         for index in range(8):
+            if replay.num_searches > ENOUGH_SEARCHES:
+                break
             text = task.sample(Split.TRAIN, 1, index).context
             for question in several(task.sample(Split.TRAIN, 1, index)):
                 text += f" {ask(question, search(mode))}"
@@ -131,10 +139,12 @@ def test_so_it_does_where_several_questions_follow_one_context(
 def test_a_search_of_the_false_copy_inserts_what_is_true_of_that(
     name: str, parameters: dict[str, int], size: int
 ) -> None:
-    replay = Replay()
     for task, mode in searched(name, size, parameters):
+        replay = Replay()
         lying = replace(search(mode), search=SearchArm.LYING)
         for index in range(20):
+            if replay.num_searches > ENOUGH_SEARCHES:
+                break
             sample = task.sample(Split.TEST, 1, index)
             prompt = make_prompt(task, sample, lying)
             twin = sample.false_twin()
