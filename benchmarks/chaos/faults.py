@@ -1,0 +1,23 @@
+"""All faults of the campaign by name, in the order they are made."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from benchmarks.chaos.campaign import Fault
+from benchmarks.chaos.kills import (
+    client_killed,
+    model_server_killed,
+    ray_worker_killed,
+    search_service_killed,
+)
+from benchmarks.chaos.stores import clock_set_back, disk_full, lines_torn
+
+FAULTS: Final[Mapping[str, Fault]] = {
+    "model-server-killed": model_server_killed,
+    "search-service-killed": search_service_killed,
+    "client-killed": client_killed,
+    "ray-worker-killed": ray_worker_killed,
+    "disk-full": disk_full,
+    "lines-torn": lines_torn,
+    "clock-set-back": clock_set_back,
+}
