@@ -10,7 +10,13 @@ from benchmarks.chaos.kills import (
     ray_worker_killed,
     search_service_killed,
 )
+from benchmarks.chaos.malformed import (
+    hostile_patterns,
+    malformed_to_model,
+    malformed_to_search,
+)
 from benchmarks.chaos.stores import clock_set_back, disk_full, lines_torn
+from benchmarks.chaos.streams import cancels, many_streams
 
 FAULTS: Final[Mapping[str, Fault]] = {
     "model-server-killed": model_server_killed,
@@ -20,4 +26,9 @@ FAULTS: Final[Mapping[str, Fault]] = {
     "disk-full": disk_full,
     "lines-torn": lines_torn,
     "clock-set-back": clock_set_back,
+    "malformed-to-model": malformed_to_model,
+    "malformed-to-search": malformed_to_search,
+    "hostile-patterns": hostile_patterns,
+    "many-streams": many_streams,
+    "cancels": cancels,
 }
