@@ -15,6 +15,7 @@ from benchmarks.chaos.malformed import (
     malformed_to_model,
     malformed_to_search,
 )
+from benchmarks.chaos.mixed_load import mixed_load
 from benchmarks.chaos.stores import clock_set_back, disk_full, lines_torn
 from benchmarks.chaos.streams import cancels, many_streams
 
@@ -31,4 +32,5 @@ FAULTS: Final[Mapping[str, Fault]] = {
     "hostile-patterns": hostile_patterns,
     "many-streams": many_streams,
     "cancels": cancels,
+    "mixed-load": mixed_load,
 }

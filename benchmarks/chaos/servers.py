@@ -121,7 +121,8 @@ class Server:
         said = sum(
             value
             for key, value in self._metrics()
-            if key == 'harness_state_bytes{kind="prefix_cache"}' or key == "harness_context_bytes"
+            if key == 'harness_state_bytes{kind="prefix_cache"}'
+            or key.startswith("harness_context_bytes{")
         )
         return Look(
             resident_mib=resident_with_engine_mib(self.pid),
