@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def made(fault: Fault, setting: Setting) -> list[Check]:
-    """A fault whose script fails is a check that does not hold: the others are made all the same."""
+    """A fault whose script fails is a check that does not hold; the others are made."""
     try:
         return fault(setting)
     except SkippedError:

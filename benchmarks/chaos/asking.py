@@ -115,7 +115,11 @@ async def found(channel: grpc.aio.Channel) -> str:
         (search.RETRIEVAL_MODE_DENSE, "gog"),
     ):
         request.queries.add(
-            context_id="reference", offset=len(text), mode=mode, query=query, passage_separator=" ; "
+            context_id="reference",
+            offset=len(text),
+            mode=mode,
+            query=query,
+            passage_separator=" ; ",
         )
     results = (await stub.SearchContexts(request)).results
     await stub.CloseContexts(search.CloseContextsRequest(context_ids=["reference"]))

@@ -16,8 +16,8 @@ _MAX_GARBAGE_BYTES: Final = 4096
 # Words of the vocabulary too: what is nearly right comes furthest.
 _STRINGS: Final = (
     *("", "bab", "bab dok ; fem gik ;", "assoc_recall ; bab dok ; <dense> bab", "is_tree ;"),
-    *(" ", "\x00", "\ufeff", "é" * 99, "\U0001f600", "bab " * 3000, "x" * 5000, "(a*)*", "(((((", "$1"),
-    *("user", "system", "</search>", "<search> bab </search>", "<eos>", "\n", ";"),
+    *(" ", "\x00", "\ufeff", "é" * 99, "\U0001f600", "bab " * 3000, "x" * 5000, "(a*)*", "(((("),
+    *("$1", "user", "system", "</search>", "<search> bab </search>", "<eos>", "\n", ";"),
 )
 _INTEGERS: Final = (0, 1, 2, 3, 7, 16, 64, 255, 256, 65_536, 2**31 - 1, 2**31, 2**32 - 1)
 _LONG_INTEGERS: Final = (*_INTEGERS, 2**32, 2**53, 2**63 - 1, 2**63, 2**64 - 1)
@@ -69,7 +69,7 @@ def request(
     return "by chance", method, by_chance(rng, kinds[method]).SerializeToString()
 
 
-def _set(rng: random.Random, message: Message, field: FieldDescriptor, depth: int) -> None:
+def _set(rng: random.Random, message: Message, field: Any, depth: int) -> None:
     is_message = field.type == FieldDescriptor.TYPE_MESSAGE
     if is_message and depth >= _MAX_DEPTH:
         return
@@ -88,7 +88,7 @@ def _set(rng: random.Random, message: Message, field: FieldDescriptor, depth: in
         setattr(message, field.name, _value(rng, field))
 
 
-def _value(rng: random.Random, field: FieldDescriptor) -> Any:
+def _value(rng: random.Random, field: Any) -> Any:
     match field.cpp_type:
         case FieldDescriptor.CPPTYPE_STRING:
             text = rng.choice(_STRINGS)

@@ -1,4 +1,4 @@
-"""The grid that is asked under every fault, and how a disturbed run is held to an undisturbed one."""
+"""The grid that is asked under every fault, and how its run is held to an undisturbed one."""
 
 import os
 import resource
@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -52,16 +52,19 @@ class Client:
         environment: Mapping[str, str] | None = None,
         max_file_bytes: int | None = None,
     ) -> "subprocess.Popen[bytes]":
-        """Begins the run, or goes on with one."""
+        """Begins the run, or goes on with one; `max_file_bytes`: no file of it may be larger."""
         asked = self._asked if run is None else ("--resume", str(run))
         with self.log.open("ab") as log:
-            return subprocess.Popen(
+            child = subprocess.Popen(
                 [*_HARNESS, "eval", *asked, *self._always, *more],
                 stdout=log,
                 stderr=log,
-                preexec_fn=None if max_file_bytes is None else _limited(max_file_bytes),
                 env={**os.environ, **with_our_path(environment or {})},
             )
+        if max_file_bytes is not None:
+            # Before it has imported anything. What exceeds it is cut short, the next write fails.
+            resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (max_file_bytes, max_file_bytes))
+        return child
 
     def finish(self, *more: str, **how: Any) -> int:
         """Begins or goes on as `start`, to the end; the exit status."""
@@ -110,10 +113,15 @@ def as_undisturbed(setting: Setting, client: Client, status: int) -> list[Check]
     try:
         stored = {key: _result(record) for key, record in outcomes(client.run).items()}
     except (RuntimeError, ValueError) as error:
-        return [*checks, Check(what="nothing is lost or doubled", is_kept=False, figures=str(error))]
+        return [
+            *checks,
+            Check(what="nothing is lost or doubled", is_kept=False, figures=str(error)),
+        ]
     num_lost, num_more = len(whole.keys() - stored.keys()), len(stored.keys() - whole.keys())
     different = differing(whole, stored)
-    verdicts = [k for k in whole.keys() & stored.keys() if whole[k]["verdict"] != stored[k]["verdict"]]
+    verdicts = [
+        k for k in whole.keys() & stored.keys() if whole[k]["verdict"] != stored[k]["verdict"]
+    ]
     num_right = sum(record["verdict"] == "correct" for record in stored.values())
     return [
         *checks,
@@ -134,15 +142,6 @@ def as_undisturbed(setting: Setting, client: Client, status: int) -> list[Check]
 def num_faults(run: Path) -> int:
     """Attempts that failed, of all samples of a run."""
     return sum(len(record["faults"]) for record in outcomes(run).values())
-
-
-def _limited(max_file_bytes: int) -> Callable[[], None]:
-    """Of a child, before its program: a write over the limit is cut short, the next one fails."""
-
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (max_file_bytes, max_file_bytes))
-
-    return limit
 
 
 def _result(record: dict[str, Any]) -> dict[str, Any]:

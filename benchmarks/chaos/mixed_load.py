@@ -52,7 +52,7 @@ def mixed_load(setting: Setting) -> list[Check]:
 class _Load:
     """Each kind has workers of its own; so many seconds lie between two of a worker's requests."""
 
-    def __init__(self, model: grpc.aio.Channel, search: grpc.aio.Channel, fleet: Fleet) -> None:
+    def __init__(self, model: grpc.aio.Channel, fleet: Fleet) -> None:
         self.model, self.search = Asked(), Asked()
         self._stub = pb_grpc.InferenceServiceStub(model)
         self._channel, self._fleet = model, fleet
@@ -104,7 +104,7 @@ async def _mixed(fleet: Fleet, rng: random.Random, seconds: float) -> list[Check
         grpc.aio.insecure_channel(fleet.search.address, options=_LARGE) as large_search,
     ):
         answer = await written(model, _REFERENCE)
-        load = _Load(model, searching, fleet)
+        load = _Load(model, fleet)
         malformed = Malformed(MODEL_METHODS, GOOD_TO_MODEL, rng)
         malformed_search = Malformed(SEARCH_METHODS, GOOD_TO_SEARCH, rng)
         malformed.asked, malformed_search.asked = load.model, load.search
@@ -170,7 +170,9 @@ def flat_over_time(name: str, looks: Sequence[Look]) -> list[Check]:
     ]
 
 
-async def _look(servers: Sequence[Server], load: _Load, end_s: float) -> Mapping[Server, list[Look]]:
+async def _look(
+    servers: Sequence[Server], load: _Load, end_s: float
+) -> Mapping[Server, list[Look]]:
     """At all of them, again and again; tells how it goes."""
     looks: dict[Server, list[Look]] = {server: [] for server in servers}
     told_s = began_s = time.monotonic()

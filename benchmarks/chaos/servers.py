@@ -1,6 +1,5 @@
-"""A model server and the search service behind it, as processes that may be killed and looked at."""
+"""A model server and the search service behind it: processes that are killed and looked at."""
 
-import asyncio
 import os
 import subprocess
 import sys

@@ -1,9 +1,10 @@
-"""What a disk does to a run: no room on it, torn and doubled lines; and a clock that is set back."""
+"""What a disk does to a run: no room, torn and doubled lines; and a clock that is set back."""
 
 import json
 import random
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -36,8 +37,8 @@ def disk_full(setting: Setting) -> list[Check]:
         Check(
             what="a client without room ends with status 4 and leaves whole lines",
             is_kept=full == number and not torn,
-            figures=f"{full} of {number} times, at {limits[0]:,} to {limits[-1]:,} bytes of {size:,}; "
-            f"{torn} torn lines",
+            figures=f"{full} of {number} times, at {limits[0]:,} to {limits[-1]:,} bytes of "
+            f"{size:,}; {torn} torn lines",
         ),
         *as_undisturbed(setting, client, status),
     ]
@@ -57,7 +58,8 @@ def lines_torn(setting: Setting) -> list[Check]:
             shutil.copytree(whole, run)
             samples = run / "samples.jsonl"
             # Each kind in its turn, half of the time with another one upon it.
-            for damage in [_DAMAGES[count % len(_DAMAGES)], *rng.sample(_DAMAGES, rng.randrange(2))]:
+            turn = _DAMAGES[count % len(_DAMAGES)]
+            for damage in [turn, *rng.sample(_DAMAGES, rng.randrange(2))]:
                 samples.write_bytes(damage(samples.read_bytes(), rng))
             num_left = _num_whole(samples)
             num_cost += len(outcomes(whole)) - num_left
@@ -73,7 +75,7 @@ def lines_torn(setting: Setting) -> list[Check]:
 
 
 def clock_set_back(setting: Setting) -> list[Check]:
-    """The clock of client and servers goes back by an hour as they work, a resumed run's by a day."""
+    """The clock of client and servers goes back an hour as they work, a resumed run's a day."""
     folder = setting.own_folder("clock-set-back")
     with Fleet(folder, environment=_clock(_HOUR_S, after_s=5.0)) as fleet:
         client = Client(setting, fleet, folder, "--concurrency", "2")
@@ -85,7 +87,7 @@ def clock_set_back(setting: Setting) -> list[Check]:
         status = client.finish(run=client.run, environment=again)
     lines = (client.run / "samples.jsonl").read_text().splitlines()
     ends_s = [json.loads(line)["times"]["finished_at_s"] for line in lines]
-    num_back = sum(later < before - _HOUR_S / 2 for before, later in zip(ends_s, ends_s[1:]))
+    num_back = sum(later < before - _HOUR_S / 2 for before, later in pairwise(ends_s))
     summary = json.loads((client.run / "summary.json").read_text())
     return [
         Check(
@@ -114,7 +116,8 @@ def _negative(value: object, name: str = "") -> list[str]:
     """Names of the numbers in it that are below zero."""
     match value:
         case dict():
-            return [found for key, one in value.items() for found in _negative(one, f"{name}.{key}")]
+            pairs = ((f"{name}.{key}", one) for key, one in value.items())
+            return [found for key, one in pairs for found in _negative(one, key)]
         case list():
             return [found for one in value for found in _negative(one, name)]
         case float() | int():

@@ -9,12 +9,13 @@ import datetime
 import os
 import sys
 import time
+from typing import Any
 
 _BACK_S = float(os.environ["CHAOS_CLOCK_BACK_S"])
 _AFTER_S = float(os.environ["CHAOS_CLOCK_AFTER_S"])
 _OURS = ("harness", "harnessapi", "harness_servers", "harness_retrieval")
 _began_s = time.monotonic()
-_time, _time_ns, _datetime = time.time, time.time_ns, datetime.datetime
+_time, _time_ns, _now = time.time, time.time_ns, datetime.datetime.now
 
 
 def _back_s() -> float:
@@ -24,12 +25,12 @@ def _back_s() -> float:
     return _BACK_S if is_ours and time.monotonic() - _began_s >= _AFTER_S else 0.0
 
 
-class _Datetime(_datetime):
+class _Datetime(datetime.datetime):
     @classmethod
-    def now(cls, tz: datetime.tzinfo | None = None) -> "_datetime":  # type: ignore[override]
-        return _datetime.now(tz) - datetime.timedelta(seconds=_back_s())
+    def now(cls, tz: datetime.tzinfo | None = None) -> Any:
+        return _now(tz) - datetime.timedelta(seconds=_back_s())
 
 
 time.time = lambda: _time() - _back_s()
-time.time_ns = lambda: _time_ns() - int(_back_s() * 1e9)
+time.time_ns = lambda: _time_ns() - int(_back_s() * 1000000000.0)
 datetime.datetime = _Datetime  # type: ignore[misc]
