@@ -1,7 +1,9 @@
-"""What every fault is given, and what it gives back: checks with figures."""
+"""What every fault is given and gives back, and how one after another is made and told of."""
 
 import random
-from collections.abc import Callable
+import time
+import traceback
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,3 +46,48 @@ class Setting:
 
 # Starts what it needs, stops it, and may take its time.
 Fault = Callable[[Setting], list[Check]]
+
+
+def carry_out(faults: Mapping[str, Fault], setting: Setting) -> bool:
+    """Makes them in their order, and prints what was seen; whether every check holds."""
+    began_s = time.monotonic()
+    checks: list[Check] = []
+    skipped: list[str] = []
+    broken: list[str] = []
+    for name, fault in faults.items():
+        print(name, flush=True)
+        fault_began_s = time.monotonic()
+        try:
+            found = _made(fault, setting)
+        except SkippedError as reason:
+            print(f"  skipped: {reason}", flush=True)
+            skipped.append(f"{name} skipped: {reason}")
+            continue
+        for check in found:
+            print(f"  {'ok  ' if check.is_kept else 'FAIL'}  {check.what}: {check.figures}")
+        print(f"  {time.monotonic() - fault_began_s:.0f} s", flush=True)
+        checks += found
+        if not all(check.is_kept for check in found):
+            broken.append(name)
+    num_kept = sum(check.is_kept for check in checks)
+    summary = [
+        f"chaos: {num_kept} of {len(checks)} checks hold under {len(faults) - len(skipped)} faults "
+        f"(seed {setting.seed}{', quick' if setting.is_quick else ''}, "
+        f"{time.monotonic() - began_s:.0f} s)",
+        *skipped,
+    ]
+    if broken:
+        summary.append(f"BROKEN: {', '.join(broken)}")
+    print("; ".join(summary), flush=True)
+    return not broken
+
+
+def _made(fault: Fault, setting: Setting) -> list[Check]:
+    """A fault whose script fails is a check that does not hold; the others are made."""
+    try:
+        return fault(setting)
+    except SkippedError:
+        raise
+    except Exception as error:
+        traceback.print_exc()
+        return [Check(what="the script runs to its end", is_kept=False, figures=repr(error))]

@@ -22,6 +22,7 @@ _GRID: Final = (
 )
 # Of how a sample came about, which a fault may change.
 _OF_ATTEMPTS: Final = ("num_attempts", "faults")
+_ALL_THERE: Final = "nothing is lost or doubled"
 # A sample may meet one fault after another.
 _DEADLINE_S: Final = "1800"
 
@@ -101,39 +102,40 @@ def undisturbed(setting: Setting) -> Path:
 
 
 def as_undisturbed(setting: Setting, client: Client, status: int) -> list[Check]:
-    """Of a run that is finished: nothing lost, nothing doubled, the same verdicts and texts."""
-    whole = {key: _result(record) for key, record in outcomes(undisturbed(setting)).items()}
-    checks = [
+    """Of a client that has finished its run: that it did, and that it is the undisturbed one."""
+    return [
         Check(
             what="the run ends with status 0, without a traceback",
             is_kept=status == 0 and "Traceback" not in client.log.read_text(),
             figures=f"status {status}" + (f": {_tail(client.log)}" if status else ""),
-        )
+        ),
+        *same_run(undisturbed(setting), client.run),
     ]
+
+
+def same_run(whole: Path, run: Path) -> list[Check]:
+    """Nothing is lost, nothing doubled; verdicts and texts are the same."""
+    expected = {key: _result(record) for key, record in outcomes(whole).items()}
     try:
-        stored = {key: _result(record) for key, record in outcomes(client.run).items()}
+        stored = {key: _result(record) for key, record in outcomes(run).items()}
     except (RuntimeError, ValueError) as error:
-        return [
-            *checks,
-            Check(what="nothing is lost or doubled", is_kept=False, figures=str(error)),
-        ]
-    num_lost, num_more = len(whole.keys() - stored.keys()), len(stored.keys() - whole.keys())
-    different = differing(whole, stored)
-    verdicts = [
-        k for k in whole.keys() & stored.keys() if whole[k]["verdict"] != stored[k]["verdict"]
-    ]
+        # A sample twice, or a line that is none.
+        return [Check(what=_ALL_THERE, is_kept=False, figures=str(error))]
+    both = expected.keys() & stored.keys()
+    num_judged = sum(expected[key]["verdict"] != stored[key]["verdict"] for key in both)
+    different = differing(expected, stored)
     num_right = sum(record["verdict"] == "correct" for record in stored.values())
     return [
-        *checks,
         Check(
-            what="nothing is lost or doubled",
-            is_kept=not num_lost and not num_more,
-            figures=f"{len(stored)} of {len(whole)} samples, none twice",
+            what=_ALL_THERE,
+            is_kept=expected.keys() == stored.keys(),
+            figures=f"{len(both)} of {len(expected)} samples, none twice, "
+            f"{len(stored) - len(both)} others",
         ),
         Check(
             what="verdicts and texts are the undisturbed run's",
             is_kept=not different,
-            figures=f"{len(verdicts)} verdicts differ, {len(different)} samples in anything; "
+            figures=f"{num_judged} verdicts differ, {len(different)} samples in anything; "
             f"{num_right} are right",
         ),
     ]

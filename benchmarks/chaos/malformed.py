@@ -23,7 +23,7 @@ from benchmarks.chaos.asking import (
 )
 from benchmarks.chaos.campaign import Check, Setting
 from benchmarks.chaos.fuzzing import request
-from benchmarks.chaos.servers import Fleet, Server, flat, still_there
+from benchmarks.chaos.servers import Fleet, Server, flat, search_server, still_there
 from benchmarks.hostile_patterns import patterns, texts
 from harness_retrieval.limits import MAX_CONTEXT_CHARACTERS
 from harness_retrieval.regex.regex_search import MAX_WORK, work_per_byte
@@ -94,16 +94,16 @@ def malformed_to_model(setting: Setting) -> list[Check]:
 def malformed_to_search(setting: Setting) -> list[Check]:
     """Ten thousand of them to the search service."""
     folder = setting.own_folder("malformed-to-search")
-    with Fleet(folder) as fleet:
+    with search_server(folder) as server:
         ask = Malformed(SEARCH_METHODS, GOOD_TO_SEARCH, setting.random("malformed-to-search"))
-        return asyncio.run(_malformed(setting, fleet.search, ask, found))
+        return asyncio.run(_malformed(setting, server, ask, found))
 
 
 def hostile_patterns(setting: Setting) -> list[Check]:
     """Two hundred patterns that make a search slow, each just under its limit."""
     folder = setting.own_folder("hostile-patterns")
-    with Fleet(folder) as fleet:
-        return asyncio.run(_patterns(setting, fleet.search))
+    with search_server(folder) as server:
+        return asyncio.run(_patterns(setting, server))
 
 
 _REFERENCE: Final = searching_request(1)

@@ -54,7 +54,7 @@ class Look:
 
 
 class Server:
-    """One program of ours at a Unix socket; after a kill it is started there again."""
+    """One program of ours at a Unix socket in the block; after a kill it is started there again."""
 
     def __init__(
         self,
@@ -72,6 +72,17 @@ class Server:
         self._metrics_port = free_port()
         self._stack = ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.stop()
 
     @property
     def pid(self) -> int:
@@ -157,24 +168,26 @@ class Fleet:
         num_slots: int = 64,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.search = Server("search", ["harness_retrieval.command"], folder, environment)
+        self.search = search_server(folder, environment)
         options = ["--retrieval", self.search.address, "--slots", str(num_slots), "--threads", "1"]
         command = ["harness_servers.command", str(DEFAULT_CHECKPOINT.resolve()), *options]
         self.model = Server("model", command, folder, environment)
+        self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        try:
-            self.search.start()
-            self.model.start()
-        except BaseException:
-            self.__exit__()
-            raise
+        with ExitStack() as stack:
+            stack.enter_context(self.search)
+            stack.enter_context(self.model)
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *_: Any) -> None:
-        self.model.stop()
-        self.search.stop()
+        self._stack.close()
+
+
+def search_server(folder: Path, environment: Mapping[str, str] | None = None) -> Server:
+    """The search service."""
+    return Server("search", ["harness_retrieval.command"], folder, environment)
 
 
 def with_our_path(environment: Mapping[str, str]) -> dict[str, str]:
