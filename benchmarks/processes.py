@@ -12,6 +12,7 @@ from typing import Any, Final
 
 _ROOT: Final = Path(__file__).parents[1]
 _MAX_END_S: Final = 60
+_LAST_PORT: Final = 60_000
 
 
 class StartError(Exception):
@@ -64,10 +65,12 @@ def wait_started(
 
 def free_port() -> int:
     """Of this machine, with room for some in a row behind it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return min(port, 60_000)
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+        if port <= _LAST_PORT:
+            return port
 
 
 def start_retrieval(address: str) -> "subprocess.Popen[bytes]":

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.chaos.campaign import Setting, carry_out
-from benchmarks.chaos.faults import FAULTS
+from benchmarks.chaos.faults import BESIDE, FAULTS
 
 
 def main() -> None:
@@ -24,7 +24,7 @@ def main() -> None:
     chosen = {name: fault for name, fault in FAULTS.items() if name in (options.only or FAULTS)}
     with tempfile.TemporaryDirectory(prefix="chaos-") as temporary:
         setting = Setting(seed=options.seed, is_quick=options.quick, folder=Path(temporary))
-        holds = carry_out(chosen, setting)
+        holds = carry_out(chosen, setting, beside=BESIDE)
     sys.exit(not holds)
 
 

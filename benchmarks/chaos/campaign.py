@@ -3,7 +3,8 @@
 import random
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,46 +49,81 @@ class Setting:
 Fault = Callable[[Setting], list[Check]]
 
 
-def carry_out(faults: Mapping[str, Fault], setting: Setting) -> bool:
-    """Makes them in their order, and prints what was seen; whether every check holds."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Made:
+    """What became of one fault."""
+
+    checks: list[Check]
+    seconds: float
+    # Why it was not made, where it was not.
+    skipped: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """All that was looked at."""
+        return all(check.is_kept for check in self.checks)
+
+
+def carry_out(
+    faults: Mapping[str, Fault], setting: Setting, *, beside: Container[str] = ()
+) -> bool:
+    """Makes them, and prints what was seen; whether every check holds.
+
+    One after another in their order, but for those that go on beside the others from the beginning.
+    """
     began_s = time.monotonic()
-    checks: list[Check] = []
-    skipped: list[str] = []
-    broken: list[str] = []
-    for name, fault in faults.items():
-        print(name, flush=True)
-        fault_began_s = time.monotonic()
-        try:
-            found = _made(fault, setting)
-        except SkippedError as reason:
-            print(f"  skipped: {reason}", flush=True)
-            skipped.append(f"{name} skipped: {reason}")
-            continue
-        for check in found:
-            print(f"  {'ok  ' if check.is_kept else 'FAIL'}  {check.what}: {check.figures}")
-        print(f"  {time.monotonic() - fault_began_s:.0f} s", flush=True)
-        checks += found
-        if not all(check.is_kept for check in found):
-            broken.append(name)
-    num_kept = sum(check.is_kept for check in checks)
-    summary = [
-        f"chaos: {num_kept} of {len(checks)} checks hold under {len(faults) - len(skipped)} faults "
-        f"(seed {setting.seed}{', quick' if setting.is_quick else ''}, "
-        f"{time.monotonic() - began_s:.0f} s)",
-        *skipped,
-    ]
-    if broken:
-        summary.append(f"BROKEN: {', '.join(broken)}")
-    print("; ".join(summary), flush=True)
-    return not broken
+    made: dict[str, _Made] = {}
+    with ThreadPoolExecutor(max(1, len(faults))) as executor:
+        going_on = {
+            name: executor.submit(_make, fault, setting)
+            for name, fault in faults.items()
+            if name in beside
+        }
+        for name, fault in faults.items():
+            if name not in beside:
+                made[name] = _make(fault, setting)
+                _tell(name, made[name])
+        for name, future in going_on.items():
+            made[name] = future.result()
+            _tell(name, made[name])
+    _summarize(made, setting, time.monotonic() - began_s)
+    return all(one.holds for one in made.values())
 
 
-def _made(fault: Fault, setting: Setting) -> list[Check]:
+def _make(fault: Fault, setting: Setting) -> _Made:
     """A fault whose script fails is a check that does not hold; the others are made."""
+    began_s, skipped, checks = time.monotonic(), "", list[Check]()
     try:
-        return fault(setting)
-    except SkippedError:
-        raise
+        checks = fault(setting)
+    except SkippedError as reason:
+        skipped = str(reason)
     except Exception as error:
         traceback.print_exc()
-        return [Check(what="the script runs to its end", is_kept=False, figures=repr(error))]
+        what = "the script runs to its end"
+        checks = [Check(what=what, is_kept=False, figures=repr(error))]
+    return _Made(checks=checks, seconds=time.monotonic() - began_s, skipped=skipped)
+
+
+def _tell(name: str, made: _Made) -> None:
+    if made.skipped:
+        print(f"{name}: skipped: {made.skipped}", flush=True)
+        return
+    print(f"{name}: {made.seconds:.0f} s")
+    for check in made.checks:
+        print(f"  {'ok  ' if check.is_kept else 'FAIL'}  {check.what}: {check.figures}", flush=True)
+
+
+def _summarize(made: Mapping[str, _Made], setting: Setting, seconds: float) -> None:
+    """The last line."""
+    checks = [check for one in made.values() for check in one.checks]
+    num_kept = sum(check.is_kept for check in checks)
+    num_made = sum(not one.skipped for one in made.values())
+    quick = ", quick" if setting.is_quick else ""
+    parts = [
+        f"chaos: {num_kept} of {len(checks)} checks hold under {num_made} faults "
+        f"(seed {setting.seed}{quick}, {seconds:.0f} s)",
+        *[f"{name} skipped: {one.skipped}" for name, one in made.items() if one.skipped],
+    ]
+    if broken := [name for name, one in made.items() if not one.holds]:
+        parts.append(f"BROKEN: {', '.join(broken)}")
+    print("; ".join(parts), flush=True)

@@ -125,7 +125,7 @@ async def _mixed(fleet: Fleet, rng: random.Random, seconds: float) -> list[Check
         looking = asyncio.create_task(_look(servers, load, end_s))
         await asyncio.gather(
             *[
-                _work(request, pause_s, end_s)
+                _work(request, pause_s, end_s, servers)
                 for request, number, pause_s in workers
                 for _ in range(number)
             ]
@@ -181,18 +181,15 @@ async def _look(
             seen.append(await asyncio.to_thread(server.look))
         if now_s - told_s >= _TELL_EVERY_S:
             told_s = now_s
-            all_of_them = "; ".join(f"{server.name} {seen[-1]}" for server, seen in looks.items())
-            print(
-                f"  {now_s - began_s:4.0f} s: {load.model.number + load.search.number:,} calls; "
-                f"{all_of_them}",
-                flush=True,
-            )
+            num_calls = load.model.number + load.search.number
+            held = "; ".join(f"{server.name} {seen[-1]}" for server, seen in looks.items())
+            print(f"mixed-load, {now_s - began_s:.0f} s: {num_calls:,} calls; {held}", flush=True)
         await asyncio.sleep(_LOOK_EVERY_S)
     return looks
 
 
-async def _work(request: Load, pause_s: float, end_s: float) -> None:
-    while time.monotonic() < end_s:
+async def _work(request: Load, pause_s: float, end_s: float, servers: Sequence[Server]) -> None:
+    while time.monotonic() < end_s and all(server.is_running() for server in servers):
         await request()
         await asyncio.sleep(pause_s)
 

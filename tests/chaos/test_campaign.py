@@ -5,6 +5,7 @@ import os
 import random
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,20 @@ def test_a_check_that_does_not_hold_breaks_the_campaign_and_the_next_fault_is_ma
     assert "FAIL  the script runs to its end: RuntimeError('no server came up')" in said
     assert "chaos: 2 of 4 checks hold" in said
     assert said.endswith("; BROKEN: a, b\n")
+
+
+def test_a_fault_may_go_on_beside_the_others(
+    setting: Setting, capsys: pytest.CaptureFixture[str]
+) -> None:
+    met = threading.Barrier(2, timeout=600)
+
+    def meeting(_: Setting) -> list[Check]:
+        met.wait()
+        return kept(setting)
+
+    assert carry_out({"long": meeting, "short": meeting}, setting, beside={"long"})
+    said = capsys.readouterr().out
+    assert said.index("short: ") < said.index("long: ") < said.index("chaos: 2 of 2 checks hold")
 
 
 def samples(folder: Path, *records: tuple[int, str]) -> Path:
