@@ -34,10 +34,26 @@ def by_chance(rng: random.Random, kind: type[Message], depth: int = 0) -> Messag
     return message
 
 
+def one_field_off(rng: random.Random, good: Message) -> Message:
+    """A good message but for one field of it, or of a message in it: what comes furthest."""
+    message = type(good)()
+    message.CopyFrom(good)
+    inner: Any = message
+    while nested := _nested(inner):
+        if rng.random() < 0.4:
+            break
+        inner = rng.choice(nested)
+    if fields := inner.DESCRIPTOR.fields:
+        field = rng.choice(fields)
+        inner.ClearField(field.name)
+        _set(rng, inner, field, 0)
+    return message
+
+
 def mutated(rng: random.Random, data: bytes) -> bytes:
     """Of bytes that are a message, some that may be none."""
     changed = bytearray(data)
-    for _ in range(rng.randint(1, 4)):
+    for _ in range(rng.randint(1, 2)):
         at = rng.randrange(len(changed) + 1)
         match rng.randrange(5):
             case 0 if at < len(changed):
@@ -62,11 +78,22 @@ def request(
     draw = rng.random()
     if draw < 0.2:
         return "garbage", method, rng.randbytes(rng.randrange(_MAX_GARBAGE_BYTES))
-    if draw < 0.5 and own:
+    if draw < 0.4 and own:
         return "mutated", method, mutated(rng, rng.choice(own).SerializeToString())
-    if draw < 0.6:
+    if draw < 0.7 and own:
+        return "one field off", method, one_field_off(rng, rng.choice(own)).SerializeToString()
+    if draw < 0.75:
         return "another method's", method, rng.choice(good).SerializeToString()
     return "by chance", method, by_chance(rng, kinds[method]).SerializeToString()
+
+
+def _nested(message: Message) -> list[Message]:
+    """The messages that are set in it."""
+    found: list[Message] = []
+    for field, value in message.ListFields():
+        if field.type == FieldDescriptor.TYPE_MESSAGE:
+            found += list(value) if field.is_repeated else [value]
+    return found
 
 
 def _set(rng: random.Random, message: Message, field: Any, depth: int) -> None:

@@ -1,6 +1,7 @@
 """The grid that is asked under every fault, and how its run is held to an undisturbed one."""
 
 import os
+import random
 import resource
 import signal
 import subprocess
@@ -20,6 +21,7 @@ _GRID: Final = (
     *("--endpoint", "served", "--task", "assoc_recall,is_tree", "--size", "8"),
     *("--prompting", "direct,search"),
 )
+_NUM_CELLS: Final = 4
 # Of how a sample came about, which a fault may change.
 _OF_ATTEMPTS: Final = ("num_attempts", "faults")
 _ALL_THERE: Final = "nothing is lost or doubled"
@@ -39,7 +41,9 @@ class Client:
         endpoints.write_text(f'[served]\naddress = "{fleet.model.address}"\nretrieval = true\n')
         self._always = ("--endpoints", str(endpoints), "--out", str(self.out), "-q", *more)
         self._always += ("--deadline", _DEADLINE_S)
-        self._asked = (*_GRID, "--samples", str(setting.num(150, 30)))
+        num_samples = setting.num(150, 30)
+        self._num_asked = _NUM_CELLS * num_samples
+        self._asked = (*_GRID, "--samples", str(num_samples))
 
     @property
     def run(self) -> Path:
@@ -74,6 +78,10 @@ class Client:
     def num_stored(self) -> int:
         """Lines of samples, of all runs."""
         return num_lines(self.out)
+
+    def moments(self, rng: random.Random, number: int) -> list[int]:
+        """So many numbers of stored samples, drawn from the whole run but its end."""
+        return sorted(rng.sample(range(1, self._num_asked * 9 // 10), number))
 
     def wait_stored(self, number: int, child: "subprocess.Popen[bytes]") -> bool:
         """Whether so many are stored while the client runs."""
@@ -129,8 +137,8 @@ def same_run(whole: Path, run: Path) -> list[Check]:
         Check(
             what=_ALL_THERE,
             is_kept=expected.keys() == stored.keys(),
-            figures=f"{len(both)} of {len(expected)} samples, none twice, "
-            f"{len(stored) - len(both)} others",
+            figures=f"{len(both)} of {len(expected)} samples, none twice"
+            + (f", {len(stored) - len(both)} that were not asked" if stored.keys() - both else ""),
         ),
         Check(
             what="verdicts and texts are the undisturbed run's",

@@ -12,8 +12,6 @@ from benchmarks.chaos.grid import Client, as_undisturbed, num_faults
 from benchmarks.chaos.servers import Fleet, Server, wait_until
 from benchmarks.processes import with_children
 
-# Between two kills at most so many samples are stored: there have to be enough for all of them.
-_MOST_BETWEEN: Final = 12
 _MOST_BEFORE_S: Final = 2.0
 
 
@@ -34,12 +32,12 @@ def client_killed(setting: Setting) -> list[Check]:
     with Fleet(folder) as fleet:
         client, num_killed, run = Client(setting, fleet, folder, "--concurrency", "4"), 0, None
         before = fleet.model.look()
-        for count in range(number):
+        for count, moment in enumerate(client.moments(rng, number)):
             child = client.start(run=run)
             if count % 4 == 3:
                 time.sleep(rng.uniform(0.0, _MOST_BEFORE_S))
             else:
-                client.wait_stored(client.num_stored() + rng.randint(1, _MOST_BETWEEN), child)
+                client.wait_stored(max(moment, client.num_stored() + 1), child)
             num_killed += client.kill(child)
             run = client.run
         status = client.finish(run=run)
@@ -65,9 +63,8 @@ def ray_worker_killed(setting: Setting) -> list[Check]:
     with Fleet(folder) as fleet:
         client = Client(setting, fleet, folder, "--concurrency", "1")
         child = client.start("--executor", "ray", "--workers", "2")
-        for _ in range(number):
-            stored = client.num_stored() + rng.randint(2, _MOST_BETWEEN)
-            if not client.wait_stored(stored, child):
+        for moment in client.moments(rng, number):
+            if not client.wait_stored(max(moment, client.num_stored() + 1), child):
                 break
             os.kill(rng.choice(_ray_workers(child.pid)), signal.SIGKILL)
             num_killed += 1
@@ -82,8 +79,8 @@ def _server_killed(setting: Setting, fault: str, which: str, number: int) -> lis
         client = Client(setting, fleet, folder, "--concurrency", "4")
         child = client.start()
         num_killed, left, longest_s = 0, [], 0.0
-        for _ in range(number):
-            if not client.wait_stored(client.num_stored() + rng.randint(1, _MOST_BETWEEN), child):
+        for moment in client.moments(rng, number):
+            if not client.wait_stored(max(moment, client.num_stored() + 1), child):
                 break
             left += server.kill()
             began_s = time.monotonic()
