@@ -17,9 +17,7 @@ _BOUNDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, *SECONDS)
 class SearchMetrics:
     """Of one service; all but the gauges belong to its event loop."""
 
-    def __init__(
-        self, metrics: Metrics, contexts: ContextStore, retriever: LocalRetriever
-    ) -> None:
+    def __init__(self, metrics: Metrics, contexts: ContextStore, retriever: LocalRetriever) -> None:
         self._searches = Counter(
             name="harness_searches",
             help="Searches, by what became of them.",

@@ -209,7 +209,7 @@ async def _patterns(setting: Setting, server: Server) -> list[Check]:
     whole = list(texts(MAX_CONTEXT_CHARACTERS))
     asked, beside, outcomes = Asked(), Asked(), Counter[str]()
     async with connected(server.address) as channel, connected(server.address) as other:
-        answer, before = await found(other), await asyncio.to_thread(server.look)
+        answer = await found(other)
         stub = search_grpc.RetrievalServiceStub(channel)
 
         async def search_one(number: int, pattern: str) -> None:
@@ -233,6 +233,8 @@ async def _patterns(setting: Setting, server: Server) -> list[Check]:
 
         cheap = asyncio.create_task(ask_beside())
         for number, pattern in enumerate(chosen):
+            if number == int(len(chosen) * _WARM_SHARE):
+                before = await asyncio.to_thread(server.look)
             await asked.ask(search_one(number, pattern), pattern)
         cheap.cancel()
         await asyncio.wait([cheap])

@@ -1,6 +1,7 @@
 """A model server and the search service behind it: processes that are killed and looked at."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -29,6 +30,10 @@ from benchmarks.serving import DEFAULT_CHECKPOINT
 # A busy machine takes its time.
 START_S: Final = 600.0
 _SETTLE_S: Final = 120.0
+_ROOT: Final = Path(__file__).parents[2]
+# From its first line to its last, which alone is not indented.
+_TRACEBACK: Final = re.compile(r"^Traceback \(most.*?^[^\s].*?$", re.MULTILINE | re.DOTALL)
+_FRAME: Final = re.compile(r'^  File "([^"]+)"', re.MULTILINE)
 _PROBE_S: Final = 5.0
 # What a process may have more of than before: gRPC and executors start threads when they need them.
 MORE_FILES: Final = 4
@@ -225,13 +230,31 @@ def flat(server: Server, before: Look, after: Look) -> list[Check]:
 
 
 def still_there(server: Server) -> Check:
-    """The process that was started, and no error of the program in its log."""
-    traceback = "Traceback" in server.log
+    """The process that was started, and no error of our program in its log."""
+    ours, others = tracebacks(server.log)
     return Check(
-        what=f"{server.name}: still runs, no traceback in its log",
-        is_kept=server.is_running() and server.num_starts == 1 and not traceback,
-        figures=f"{server.num_starts} start, {'a' if traceback else 'no'} traceback",
+        what=f"{server.name}: still runs, no traceback of ours in its log",
+        is_kept=server.is_running() and server.num_starts == 1 and not ours,
+        figures=f"{server.num_starts} start, {len(ours)} tracebacks"
+        + (f": {ours[0][-300:]!r}" if ours else "")
+        + (f", {len(others)} of gRPC alone" if others else ""),
     )
+
+
+def tracebacks(log: str) -> tuple[list[str], list[str]]:
+    """Those that go through code of ours, and the others.
+
+    gRPC writes one where it answers a client that has just gone.
+    """
+    ours: list[str] = []
+    others: list[str] = []
+    for found in _TRACEBACK.findall(log):
+        files = [Path(name) for name in _FRAME.findall(found)]
+        is_ours = any(
+            file.is_relative_to(_ROOT) and "site-packages" not in file.parts for file in files
+        )
+        (ours if is_ours else others).append(found)
+    return ours, others
 
 
 def _runs(pid: int) -> bool:

@@ -158,16 +158,18 @@ async def _cancels(setting: Setting, fleet: Fleet) -> list[Check]:
             wait_until,
             lambda: server.said("harness_slots_in_use") + server.said("harness_queued") == 0,
         )
-        has_contexts = fleet.search.said("harness_contexts")
+        is_forgotten = await asyncio.to_thread(
+            wait_until, lambda: fleet.search.said("harness_contexts") == 0
+        )
         after = await asyncio.to_thread(server.settled, before)
         search_after = await asyncio.to_thread(fleet.search.settled, search_before)
         return [
             leaving.asked.check(),
             Check(
                 what="slots, queue and contexts are empty afterwards",
-                is_kept=is_idle and has_contexts == 0,
+                is_kept=is_idle and is_forgotten,
                 figures=f"{number} streams left in {len(names) + 1} ways, {num_killed} of them by "
-                f"a process that was killed; {has_contexts:.0f} contexts",
+                f"a client that was killed; {fleet.search.said('harness_contexts'):.0f} contexts",
             ),
             same_answer(answer, await written(channel, _REFERENCE)),
             *flat(server, before, after),

@@ -16,7 +16,7 @@ from benchmarks.chaos.campaign import Check, Setting, SkippedError, carry_out
 from benchmarks.chaos.fuzzing import by_chance, mutated
 from benchmarks.chaos.grid import same_run
 from benchmarks.chaos.mixed_load import flat_over_time
-from benchmarks.chaos.servers import Look
+from benchmarks.chaos.servers import Look, tracebacks
 
 
 @pytest.fixture
@@ -127,6 +127,26 @@ def test_memory_that_grows_in_the_second_half_is_not_flat() -> None:
     assert [check.is_kept for check in flat_over_time("m", said)] == [True, True]
     leaking = looks(*[100.0] * 8, more_files=9)
     assert [check.is_kept for check in flat_over_time("m", leaking)] == [True, False]
+
+
+GRPCS = """ERROR grpc._cython.cygrpc: ExecuteBatchError raised in core by servicer method
+Traceback (most recent call last):
+  File "src/python/grpcio/grpc/_cython/_cygrpc/aio/server.pyx.pxi", line 710, in _handle
+grpc._cython.cygrpc.ExecuteBatchError: Failed "execute_batch"
+"""
+OURS = f"""ERROR harness_servers: a step failed
+Traceback (most recent call last):
+  File "{Path(__file__).parents[2]}/servers/engine/engine.py", line 7, in step
+    raise ValueError(3)
+ValueError: 3
+"""
+
+
+def test_a_traceback_is_ours_where_it_goes_through_our_code() -> None:
+    ours, others = tracebacks(f"listening\n{GRPCS}{OURS}{GRPCS}more\n")
+    assert [one.splitlines()[-1] for one in ours] == ["ValueError: 3"]
+    assert len(others) == 2
+    assert tracebacks("listening on unix:/x\n") == ([], [])
 
 
 def test_messages_by_chance_are_the_same_of_one_seed_and_reach_every_field() -> None:
