@@ -1,6 +1,7 @@
 """Very many streams at once, and streams that their clients leave in every way there is."""
 
 import asyncio
+import gc
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
@@ -148,6 +149,8 @@ async def _cancels(setting: Setting, fleet: Fleet) -> list[Check]:
 
         num_warm = number // 5
         await leave(0, num_warm)
+        # Channels of ours that were closed live on in cycles, and hold their connections.
+        gc.collect()
         before = await asyncio.to_thread(server.look)
         search_before = await asyncio.to_thread(fleet.search.look)
         await asyncio.gather(
@@ -161,6 +164,7 @@ async def _cancels(setting: Setting, fleet: Fleet) -> list[Check]:
         is_forgotten = await asyncio.to_thread(
             wait_until, lambda: fleet.search.said("harness_contexts") == 0
         )
+        gc.collect()
         after = await asyncio.to_thread(server.settled, before)
         search_after = await asyncio.to_thread(fleet.search.settled, search_before)
         return [
