@@ -233,7 +233,8 @@ async def _patterns(setting: Setting, server: Server) -> list[Check]:
 
         cheap = asyncio.create_task(ask_beside())
         for number, pattern in enumerate(chosen):
-            if number == int(len(chosen) * _WARM_SHARE):
+            if number == len(chosen) // 2:
+                # By now as many compiled patterns are kept as ever are.
                 before = await asyncio.to_thread(server.look)
             await asked.ask(search_one(number, pattern), pattern)
         cheap.cancel()
