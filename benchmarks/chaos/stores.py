@@ -77,13 +77,17 @@ def lines_torn(setting: Setting) -> list[Check]:
 def clock_set_back(setting: Setting) -> list[Check]:
     """The clock of client and servers goes back an hour as they work, a resumed run's a day."""
     folder = setting.own_folder("clock-set-back")
-    with Fleet(folder, environment=_clock(_HOUR_S, after_s=5.0)) as fleet:
+    now, always = folder / "now", folder / "always"
+    always.touch()
+    with Fleet(folder, environment=_clock(_HOUR_S, when=now)) as fleet:
         client = Client(setting, fleet, folder, "--concurrency", "2")
-        child = client.start(environment=_clock(_HOUR_S, after_s=2.0))
+        child = client.start(environment=_clock(_HOUR_S, when=now))
+        client.wait_stored(setting.num(150, 30), child)
+        now.touch()
         has_stored = client.wait_stored(setting.num(300, 60), child)
         child.terminate()
         stopped = child.wait()
-        again = _clock(24 * _HOUR_S, after_s=0.0)
+        again = _clock(24 * _HOUR_S, when=always)
         status = client.finish(run=client.run, environment=again)
     lines = (client.run / "samples.jsonl").read_text().splitlines()
     ends_s = [json.loads(line)["times"]["finished_at_s"] for line in lines]
@@ -104,11 +108,12 @@ def clock_set_back(setting: Setting) -> list[Check]:
     ]
 
 
-def _clock(back_s: float, *, after_s: float) -> Mapping[str, str]:
+def _clock(back_s: float, *, when: Path) -> Mapping[str, str]:
+    """The clock goes back once that file is there."""
     return {
         "PYTHONPATH": str(_CLOCK),
         "CHAOS_CLOCK_BACK_S": str(back_s),
-        "CHAOS_CLOCK_AFTER_S": str(after_s),
+        "CHAOS_CLOCK_WHEN": str(when),
     }
 
 
