@@ -33,7 +33,7 @@ install = $(BIN)/pip install --disable-pip-version-check --constraint $(CONSTRAI
 
 # Two installs into one .venv never run at once.
 .NOTPARALLEL:
-.PHONY: help setup vllm eval test check format proto docs site benchmark clean
+.PHONY: help setup vllm eval test check format proto docs site benchmark chaos clean
 
 help:
 	@echo 'make eval       evaluate rnn-rag on assoc_recall: starts what it needs, stops it again'
@@ -45,6 +45,7 @@ help:
 	@echo 'make docs       regenerate docs/cli.md and docs/tasks.md'
 	@echo 'make site       build the documentation as a site into build/site'
 	@echo 'make benchmark  tokens per second in process, through gRPC, with and without search'
+	@echo 'make chaos      kill, starve and mislead servers and clients: is anything lost? (20 minutes)'
 
 setup: $(DEV) $(HOST)
 
@@ -109,6 +110,9 @@ site: $(DEV)
 
 benchmark: $(EVAL)
 	$(BIN)/python -m benchmarks.serving
+
+chaos: $(DEV)
+	$(BIN)/python -m benchmarks.chaos
 
 clean:
 	rm -rf .venv build dist ./*.egg-info

@@ -168,10 +168,19 @@ class Neighbour:
 
     async def intervals_ms(self, num_tokens: int) -> list[float]:
         """Milliseconds between the messages of one stream of so many tokens."""
-        assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(f"{num_tokens}\n".encode())
+        self.begin(num_tokens)
         return [float(each) for each in (await self._process.stdout.readline()).split()]
+
+    def begin(self, num_tokens: int) -> None:
+        """Lets it ask for a stream of so many tokens."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{num_tokens}\n".encode())
+
+    async def kill(self) -> None:
+        """SIGKILL."""
+        self._process.kill()
+        await self._process.wait()
 
     async def stop(self) -> None:
         """Waits for its end."""

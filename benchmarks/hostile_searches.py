@@ -77,18 +77,24 @@ class Streams:
 
     async def search_for_ever(self, searching: asyncio.Event) -> None:
         """One sequence after the other, each with a query that stands for the slow pattern."""
-        stopping = pb.StoppingOptions(max_new_tokens=16)
-        request = pb.GenerateRequest(text=_long_prompt(), stopping=stopping)
-        request.retrieval.mode = retrieval_pb2.RETRIEVAL_MODE_REGEX
-        for num_words in range(1, 9):
-            words = " ".join(f"${slot}" for slot in range(1, num_words + 1))
-            request.retrieval.abbreviations.add(query=words, pattern=_SLOW)
+        request = slow_search()
         while True:
             async for response in self._stub.Generate(request):
                 if response.WhichOneof("event") == "retrieval_step":
                     if response.retrieval_step.outcome != retrieval_pb2.SEARCH_OUTCOME_NOT_FOUND:
                         raise RuntimeError(f"no slow search: {response.retrieval_step}")
                     searching.set()
+
+
+def slow_search() -> pb.GenerateRequest:
+    """A completion with a query that stands for the slow pattern."""
+    stopping = pb.StoppingOptions(max_new_tokens=16)
+    request = pb.GenerateRequest(text=_long_prompt(), stopping=stopping)
+    request.retrieval.mode = retrieval_pb2.RETRIEVAL_MODE_REGEX
+    for num_words in range(1, 9):
+        words = " ".join(f"${slot}" for slot in range(1, num_words + 1))
+        request.retrieval.abbreviations.add(query=words, pattern=_SLOW)
+    return request
 
 
 def _long_prompt() -> str:

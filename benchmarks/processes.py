@@ -12,6 +12,7 @@ from typing import Any, Final
 
 _ROOT: Final = Path(__file__).parents[1]
 _MAX_END_S: Final = 60
+_LAST_PORT: Final = 60_000
 
 
 class StartError(Exception):
@@ -64,10 +65,12 @@ def wait_started(
 
 def free_port() -> int:
     """Of this machine, with room for some in a row behind it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return min(port, 60_000)
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+        if port <= _LAST_PORT:
+            return port
 
 
 def start_retrieval(address: str) -> "subprocess.Popen[bytes]":
@@ -80,27 +83,42 @@ def start_retrieval(address: str) -> "subprocess.Popen[bytes]":
     )
 
 
+def with_children(pid: int) -> list[int]:
+    """A process and all that it has started, and they (Linux)."""
+    found = [pid]
+    # Threads may end while they are looked at.
+    with contextlib.suppress(OSError):
+        for task in list(Path(f"/proc/{pid}/task").iterdir()):
+            with contextlib.suppress(OSError):
+                for child in (task / "children").read_text().split():
+                    found += with_children(int(child))
+    return found
+
+
 def resident_with_engine_mib(pid: int) -> float:
     """Resident memory of a server and of the processes that it has started (Linux)."""
-    children = [
-        int(child)
-        for task in Path(f"/proc/{pid}/task").glob("*/children")
-        for child in task.read_text().split()
-    ]
-    return resident_mib(pid) + sum(map(resident_with_engine_mib, children))
+    return sum(map(resident_mib, with_children(pid)))
+
+
+def files_with_engine(pid: int) -> int:
+    """Descriptors that are open in a server and in the processes that it has started (Linux)."""
+    return sum(len(list(Path(f"/proc/{one}/fd").iterdir())) for one in with_children(pid))
+
+
+def threads_with_engine(pid: int) -> int:
+    """Threads of a server and of the processes that it has started (Linux)."""
+    return sum(len(list(Path(f"/proc/{one}/task").iterdir())) for one in with_children(pid))
 
 
 def cpu_with_engine_s(pid: int) -> float:
     """Processor time of a server and of the processes that it has started (Linux)."""
+    return sum(map(_cpu_s, with_children(pid)))
+
+
+def _cpu_s(pid: int) -> float:
     # Behind the name, which may have spaces: user and system time are the 12th and 13th.
     spent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-    children = [
-        int(child)
-        for task in Path(f"/proc/{pid}/task").glob("*/children")
-        for child in task.read_text().split()
-    ]
-    own_s = sum(map(int, spent)) / os.sysconf("SC_CLK_TCK")
-    return own_s + sum(map(cpu_with_engine_s, children))
+    return sum(map(int, spent)) / os.sysconf("SC_CLK_TCK")
 
 
 def resident_mib(pid: int) -> float:

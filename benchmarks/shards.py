@@ -61,18 +61,19 @@ def only_run(out: Path) -> Path:
 def killed_and_resumed(asked: tuple[str, ...], out: Path, after: int) -> Path:
     """The same, ended by SIGKILL once so many samples are stored, and resumed."""
     child = subprocess.Popen([*_HARNESS, *asked, "--out", str(out)], stderr=subprocess.DEVNULL)
-    while child.poll() is None and _num_lines(out) < after:
+    while child.poll() is None and num_lines(out) < after:
         time.sleep(0.01)
     child.send_signal(signal.SIGKILL)
     if child.wait() != -signal.SIGKILL:
         raise RuntimeError("the shard was done before it was killed: take more samples")
     run = only_run(out)
-    print(f"  killed with {_num_lines(out)} lines stored, resumed", flush=True)
+    print(f"  killed with {num_lines(out)} lines stored, resumed", flush=True)
     subprocess.run([*_HARNESS, *asked, "--resume", str(run)], check=True, capture_output=True)
     return run
 
 
-def _num_lines(out: Path) -> int:
+def num_lines(out: Path) -> int:
+    """Samples that are stored, of all runs in a folder of runs."""
     return sum(path.read_bytes().count(b"\n") for path in out.glob("*/samples.jsonl"))
 
 

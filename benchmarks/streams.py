@@ -56,9 +56,10 @@ async def _read(
     return "OK", num_tokens, time.perf_counter()
 
 
-async def _round(
+async def ask_all(
     stub: inference_pb2_grpc.InferenceServiceStub, prompts: Sequence[str], limit: int, num_slow: int
 ) -> Round:
+    """All prompts at once, each so many tokens; the first `num_slow` are read slowly."""
     began = time.perf_counter()
     read = await asyncio.gather(
         *[
@@ -89,7 +90,7 @@ async def _measure(address: str, pid: int, options: argparse.Namespace) -> None:
         for repetition in range(options.repetitions):
             for num_slow, measured in rounds.items():
                 prompts = make_prompts(options.streams, 16, 64, repetition)
-                measured.append(await _round(stub, prompts, options.max_new_tokens, num_slow))
+                measured.append(await ask_all(stub, prompts, options.max_new_tokens, num_slow))
         watching.cancel()
     for num_slow, measured in rounds.items():
         codes = sum((one.codes for one in measured), Counter[str]())

@@ -48,6 +48,11 @@ class LocalRetriever:
         """Contexts of which an index is kept."""
         return len(self._contexts)
 
+    @property
+    def num_bytes(self) -> int:
+        """What these indexes take, their texts with them."""
+        return self._contexts.total_size
+
     def search(self, requests: Sequence[SearchRequest]) -> list[SearchResult]:
         """Answers each request, in order. Never raises for a query, but SearchAbandonedError."""
         return [refuse(request) or self._search(request.well_formed()) for request in requests]

@@ -45,6 +45,7 @@ class RemoteRetriever:
         self._channel = dialing.channel(self._target)
         self._stub = pb_grpc.RetrievalServiceStub(self._channel)
         self._sent = SentTexts()
+        self._closing: set[grpc.Future[pb.CloseContextsResponse]] = set()
 
     def search(self, requests: Sequence[SearchRequest]) -> list[SearchResult]:
         """Answers each request, in order, with one search call for all of them.
@@ -78,7 +79,10 @@ class RemoteRetriever:
         """Forgets contexts; does not wait for the service, where they expire anyway."""
         self._sent.forget(context_ids)
         request = pb.CloseContextsRequest(context_ids=context_ids)
-        self._stub.CloseContexts.future(request, timeout=_CLOSE_TIMEOUT_S)
+        call = self._stub.CloseContexts.future(request, timeout=_CLOSE_TIMEOUT_S)
+        # gRPC cancels a call that nobody holds.
+        self._closing.add(call)
+        call.add_done_callback(self._closing.discard)
 
     def shutdown(self) -> None:
         """Closes the connection."""

@@ -9,6 +9,7 @@ from harnessapi.rpc.enums import OUTCOMES
 from harnessapi.values import Mode
 
 from harness_retrieval.contexts.context_store import ContextStore
+from harness_retrieval.local import LocalRetriever
 
 _BOUNDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, *SECONDS)
 
@@ -16,7 +17,7 @@ _BOUNDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, *SECONDS)
 class SearchMetrics:
     """Of one service; all but the gauges belong to its event loop."""
 
-    def __init__(self, metrics: Metrics, contexts: ContextStore) -> None:
+    def __init__(self, metrics: Metrics, contexts: ContextStore, retriever: LocalRetriever) -> None:
         self._searches = Counter(
             name="harness_searches",
             help="Searches, by what became of them.",
@@ -38,8 +39,12 @@ class SearchMetrics:
             ),
             Gauge(
                 name="harness_context_bytes",
-                help="What the texts of all contexts that are held take.",
-                read=lambda: {(): float(contexts.num_bytes)},
+                help="What the texts of all contexts that are held take, and the indexes of some.",
+                labels=("kind",),
+                read=lambda: {
+                    ("texts",): float(contexts.num_bytes),
+                    ("indexes",): float(retriever.num_bytes),
+                },
             ),
         )
 

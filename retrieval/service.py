@@ -78,7 +78,7 @@ async def serve(
         retriever=retriever,
         executor=executor,
         costly_executor=costly_executor,
-        followers=_followers(observing, contexts),
+        followers=_followers(observing, contexts, retriever),
     )
     pb_grpc.add_RetrievalServiceServicer_to_server(servicer, server.grpc_server)
     try:
@@ -94,10 +94,12 @@ async def serve(
         retriever.shutdown()
 
 
-def _followers(observing: Observing, contexts: ContextStore) -> list[SearchFollower]:
+def _followers(
+    observing: Observing, contexts: ContextStore, retriever: LocalRetriever
+) -> list[SearchFollower]:
     followers: list[SearchFollower] = []
     if observing.metrics is not None:
-        followers.append(SearchMetrics(observing.metrics, contexts).take)
+        followers.append(SearchMetrics(observing.metrics, contexts, retriever).take)
     if observing.log_format is LogFormat.JSON:
         followers.append(log_search)
     if is_tracing():

@@ -74,7 +74,9 @@ class RecentContexts(Generic[_Kept]):
     @property
     def total_size(self) -> int:
         """Of all that is kept."""
-        return self._total_size
+        with self.lock:
+            self._forget_expired()
+            return self._total_size
 
     def __len__(self) -> int:
         with self.lock:

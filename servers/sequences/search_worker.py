@@ -99,7 +99,12 @@ class SearchWorker:
     def _make(self, batch: list[tuple[int, SearchRequest]]) -> None:
         if batch and not self._is_closing:
             ids, requests = zip(*batch, strict=True)
-            self._post([*zip(ids, self._search(requests), strict=True)])
+            results = self._search(requests)
+            for request in requests:
+                # Closed meanwhile by another thread, and maybe opened again by this search.
+                if request.context_id not in self._contexts and not self._is_closing:
+                    self._forget(request.context_id)
+            self._post([*zip(ids, results, strict=True)])
 
     def _next(self) -> _Order:
         try:

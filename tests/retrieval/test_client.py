@@ -1,14 +1,20 @@
 """The client sends each text once, opens contexts again when they are lost, and waits in bounds."""
 
+import gc
 import itertools
+import queue
 import socket
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
+from harnessapi.retrieval.v1 import retrieval_pb2 as pb
+from harnessapi.retrieval.v1 import retrieval_pb2_grpc as pb_grpc
 from harnessapi.rpc.targets import TargetError
 from harnessapi.values import Mode
 
@@ -70,6 +76,48 @@ def test_a_service_that_is_not_there_is_given_up_at_the_deadline() -> None:
     retriever.shutdown()
     with pytest.raises(RetrieverUnavailableError):
         retriever.search([ask("a")])
+
+
+class Slow(pb_grpc.RetrievalServiceServicer):
+    """Closes contexts once it may, and says whether the call was still there."""
+
+    def __init__(self) -> None:
+        self.is_closing, self.go_on = threading.Event(), threading.Event()
+        self.was_there: queue.SimpleQueue[bool] = queue.SimpleQueue()
+
+    def OpenContext(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return pb.OpenContextResponse()
+
+    def SearchContexts(self, request: Any, context: Any) -> Any:  # noqa: N802
+        results = [pb.ContextResult(outcome=pb.SEARCH_OUTCOME_NOT_FOUND) for _ in request.queries]
+        return pb.SearchContextsResponse(results=results)
+
+    def CloseContexts(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.is_closing.set()
+        assert self.go_on.wait(600)
+        self.was_there.put(context.is_active())
+        return pb.CloseContextsResponse()
+
+
+def test_what_closes_a_context_is_not_cancelled_because_nobody_waits_for_it(
+    tmp_path: Path,
+) -> None:
+    slow, address = Slow(), f"unix:{tmp_path}/s.sock"
+    server = grpc.server(ThreadPoolExecutor(4))
+    pb_grpc.add_RetrievalServiceServicer_to_server(slow, server)
+    server.add_insecure_port(address)
+    server.start()
+    retriever = RemoteRetriever(address, deadline_s=600)
+    retriever.search([ask("a b")])
+    retriever.close_contexts(["c"])
+    gc.collect()
+    assert slow.is_closing.wait(600)
+    # A later call on the connection: what would have been cancelled is by now.
+    retriever.search([ask("a b", "other")])
+    slow.go_on.set()
+    assert slow.was_there.get(timeout=600)
+    retriever.shutdown()
+    server.stop(None).wait(600)
 
 
 def test_an_address_that_cannot_be_read_is_refused_at_once() -> None:

@@ -1,4 +1,7 @@
+import os
 import re
+import subprocess
+import sys
 
 import pytest
 from harnessapi.values import Outcome
@@ -134,3 +137,34 @@ def test_a_match_within_a_character_is_refused(text: str, pattern: str) -> None:
     result = search_regex(text, pattern)
     assert result.outcome is Outcome.INVALID_QUERY
     assert "within a character" in result.detail
+
+
+_MANY_PATTERNS = """
+import random
+from pathlib import Path
+from harness_retrieval.regex.regex_search import search_regex
+
+def resident_mib():
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+
+text = "".join(random.Random(0).choices("ab", k=30_000))
+for number in range(128):
+    if number == 32:
+        before = resident_mib()
+    search_regex(text, f"(?:a|b)*a(?:a|b){{{20 + number % 40}}}(?:{'x' * (number + 1)})z")
+print(resident_mib() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_patterns_of_the_past_take_no_memory() -> None:
+    """Automata of a megabyte and more: of 128 patterns they took 200 MiB."""
+    done = subprocess.run(
+        [sys.executable, "-c", _MANY_PATTERNS],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert float(done.stdout) < 60

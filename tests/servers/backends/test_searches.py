@@ -261,6 +261,7 @@ class Gated:
     def __init__(self, max_requests: int) -> None:
         self.max_requests = max_requests
         self.sizes: list[int] = []
+        self.done: list[str] = []
         self.is_searching = threading.Event()
         self.go_on = threading.Event()
 
@@ -276,12 +277,14 @@ class Gated:
             raise ZeroDivisionError
         if "few" in queries:
             return []
+        self.done += queries
         return [SearchResult(outcome=Outcome.FOUND, text=query) for query in queries]
 
     def is_costly(self, request):
         return request.query == "slow" and request.context_id == "costly"
 
-    def close_contexts(self, context_ids): ...
+    def close_contexts(self, context_ids):
+        self.done += [f"closed {context_id}" for context_id in context_ids]
 
     def shutdown(self): ...
 
@@ -386,3 +389,19 @@ def test_a_costly_search_that_was_forgotten_before_a_thread_saw_it_is_not_made()
     assert searching.answers(10).keys() == set(range(10))
     searching.worker.close()
     assert sum(retriever.sizes) == 10
+
+
+def test_a_context_that_is_forgotten_while_it_is_searched_is_closed_after_the_search(
+    wait_until,
+) -> None:
+    """The search may open it again: a search service would keep it until it expires."""
+    retriever = Gated(max_requests=1)
+    searching = Searching(retriever)
+    searching.ask(0, "slow", "left")
+    assert retriever.is_searching.wait(600)
+    searching.worker.forget("left")
+    wait_until(lambda: retriever.done == ["closed left"])
+    retriever.go_on.set()
+    searching.answers(1)
+    searching.worker.close()
+    assert retriever.done == ["closed left", "slow", "closed left"]

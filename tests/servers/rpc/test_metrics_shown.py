@@ -156,6 +156,8 @@ async def test_searches_are_counted_by_the_service_and_the_dashboard_names_what_
         for text, query in (("a b", "a"), ("a b", "c"), ("a b", "(")):
             asked = SearchRequest(context_id="x", text=text, mode=Mode.REGEX, query=query)
             retriever.search([asked])
+        dense = SearchRequest(context_id="x", text="a b", mode=Mode.DENSE, query="a")
+        retriever.search([dense])
         retriever.shutdown()
 
     with exposed(metrics, place):
@@ -173,7 +175,8 @@ async def test_searches_are_counted_by_the_service_and_the_dashboard_names_what_
     for outcome in ("found", "not_found"):
         assert read.get("harness_searches_total", mode="regex", outcome=outcome) == 1
     assert read.get("harness_contexts") == 1
-    assert read.get("harness_context_bytes") == 3
+    assert read.get("harness_context_bytes", kind="texts") == 3
+    assert read.get("harness_context_bytes", kind="indexes") > 0
     assert read.get("harness_requests_total", method="OpenContext", code="OK") == 1
     shown = set(everything.families) | everything.names
     shown |= {f"{name}_total" for name, one in everything.families.items() if one.type == "counter"}

@@ -1,0 +1,1 @@
+"""What goes wrong where servers and runs stay: done on purpose, from one seed, and looked at."""
