@@ -95,6 +95,19 @@ def with_children(pid: int) -> list[int]:
     return found
 
 
+def ray_workers(pid: int) -> list[int]:
+    """The processes of Ray that are at a task of this command."""
+    found = []
+    for one in with_children(pid):
+        try:
+            title = Path(f"/proc/{one}/cmdline").read_bytes()
+        except OSError:
+            continue
+        if title.startswith(b"ray::work"):
+            found.append(one)
+    return found
+
+
 def resident_with_engine_mib(pid: int) -> float:
     """Resident memory of a server and of the processes that it has started (Linux)."""
     return sum(map(resident_mib, with_children(pid)))

@@ -25,23 +25,31 @@ _START_S: Final = 900.0
 _HARNESS: Final = (sys.executable, "-m", "harness")
 
 
-def outcomes(run: Path) -> dict[str, Any]:
-    """By cell, address and repeat: all that is stored of a sample but its times."""
+def outcomes(run: Path) -> dict[tuple[str, str, int], Any]:
+    """By cell, address and repeat: all that is stored of a sample but its times, and no call's id.
+
+    Raises RuntimeError where one is there twice, or a line has no end.
+    """
     found = {}
-    for line in (run / "samples.jsonl").read_text().splitlines():
+    text = (run / "samples.jsonl").read_text()
+    if not text.endswith("\n"):
+        raise RuntimeError(f"the last line of {run} has no end")
+    for line in text.splitlines():
         record = json.loads(line)
         del record["times"]
         record.pop("request_id", None)
         for search in record["searches"]:
             del search["elapsed_ms"]
-        key = f"{record['cell']} {record['address']} {record['repeat']}"
+        key = record["cell"], record["address"], record["repeat"]
         if key in found:
-            raise RuntimeError(f"{run} has {key} twice")
+            raise RuntimeError(f"{run} has {' '.join(map(str, key))} twice")
         found[key] = record
     return found
 
 
-def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+def differing(
+    one: Mapping[tuple[str, str, int], Any], other: Mapping[tuple[str, str, int], Any]
+) -> list[tuple[str, str, int]]:
     """The samples that are not in both, or not the same."""
     return sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
 

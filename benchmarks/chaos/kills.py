@@ -4,13 +4,12 @@ import importlib.util
 import os
 import signal
 import time
-from pathlib import Path
 from typing import Final
 
 from benchmarks.chaos.campaign import Check, Setting, SkippedError
 from benchmarks.chaos.grid import Client, as_undisturbed, num_faults
 from benchmarks.chaos.servers import Fleet, Server, wait_until
-from benchmarks.processes import with_children
+from benchmarks.processes import ray_workers
 
 _MOST_BEFORE_S: Final = 2.0
 
@@ -66,7 +65,7 @@ def ray_worker_killed(setting: Setting) -> list[Check]:
         for moment in client.moments(rng, number):
             if not client.wait_stored(max(moment, client.num_stored() + 1), child):
                 break
-            os.kill(rng.choice(_ray_workers(child.pid)), signal.SIGKILL)
+            os.kill(rng.choice(ray_workers(child.pid)), signal.SIGKILL)
             num_killed += 1
         status = child.wait()
     return [_kills(num_killed, number, "a worker"), *as_undisturbed(setting, client, status)]
@@ -107,16 +106,3 @@ def _kills(num_killed: int, number: int, whom: str) -> Check:
         is_kept=num_killed == number,
         figures=f"{num_killed} of {number} kills",
     )
-
-
-def _ray_workers(pid: int) -> list[int]:
-    """The processes of Ray that are at a task of this command."""
-    found = []
-    for one in with_children(pid):
-        try:
-            title = Path(f"/proc/{one}/cmdline").read_bytes()
-        except OSError:
-            continue
-        if title.startswith(b"ray::work"):
-            found.append(one)
-    return found

@@ -37,19 +37,6 @@ def selective_scan(
     if x_BLI.device.type == "cpu" and x_BLI.dtype == torch.float32:
         found: tuple[Tensor, Tensor] = _SelectiveScan.apply(lengths_B, *given)  # type: ignore[no-untyped-call]
         return found
-    return selective_scan_in_torch(*given, lengths_B)
-
-
-def selective_scan_in_torch(
-    x_BLI: Tensor,
-    dt_BLI: Tensor,
-    a_IN: Tensor,
-    b_BLN: Tensor,
-    c_BLN: Tensor,
-    state_BIN: Tensor,
-    lengths_B: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """The same in torch's operations: for a GPU, and what the compiled one is tested against."""
     decay_BLIN = torch.exp(dt_BLI[..., None] * a_IN)
     gain_BLIN = (dt_BLI * x_BLI)[..., None] * b_BLN[..., None, :]
     state_BLIN = scan_diagonal(decay_BLIN, gain_BLIN, state_BIN)

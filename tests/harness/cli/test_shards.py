@@ -8,25 +8,13 @@ from typing import Any
 
 import pytest
 
+from benchmarks.shards import outcomes
 from harness.runs.manifest import read_manifest, write_manifest
 from harness.runs.shard import Shard
 from harness.runs.store import RunStore
 
 # Of counting at size 1 few samples differ.
 GRID = ("--endpoint", "rnn,rnn-rag", "--task", "assoc_recall,counting", "--size", "1,2")
-
-
-def outcomes(folder: Path) -> dict[tuple[str, str, int], Any]:
-    """Everything of each sample but its times, and the id of its call."""
-    lines = map(json.loads, (folder / "samples.jsonl").read_text().splitlines())
-    found = {(one["cell"], one["address"], one["repeat"]): one for one in lines}
-    assert len(found) == (folder / "samples.jsonl").read_bytes().count(b"\n")
-    for one in found.values():
-        del one["times"]
-        one.pop("request_id", None)
-        for search in one["searches"]:
-            del search["elapsed_ms"]
-    return found
 
 
 def cells(folder: Path) -> Any:

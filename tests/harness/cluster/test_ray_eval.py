@@ -9,20 +9,10 @@ from typing import Any
 
 import pytest
 
+from benchmarks.processes import ray_workers
+from benchmarks.shards import outcomes
+
 ASKED = ("eval", "--endpoint", "rnn,rnn-rag", "--task", "assoc_recall,counting", "--size", "1,2")
-
-
-def outcomes(folder: Path) -> dict[tuple[str, str], Any]:
-    """Everything of each sample but its times."""
-    lines = map(json.loads, (folder / "samples.jsonl").read_text().splitlines())
-    found = {(one["cell"], one["address"]): one for one in lines}
-    assert len(found) == (folder / "samples.jsonl").read_bytes().count(b"\n")
-    for one in found.values():
-        del one["times"]
-        one.pop("request_id", None)
-        for search in one["searches"]:
-            del search["elapsed_ms"]
-    return found
 
 
 def asked_of(folder: Path) -> Any:
@@ -34,27 +24,6 @@ def finish(process: Any) -> str:
     stdout, stderr = process.communicate(timeout=1200)
     assert process.returncode == 0, stdout + stderr
     return str(stderr)
-
-
-def descendants(pid: int) -> list[int]:
-    found = []
-    for path in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in map(int, path.read_text().split()):
-            found += [child, *descendants(child)]
-    return found
-
-
-def workers(pid: int) -> list[int]:
-    """The processes of Ray that are at a task of this command."""
-    found = []
-    for one in descendants(pid):
-        try:
-            title = Path(f"/proc/{one}/cmdline").read_bytes()
-        except OSError:
-            continue
-        if title.startswith(b"ray::work"):
-            found.append(one)
-    return found
 
 
 @pytest.fixture
@@ -82,7 +51,7 @@ def test_the_shard_of_a_worker_that_is_killed_is_done_again(workplace: Any, whol
         *ASKED, "--samples", "60", "--executor", "ray", "--workers", "2", "--concurrency", "1"
     )
     workplace.wait_for_samples(10)
-    os.kill(workers(process.pid)[0], signal.SIGKILL)
+    os.kill(ray_workers(process.pid)[0], signal.SIGKILL)
     assert "its worker was lost, another one goes on" in finish(process)
     assert outcomes(workplace.only_run()) == outcomes(whole)
 
